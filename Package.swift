@@ -1,0 +1,81 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+let strict: [SwiftSetting] = [
+  .enableUpcomingFeature("ExistentialAny"),
+  .enableUpcomingFeature("InternalImportsByDefault"),
+  .enableUpcomingFeature("MemberImportVisibility"),
+  .treatAllWarnings(as: .error),
+]
+
+let package = Package(
+  name: "swift-device-rpc",
+  products: [
+    .library(name: "DeviceRPC", targets: ["DeviceRPC"]),
+    .library(name: "DeviceRPCCoAP", targets: ["DeviceRPCCoAP"]),
+    .library(name: "DeviceRPCTesting", targets: ["DeviceRPCTesting"]),
+    .library(name: "DeviceSimulator", targets: ["DeviceSimulator"]),
+    .library(name: "CBOR", targets: ["CBOR"]),
+    .executable(name: "device-rpc", targets: ["device-rpc"]),
+  ],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0"),
+    .package(url: "https://github.com/apple/swift-collections", from: "1.1.0"),
+    .package(url: "https://github.com/apple/swift-log", from: "1.6.0"),
+    .package(url: "https://github.com/apple/swift-metrics", from: "2.5.0"),
+    .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.6.0"),
+  ],
+  targets: [
+    .systemLibrary(
+      name: "CLibcoap", pkgConfig: "libcoap-3-openssl", providers: [.apt(["libcoap3-dev"])]),
+    .systemLibrary(name: "CLibcbor", pkgConfig: "libcbor", providers: [.apt(["libcbor-dev"])]),
+    .target(
+      name: "CoAP",
+      dependencies: ["CLibcoap", .product(name: "Logging", package: "swift-log")],
+      swiftSettings: strict),
+    .target(name: "CBOR", dependencies: ["CLibcbor"], swiftSettings: strict),
+    .target(
+      name: "DeviceRPC",
+      dependencies: [
+        .product(name: "OrderedCollections", package: "swift-collections"),
+        .product(name: "DequeModule", package: "swift-collections"),
+        .product(name: "HeapModule", package: "swift-collections"),
+        .product(name: "Logging", package: "swift-log"),
+        .product(name: "Metrics", package: "swift-metrics"),
+        .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+      ],
+      swiftSettings: strict),
+    .target(
+      name: "DeviceRPCCoAP",
+      dependencies: [
+        "CoAP", "CBOR", "DeviceRPC",
+        .product(name: "OrderedCollections", package: "swift-collections"),
+        .product(name: "Logging", package: "swift-log"),
+      ],
+      swiftSettings: strict),
+    .target(
+      name: "DeviceSimulator",
+      dependencies: ["CoAP", "CBOR", .product(name: "Logging", package: "swift-log")],
+      swiftSettings: strict),
+    .target(name: "DeviceRPCTesting", dependencies: ["DeviceRPC"], swiftSettings: strict),
+    .executableTarget(
+      name: "device-rpc",
+      dependencies: [
+        "DeviceRPC", "DeviceRPCCoAP", "DeviceSimulator",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        .product(name: "Logging", package: "swift-log"),
+        .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+      ],
+      swiftSettings: strict),
+    .testTarget(name: "CBORTests", dependencies: ["CBOR"], swiftSettings: strict),
+    .testTarget(name: "CoAPTests", dependencies: ["CoAP"], swiftSettings: strict),
+    .testTarget(
+      name: "DeviceRPCTests", dependencies: ["DeviceRPC", "DeviceRPCTesting"],
+      swiftSettings: strict),
+    .testTarget(
+      name: "DeviceRPCCoAPTests",
+      dependencies: ["DeviceRPC", "DeviceRPCCoAP", "DeviceSimulator", "CoAP", "CBOR"],
+      swiftSettings: strict),
+  ],
+  swiftLanguageModes: [.v6]
+)

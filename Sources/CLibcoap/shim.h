@@ -1,0 +1,2 @@
+#pragma once
+#include <coap3/coap.h>
