@@ -68,7 +68,9 @@ let package = Package(
       ],
       swiftSettings: strict),
     .testTarget(name: "CBORTests", dependencies: ["CBOR"], swiftSettings: strict),
-    .testTarget(name: "CoAPTests", dependencies: ["CoAP"], swiftSettings: strict),
+    .testTarget(
+      name: "CoAPTests",
+      dependencies: ["CoAP", .product(name: "Logging", package: "swift-log")], swiftSettings: strict),
     .testTarget(
       name: "DeviceRPCTests", dependencies: ["DeviceRPC", "DeviceRPCTesting"],
       swiftSettings: strict),

@@ -1,2 +1,102 @@
+// What Swift cannot import of libcoap and of the kernel's socket interface: macros, and calls that need
+// _GNU_SOURCE. Nothing else belongs here.
 #pragma once
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
 #include <coap3/coap.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+// The head of a datagram that waits in a socket's receive queue.
+struct peeked_datagram {
+  uint64_t address_high;  // IPv6 address, or 0 for IPv4
+  uint64_t address_low;   // IPv6 address, or the IPv4 address
+  uint32_t length;        // of the whole datagram, in bytes
+  uint16_t port;          // host byte order
+  uint16_t message_id;
+  uint8_t type;           // 0 CON, 1 NON, 2 ACK, 3 RST; 0xff: not CoAP
+  uint8_t code;
+};
+
+#define PEEK_BATCH 32
+#define PEEK_BYTES 8
+
+// Looks at up to PEEK_BATCH waiting datagrams without taking them, each call from the first one that has not been
+// taken (SO_PEEK_OFF 0 must be set anew before it). Returns their number, or 0.
+static inline int peek_datagrams(int fd, struct peeked_datagram *out) {
+  struct mmsghdr messages[PEEK_BATCH];
+  struct iovec vectors[PEEK_BATCH];
+  struct sockaddr_in6 names[PEEK_BATCH];
+  uint8_t heads[PEEK_BATCH][PEEK_BYTES];
+  memset(messages, 0, sizeof messages);
+  for (int i = 0; i < PEEK_BATCH; i++) {
+    vectors[i].iov_base = heads[i];
+    vectors[i].iov_len = PEEK_BYTES;
+    messages[i].msg_hdr.msg_iov = &vectors[i];
+    messages[i].msg_hdr.msg_iovlen = 1;
+    messages[i].msg_hdr.msg_name = &names[i];
+    messages[i].msg_hdr.msg_namelen = sizeof names[i];
+  }
+  // MSG_TRUNC makes the kernel advance the peek offset by the whole datagram.
+  int count = recvmmsg(fd, messages, PEEK_BATCH, MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT, NULL);
+  for (int i = 0; i < count; i++) {
+    struct peeked_datagram *d = &out[i];
+    uint32_t length = messages[i].msg_len;
+    d->length = length;
+    if (names[i].sin6_family == AF_INET6) {
+      memcpy(&d->address_high, names[i].sin6_addr.s6_addr, 8);
+      memcpy(&d->address_low, names[i].sin6_addr.s6_addr + 8, 8);
+      d->port = ntohs(names[i].sin6_port);
+    } else {
+      const struct sockaddr_in *v4 = (const struct sockaddr_in *)&names[i];
+      d->address_high = 0;
+      d->address_low = v4->sin_addr.s_addr;
+      d->port = ntohs(v4->sin_port);
+    }
+    d->type = length >= 4 && heads[i][0] >> 6 == 1 ? (heads[i][0] >> 4) & 3 : 0xff;
+    d->code = length >= 4 ? heads[i][1] : 0;
+    d->message_id = length >= 4 ? (uint16_t)(heads[i][2] << 8 | heads[i][3]) : 0;
+  }
+  return count < 0 ? 0 : count;
+}
+
+static inline int enable_peek_offset(int fd) {
+  int zero = 0;
+  return setsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &zero, sizeof zero);
+}
+
+static inline int set_socket_flag(int fd, int level, int option, int value) {
+  return setsockopt(fd, level, option, &value, sizeof value);
+}
+
+// A readiness event for coap_io_do_epoll with libcoap's own cookie (its coap_socket_t).
+static inline void read_datagrams(coap_context_t *context, uint64_t cookie, int count) {
+  struct epoll_event events[PEEK_BATCH];
+  if (count > PEEK_BATCH) count = PEEK_BATCH;
+  for (int i = 0; i < count; i++) {
+    events[i].events = EPOLLIN;
+    events[i].data.u64 = cookie;
+  }
+  coap_io_do_epoll(context, events, (size_t)count);
+}
+
+// What libcoap's own epoll descriptor reports: its timer, and the sockets of client sessions.
+static inline int run_own_events(coap_context_t *context) {
+  struct epoll_event events[64];
+  int count = epoll_wait(coap_context_get_coap_fd(context), events, 64, 0);
+  if (count > 0) coap_io_do_epoll(context, events, (size_t)count);
+  return count;
+}
+
+static inline void name_thread(pthread_t thread, const char *name) { pthread_setname_np(thread, name); }
+
+static inline coap_pdu_code_t pdu_code(uint8_t code) { return (coap_pdu_code_t)code; }
+static inline coap_request_t request_method(int method) { return (coap_request_t)method; }

@@ -1,0 +1,120 @@
+internal import CLibcoap
+internal import Glibc
+
+/// A UDP socket of ours in the place of the one that libcoap's endpoint made.
+///
+/// libcoap 4.3.1 has no way to be given a socket. Its endpoint's descriptor can be found in `/proc`, together with the
+/// cookie that libcoap wants back with each event (`coap_io_do_epoll`), and replaced by `dup2`. The socket is not put
+/// back into libcoap's epoll: our loop watches it, so a datagram costs no second `epoll_wait`.
+struct AdoptedSocket {
+  /// COAP_RXBUFFER_SIZE: what libcoap reads of a datagram at most.
+  static let largestDatagram = 1_472
+
+  let descriptor: Int32
+  let cookie: UInt64
+
+  /// Takes `socket`, which it closes, and makes it an endpoint of `context`.
+  init(_ socket: Int32, isIPv6: Bool, context: OpaquePointer) throws(CoAPSystemError) {
+    defer { close(socket) }
+    let loopback = isIPv6 ? "::1" : "127.0.0.1"
+    guard var address = CoAPAddress(host: loopback, port: 0)?.libcoap,
+      let endpoint = coap_new_endpoint(context, &address, COAP_PROTO_UDP)
+    else { throw CoAPSystemError("coap_new_endpoint") }
+    // Room for as much as is read; what is sent is bounded by `CoAPLimits.datagramPayload`.
+    coap_endpoint_set_default_mtu(endpoint, UInt32(Self.largestDatagram))
+    guard let (descriptor, cookie) = Self.newestSocket(of: coap_context_get_coap_fd(context)) else {
+      throw CoAPSystemError(
+        "fdinfo", code: 0, detail: "cannot read /proc/self/fdinfo, which adopting a socket needs")
+    }
+    // This closes libcoap's own socket, which leaves its epoll set with that.
+    guard dup2(socket, descriptor) >= 0 else { throw CoAPSystemError("dup2") }
+    guard enable_peek_offset(descriptor) == 0 else { throw CoAPSystemError("SO_PEEK_OFF") }
+    self.descriptor = descriptor
+    self.cookie = cookie
+  }
+
+  // Adopted sockets are no longer in the set, so the one with a cookie is the new one; the timer's cookie is null.
+  private static func newestSocket(of epoll: Int32) -> (Int32, UInt64)? {
+    guard let file = fopen("/proc/self/fdinfo/\(epoll)", "r") else { return nil }
+    defer { fclose(file) }
+    var line = [CChar](repeating: 0, count: 256)
+    while fgets(&line, Int32(line.count), file) != nil {
+      let text = String(decoding: line.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self)
+      let words = text.split(separator: " ", omittingEmptySubsequences: true)
+      guard words.count >= 6, words[0] == "tfd:", let descriptor = Int32(words[1]), words[4] == "data:",
+        let cookie = UInt64(words[5], radix: 16), cookie != 0
+      else { continue }
+      return (descriptor, cookie)
+    }
+    return nil
+  }
+}
+
+/// A UDP socket that shares its address with others of this process.
+enum SharedSocket {
+  /// Binds `count` sockets to one address; with port 0 the system chooses one port for all. Returns them with it.
+  static func bind(
+    _ address: CoAPAddress, count: Int, receiveBuffer: Int
+  ) throws(CoAPSystemError) -> ([Int32], CoAPAddress) {
+    // SO_REUSEPORT would let a second server share the port and take half of the devices.
+    let probe = try open(address, isShared: false, receiveBuffer: receiveBuffer)
+    let bound = try name(of: probe, like: address)
+    close(probe)
+    var sockets: [Int32] = []
+    do throws(CoAPSystemError) {
+      for _ in 0..<count {
+        sockets.append(try open(bound, isShared: true, receiveBuffer: receiveBuffer))
+      }
+    } catch {
+      for socket in sockets { close(socket) }
+      throw error
+    }
+    return (sockets, bound)
+  }
+
+  private static func open(
+    _ address: CoAPAddress, isShared: Bool, receiveBuffer: Int
+  ) throws(CoAPSystemError) -> Int32 {
+    let family = address.isIPv6 ? AF_INET6 : AF_INET
+    let type = Int32(SOCK_DGRAM.rawValue | SOCK_NONBLOCK.rawValue | SOCK_CLOEXEC.rawValue)
+    let descriptor = socket(family, type, 0)
+    guard descriptor >= 0 else { throw CoAPSystemError("socket") }
+    do throws(CoAPSystemError) {
+      try option(descriptor, SOL_SOCKET, SO_REUSEPORT, isShared ? 1 : 0)
+      if address.isIPv6 {
+        try option(descriptor, Int32(IPPROTO_IPV6), IPV6_V6ONLY, 1)
+        try option(descriptor, Int32(IPPROTO_IPV6), IPV6_RECVPKTINFO, 1)
+      } else {
+        try option(descriptor, Int32(IPPROTO_IP), IP_PKTINFO, 1)
+      }
+      // As much as the system allows; it cuts down what is too much.
+      try option(descriptor, SOL_SOCKET, SO_RCVBUF, Int32(clamping: receiveBuffer))
+      var libcoap = address.libcoap
+      let size = libcoap.size
+      let code = withUnsafePointer(to: &libcoap.addr.sa) { Glibc.bind(descriptor, $0, size) }
+      guard code == 0 else { throw CoAPSystemError("bind", detail: "cannot listen on \(address)") }
+    } catch {
+      close(descriptor)
+      throw error
+    }
+    return descriptor
+  }
+
+  private static func option(
+    _ descriptor: Int32, _ level: Int32, _ option: Int32, _ value: Int32
+  ) throws(CoAPSystemError) {
+    guard set_socket_flag(descriptor, level, option, value) == 0 else { throw CoAPSystemError("setsockopt") }
+  }
+
+  private static func name(
+    of descriptor: Int32, like address: CoAPAddress
+  ) throws(CoAPSystemError) -> CoAPAddress {
+    var libcoap = address.libcoap
+    var size = libcoap.size
+    let code = withUnsafeMutablePointer(to: &libcoap.addr.sa) { getsockname(descriptor, $0, &size) }
+    guard code == 0, let bound = withUnsafePointer(to: &libcoap, { CoAPAddress($0) }) else {
+      throw CoAPSystemError("getsockname")
+    }
+    return bound
+  }
+}

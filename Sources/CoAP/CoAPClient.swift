@@ -1,0 +1,358 @@
+internal import CLibcoap
+
+/// A request to send as a client.
+package struct CoAPClientRequest: Sendable {
+  package var method: CoAPCode
+  /// Segments of the path: `[".rpc", "status"]`.
+  package var path: [String]
+  package var query: [String] = []
+  package var contentFormat: ContentFormat?
+  package var accept: ContentFormat?
+  package var observe: UInt32?
+  package var isConfirmable = true
+  package var payload: [UInt8] = []
+
+  package init(
+    _ method: CoAPCode, _ path: [String], contentFormat: ContentFormat? = nil, payload: [UInt8] = []
+  ) {
+    self.method = method
+    self.path = path
+    self.contentFormat = contentFormat
+    self.payload = payload
+  }
+}
+
+/// The client side of CoAP over UDP, on a loop that it may share with servers.
+// Unchecked because every member is touched on the loop's thread only.
+package final class CoAPClient: EventLoop.EventSource, @unchecked Sendable {
+  package let loop: EventLoop
+  private let transmission: CoAPTransmission
+  private var context: OpaquePointer?
+  private var source = 0
+  private var peers: [OpaquePointer: CoAPPeer] = [:]
+  private var timer: LoopTimer?
+
+  /// Throws `CoAPSystemError` when the system has no descriptor left.
+  package init(loop: EventLoop, transmission: CoAPTransmission = CoAPTransmission()) async throws(CoAPSystemError) {
+    CoAPLibrary.start()
+    self.loop = loop
+    self.transmission = transmission
+    let failure = await loop.perform { () -> CoAPSystemError? in
+      guard let context = coap_new_context(nil) else { return CoAPSystemError("coap_new_context") }
+      coap_set_app_data(context, Unmanaged.passUnretained(self).toOpaque())
+      coap_register_response_handler(context, onResponse)
+      coap_register_nack_handler(context, onClientNack)
+      do throws(CoAPSystemError) {
+        self.source = try loop.add(self, descriptor: coap_context_get_coap_fd(context), tag: 0)
+      } catch {
+        coap_free_context(context)
+        return error
+      }
+      self.context = context
+      self.timer = loop.makeTimer { [unowned self] in self.expire() }
+      return nil
+    }
+    if let failure { throw failure }
+  }
+
+  deinit { assert(context == nil, "a client was not closed") }
+
+  func ready(_ tag: UInt32) {
+    if let context { _ = run_own_events(context) }
+  }
+
+  /// Opens a socket towards `address`; nothing is sent yet. `local` fixes the own address, port 0 leaves the port to
+  /// the system. Throws `CoAPFailure.closed` when there is no socket to be had.
+  package func connect(
+    to address: CoAPAddress, from local: CoAPAddress? = nil
+  ) async throws(CoAPFailure) -> CoAPPeer {
+    let peer = await loop.perform { () -> CoAPPeer? in
+      var remote = address.libcoap
+      guard let context = self.context else { return nil }
+      let handle: OpaquePointer?
+      if var local = local?.libcoap {
+        handle = coap_new_client_session(context, &local, &remote, COAP_PROTO_UDP)
+      } else {
+        handle = coap_new_client_session(context, nil, &remote, COAP_PROTO_UDP)
+      }
+      guard let handle else { return nil }
+      self.transmission.apply(to: handle)
+      let peer = CoAPPeer(client: self, handle: handle)
+      self.peers[handle] = peer
+      return peer
+    }
+    guard let peer else { throw .closed }
+    return peer
+  }
+
+  /// Ends all requests with `CoAPFailure.closed` and frees the sockets. May be called twice.
+  package func close() async {
+    await loop.perform {
+      guard let context = self.context else { return }
+      for peer in self.peers.values { peer.end() }
+      self.loop.remove(self.source, descriptor: coap_context_get_coap_fd(context))
+      self.timer?.cancel()
+      coap_register_nack_handler(context, nil)
+      coap_free_context(context)
+      self.context = nil
+    }
+  }
+
+  // MARK: Loop's thread
+
+  fileprivate func peer(_ handle: OpaquePointer?) -> CoAPPeer? { handle.flatMap { peers[$0] } }
+
+  fileprivate func forget(_ handle: OpaquePointer) { peers[handle] = nil }
+
+  fileprivate func expect(by deadline: UInt64) {
+    nextDeadline = min(nextDeadline, deadline)
+    timer?.arm(at: nextDeadline)
+  }
+
+  private var nextDeadline = UInt64.max
+
+  private func expire() {
+    let now = EventLoop.now
+    nextDeadline = .max
+    for peer in peers.values { nextDeadline = min(nextDeadline, peer.expire(now: now)) }
+    if nextDeadline != .max { timer?.arm(at: nextDeadline) }
+  }
+}
+
+/// A client's connection to one server: one UDP socket.
+// Unchecked because every member is touched on the loop's thread only.
+package final class CoAPPeer: @unchecked Sendable {
+  private let client: CoAPClient
+  private var handle: OpaquePointer?
+  private var waiting: [CoAPToken: (deadline: UInt64, resume: (Result<CoAPResponse, CoAPFailure>) -> Void)] = [:]
+  private var observers: [CoAPToken: (CoAPResponse) -> Void] = [:]
+  // Tokens of one peer differ; which ones they are does not matter (RFC 7252 §5.3.1).
+  private var lastToken = UInt64.random(in: .min ... .max)
+
+  fileprivate init(client: CoAPClient, handle: OpaquePointer) {
+    self.client = client
+    self.handle = handle
+  }
+
+  /// Sends a request, in blocks if it is long, and returns the whole response, whatever its code.
+  ///
+  /// - Throws: `CoAPFailure.timedOut` after `timeout`, `.notAcknowledged`, `.reset`, `.closed`, and `.malformed` when
+  ///   the blocks of a response do not fit together.
+  package func request(
+    _ request: CoAPClientRequest, timeout: Duration = .seconds(93)
+  ) async throws(CoAPFailure) -> CoAPResponse {
+    let deadline = EventLoop.now + timeout.nanosecondsClamped
+    var response = try await sendBody(request, deadline: deadline)
+    try await fetchRest(of: &response, request, deadline: deadline)
+    return response
+  }
+
+  /// Registers as an observer and returns the first response; `onNotification` gets each later one, whole, on the
+  /// loop's thread. The observation stands when the response has the Observe option.
+  package func observe(
+    _ request: CoAPClientRequest, timeout: Duration = .seconds(93),
+    onNotification: @escaping @Sendable (CoAPResponse) -> Void
+  ) async throws(CoAPFailure) -> (CoAPResponse, token: CoAPToken) {
+    var request = request
+    request.observe = 0
+    let token = await client.loop.perform { self.nextToken() }
+    let deadline = EventLoop.now + timeout.nanosecondsClamped
+    let outgoing = request
+    var response = try await exchange(outgoing, token: token, deadline: deadline) { peer in
+      peer.observers[token] = { notification in
+        guard notification.block2?.more == true else { return onNotification(notification) }
+        Task {
+          var whole = notification
+          let deadline = EventLoop.now + timeout.nanosecondsClamped
+          guard (try? await peer.fetchRest(of: &whole, outgoing, deadline: deadline)) != nil else { return }
+          onNotification(whole)
+        }
+      }
+    }
+    if response.observe == nil { await client.loop.perform { self.observers[token] = nil } }
+    try await fetchRest(of: &response, request, deadline: deadline)
+    return (response, token)
+  }
+
+  /// Ends an observation with Observe 1 on its token (RFC 7641 §3.6).
+  package func stopObserving(
+    _ request: CoAPClientRequest, token: CoAPToken, timeout: Duration = .seconds(93)
+  ) async throws(CoAPFailure) -> CoAPResponse {
+    var request = request
+    request.observe = 1
+    return try await exchange(
+      request, token: token, deadline: EventLoop.now + timeout.nanosecondsClamped
+    ) { $0.observers[token] = nil }
+  }
+
+  /// Forgets an observation without a word to the server, which then gets a Reset for the next notification.
+  package func forgetObservation(token: CoAPToken) async {
+    await client.loop.perform { self.observers[token] = nil }
+  }
+
+  /// Closes the socket; requests under way end with `CoAPFailure.closed`.
+  package func close() async {
+    await client.loop.perform {
+      guard let handle = self.handle else { return }
+      self.client.forget(handle)
+      self.end()
+    }
+  }
+
+  // MARK: Exchanges
+
+  private func sendBody(
+    _ request: CoAPClientRequest, deadline: UInt64
+  ) async throws(CoAPFailure) -> CoAPResponse {
+    let size = 1_024
+    guard request.payload.count > size else { return try await exchange(request, deadline: deadline) }
+    var offset = 0
+    while true {
+      let end = min(offset + size, request.payload.count)
+      var part = request
+      part.payload = Array(request.payload[offset..<end])
+      let block = CoAPBlock(
+        number: UInt32(clamping: offset / size), more: end < request.payload.count, exponent: 6)
+      let response = try await exchange(part, block1: block, deadline: deadline)
+      guard block.more else { return response }
+      guard response.code == .continue else { return response }
+      offset = end
+    }
+  }
+
+  private func fetchRest(
+    of response: inout CoAPResponse, _ request: CoAPClientRequest, deadline: UInt64
+  ) async throws(CoAPFailure) {
+    guard var block = response.block2, block.more else { return }
+    while block.more {
+      guard response.payload.count == block.offset + block.size else {
+        throw .malformed("block \(block.number) has not the size that it says")
+      }
+      var next = request
+      next.observe = nil
+      next.payload = []
+      let wanted = CoAPBlock(number: block.number + 1, more: false, exponent: block.exponent)
+      let part = try await exchange(next, block2: wanted, deadline: deadline)
+      guard part.code.isSuccess, let got = part.block2, got.number == wanted.number,
+        part.etag == response.etag
+      else { throw .malformed("block \(wanted.number) was answered with \(part.code)") }
+      response.payload += part.payload
+      block = got
+    }
+    response.block2 = nil
+  }
+
+  private func exchange(
+    _ request: CoAPClientRequest, token: CoAPToken? = nil, block1: CoAPBlock? = nil,
+    block2: CoAPBlock? = nil, deadline: UInt64,
+    beforeSending: (@Sendable (CoAPPeer) -> Void)? = nil
+  ) async throws(CoAPFailure) -> CoAPResponse {
+    let result = await withCheckedContinuation { (continuation: CheckedContinuation<Result<CoAPResponse, CoAPFailure>, Never>) in
+      client.loop.execute {
+        beforeSending?(self)
+        self.send(request, token: token ?? self.nextToken(), block1: block1, block2: block2, deadline: deadline) {
+          continuation.resume(returning: $0)
+        }
+      }
+    }
+    return try result.get()
+  }
+
+  // MARK: Loop's thread
+
+  private func nextToken() -> CoAPToken {
+    lastToken &+= 1
+    return CoAPToken(lastToken)
+  }
+
+  private func send(
+    _ request: CoAPClientRequest, token: CoAPToken, block1: CoAPBlock?, block2: CoAPBlock?, deadline: UInt64,
+    resume: @escaping (Result<CoAPResponse, CoAPFailure>) -> Void
+  ) {
+    guard let handle else { return resume(.failure(.closed)) }
+    let type = request.isConfirmable ? COAP_MESSAGE_CON : COAP_MESSAGE_NON
+    guard
+      let pdu = coap_pdu_init(
+        type, pdu_code(request.method.rawValue), coap_mid_t(coap_new_message_id(handle)),
+        coap_session_max_pdu_size(handle))
+    else { return resume(.failure(.closed)) }
+    var fits = PDU.addToken(token, to: pdu)
+    if let observe = request.observe { fits = PDU.add(COAP_OPTION_OBSERVE, UInt64(observe), to: pdu) && fits }
+    for segment in request.path { fits = PDU.add(COAP_OPTION_URI_PATH, segment, to: pdu) && fits }
+    if let format = request.contentFormat {
+      fits = PDU.add(COAP_OPTION_CONTENT_FORMAT, UInt64(format.rawValue), to: pdu) && fits
+    }
+    for item in request.query { fits = PDU.add(COAP_OPTION_URI_QUERY, item, to: pdu) && fits }
+    if let accept = request.accept { fits = PDU.add(COAP_OPTION_ACCEPT, UInt64(accept.rawValue), to: pdu) && fits }
+    if let block2 { fits = PDU.add(COAP_OPTION_BLOCK2, UInt64(block2.optionValue), to: pdu) && fits }
+    if let block1 { fits = PDU.add(COAP_OPTION_BLOCK1, UInt64(block1.optionValue), to: pdu) && fits }
+    guard fits, PDU.add(request.payload, to: pdu) else {
+      coap_delete_pdu(pdu)
+      return resume(.failure(.malformed("the request does not fit a datagram")))
+    }
+    waiting[token] = (deadline, resume)
+    client.expect(by: deadline)
+    if coap_send(handle, pdu) == COAP_INVALID_MID { fail(token, .closed) }
+  }
+
+  fileprivate func received(_ response: CoAPResponse, token: CoAPToken) -> Bool {
+    if let (_, resume) = waiting.removeValue(forKey: token) {
+      resume(.success(response))
+      return true
+    }
+    guard let observer = observers[token] else { return false }
+    if response.observe == nil { observers[token] = nil }
+    observer(response)
+    return true
+  }
+
+  fileprivate func fail(_ token: CoAPToken, _ failure: CoAPFailure) {
+    waiting.removeValue(forKey: token)?.resume(.failure(failure))
+  }
+
+  fileprivate func expire(now: UInt64) -> UInt64 {
+    for (token, entry) in waiting where entry.deadline <= now { fail(token, .timedOut) }
+    return waiting.values.map(\.deadline).min() ?? .max
+  }
+
+  fileprivate func end() {
+    guard let handle else { return }
+    self.handle = nil
+    observers = [:]
+    for token in Array(waiting.keys) { fail(token, .closed) }
+    coap_session_release(handle)
+  }
+}
+
+extension Duration {
+  /// Whole nanoseconds, at most about 146 years, so that a deadline never overflows.
+  package var nanosecondsClamped: UInt64 {
+    let (seconds, attoseconds) = components
+    guard seconds >= 0 else { return 0 }
+    guard seconds < 4_611_686_018 else { return 4_611_686_018_000_000_000 }
+    return UInt64(seconds) * 1_000_000_000 + UInt64(max(0, attoseconds) / 1_000_000_000)
+  }
+}
+
+// MARK: What libcoap calls, on the loop's thread
+
+private func client(of session: OpaquePointer?) -> CoAPClient? {
+  guard let data = coap_get_app_data(coap_session_get_context(session)) else { return nil }
+  return Unmanaged<CoAPClient>.fromOpaque(data).takeUnretainedValue()
+}
+
+private func onResponse(
+  session: OpaquePointer?, sent: OpaquePointer?, received: OpaquePointer?, mid: coap_mid_t
+) -> coap_response_t {
+  let isExpected =
+    client(of: session)?.peer(session)?.received(PDU.response(received), token: PDU.token(received)) ?? false
+  return isExpected ? COAP_RESPONSE_OK : COAP_RESPONSE_FAIL
+}
+
+private func onClientNack(
+  session: OpaquePointer?, sent: OpaquePointer?, reason: coap_nack_reason_t, mid: coap_mid_t
+) {
+  guard let sent else { return }
+  let failure: CoAPFailure = reason == COAP_NACK_ICMP_ISSUE ? .unreachable : CoAPFailure(reason) ?? .closed
+  client(of: session)?.peer(session)?.fail(PDU.token(sent), failure)
+}

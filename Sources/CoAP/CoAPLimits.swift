@@ -1,0 +1,43 @@
+/// What one endpoint keeps at most; full means a clear refusal to the newcomer.
+package struct CoAPLimits: Sendable, Hashable {
+  /// Sessions without an observation; the one idle for longest is dropped for a new one. 20,000, about 1 KB each.
+  package var idleSessions = 20_000
+  /// Seconds after which a session without an observation and without traffic is dropped. 300.
+  package var sessionTimeout = 300
+  /// Requests remembered per session to recognise a retransmission, for EXCHANGE_LIFETIME at most. 8, 24 bytes each
+  /// and the response if it had a payload.
+  package var exchangesPerSession = 8
+  /// Observations per session. 4.
+  package var observationsPerSession = 4
+  /// Bytes of a request body that arrives in blocks (Block1). 1 MiB.
+  package var bodyBytes = 1 << 20
+  /// Bytes of all bodies under way in blocks, both directions. 64 MiB.
+  package var transferBytes = 64 << 20
+  /// Seconds after which a transfer in blocks that makes no progress is forgotten. 93, MAX_TRANSMIT_WAIT.
+  package var transferTimeout = 93
+  /// Bytes of payload that are sent in one datagram; more goes block-wise. 1,096 with the options of a
+  /// notification fill a datagram of 1,116 bytes, the most that Golioth's firmware takes.
+  package var datagramPayload = 1_096
+
+  package init() {}
+}
+
+/// The transmission parameters of RFC 7252 §4.8.
+package struct CoAPTransmission: Sendable, Hashable {
+  /// ACK_TIMEOUT: seconds before the first retransmission. 2.
+  package var ackTimeout = 2.0
+  /// ACK_RANDOM_FACTOR: the first wait is between ACK_TIMEOUT and this many times as long. 1.5.
+  package var ackRandomFactor = 1.5
+  /// MAX_RETRANSMIT: how often a message is sent again, each time after twice the wait. 4.
+  package var maxRetransmit = 4
+
+  package init() {}
+  package init(ackTimeout: Double, ackRandomFactor: Double = 1.5, maxRetransmit: Int = 4) {
+    self.ackTimeout = ackTimeout
+    self.ackRandomFactor = ackRandomFactor
+    self.maxRetransmit = maxRetransmit
+  }
+
+  /// EXCHANGE_LIFETIME: seconds in which a message id may come again as a retransmission (RFC 7252 §4.8.2).
+  static let exchangeLifetime = 247
+}

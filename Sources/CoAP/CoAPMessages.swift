@@ -1,0 +1,82 @@
+/// One request, copied out of libcoap's PDU: it may be kept and sent anywhere.
+package struct CoAPRequest: Sendable {
+  package var method: CoAPCode
+  package var token: CoAPToken
+  package var messageID: UInt16
+  package var isConfirmable: Bool
+  /// Uri-Path segments joined by `/`, without a leading slash; `/` and `%` inside a segment are percent-encoded, so
+  /// that two different paths never look alike. Empty for a request to no path.
+  package var path: String
+  /// Uri-Query options in their order, as sent: `ep=sensor-1`.
+  package var query: [String]
+  package var contentFormat: ContentFormat?
+  package var accept: ContentFormat?
+  /// The Observe option: 0 registers, 1 deregisters (RFC 7641 §2).
+  package var observe: UInt32?
+  package var block1: CoAPBlock?
+  package var block2: CoAPBlock?
+  package var payload: [UInt8]
+
+  /// The value of the first query parameter of that name, `ep` of `ep=sensor-1`.
+  package func queryValue(_ name: String) -> String? {
+    for item in query where item.utf8.count > name.utf8.count {
+      let bytes = item.utf8
+      let equals = bytes.index(bytes.startIndex, offsetBy: name.utf8.count)
+      if bytes[equals] == UInt8(ascii: "="), item.hasPrefix(name) {
+        return String(item[item.index(after: equals)...])
+      }
+    }
+    return nil
+  }
+}
+
+/// One response, or one notification.
+package struct CoAPResponse: Sendable, Equatable {
+  package var code: CoAPCode
+  package var contentFormat: ContentFormat?
+  package var observe: UInt32?
+  /// Seconds (RFC 7252 §5.10.5); nil leaves the option out, which means 60.
+  package var maxAge: UInt32?
+  package var block1: CoAPBlock?
+  package var block2: CoAPBlock?
+  /// Size1 in a 4.13 response, Size2 in a 2.xx response: the whole body's size in bytes (RFC 7959 §4).
+  package var size: UInt32?
+  package var etag: UInt64?
+  package var payload: [UInt8]
+
+  package init(_ code: CoAPCode, contentFormat: ContentFormat? = nil, payload: [UInt8] = []) {
+    self.code = code
+    self.contentFormat = contentFormat
+    self.payload = payload
+  }
+
+  /// An error with a diagnostic payload: text for a person, without Content-Format (RFC 7252 §5.5.2).
+  package static func error(_ code: CoAPCode, _ diagnostic: String) -> CoAPResponse {
+    CoAPResponse(code, payload: Array(diagnostic.utf8))
+  }
+}
+
+/// A Block1 or Block2 option (RFC 7959 §2.2).
+package struct CoAPBlock: Hashable, Sendable {
+  package var number: UInt32
+  package var more: Bool
+  /// Size exponent 0 to 6; the block is `16 << exponent` bytes.
+  package var exponent: UInt8
+
+  package init(number: UInt32, more: Bool, exponent: UInt8) {
+    self.number = number
+    self.more = more
+    self.exponent = exponent
+  }
+
+  /// From the option's value; nil for the reserved exponent 7 and for a number beyond 20 bits.
+  package init?(optionValue: UInt32) {
+    let exponent = UInt8(optionValue & 7)
+    guard exponent < 7, optionValue >> 4 <= 0xf_ffff else { return nil }
+    self.init(number: optionValue >> 4, more: optionValue & 8 != 0, exponent: exponent)
+  }
+
+  package var optionValue: UInt32 { number << 4 | (more ? 8 : 0) | UInt32(exponent) }
+  package var size: Int { 16 << Int(exponent) }
+  package var offset: Int { Int(number) * size }
+}

@@ -1,0 +1,101 @@
+internal import CLibcoap
+
+/// Told, on the loop's thread, what becomes of notifications and of an observation.
+package protocol CoAPObservationOwner: AnyObject, Sendable {
+  /// The peer acknowledged the notification with this number, and has fetched all its blocks.
+  func notificationAcknowledged(_ number: UInt32, on observation: CoAPObservation)
+  /// The notification did not arrive.
+  func notification(_ number: UInt32, failed: CoAPFailure, on observation: CoAPObservation)
+  func observationEnded(_ observation: CoAPObservation, reason: CoAPObservation.End)
+}
+
+/// A peer that wants to be told when a resource changes, by session and token (RFC 7641).
+// Unchecked because every member is touched on the loop's thread only.
+package final class CoAPObservation: @unchecked Sendable {
+  package enum End: Sendable, Hashable {
+    /// The peer said so with Observe 1.
+    case deregistered
+    /// A newer registration took its place.
+    case replaced
+    /// A notification was answered with a Reset, or never acknowledged.
+    case failed(CoAPFailure)
+    /// The session or the endpoint was closed.
+    case closed
+  }
+
+  package let session: CoAPSession
+  package let token: CoAPToken
+  package let path: String
+  /// The sequence number of the last response or notification (RFC 7641 §3.4), 24 bits.
+  package private(set) var sequence: UInt32
+  private weak var owner: (any CoAPObservationOwner)?
+  private let exponent: UInt8?
+  private var hasEnded = false
+  // Acknowledged notifications of which the peer has still to fetch blocks.
+  private var awaitingBlocks: UInt32?
+
+  init(
+    session: CoAPSession, token: CoAPToken, path: String, sequence: UInt32,
+    owner: any CoAPObservationOwner, exponent: UInt8?
+  ) {
+    self.session = session
+    self.token = token
+    self.path = path
+    self.sequence = sequence
+    self.owner = owner
+    self.exponent = exponent
+  }
+
+  func nextSequence() -> UInt32 { (sequence + 1) & 0xff_ffff }
+
+  /// Sends a confirmable notification.
+  ///
+  /// Its end is told to the owner by `number`. libcoap keeps a second one back until the first is acknowledged
+  /// (NSTART 1) without any bound, so send the next when the owner has heard of the last.
+  ///
+  /// - Throws: `CoAPFailure.closed` when the observation has ended or nothing could be sent; the owner is not told then.
+  package func notify(_ response: CoAPResponse, number: UInt32) throws(CoAPFailure) {
+    assert(session.loop.isCurrent)
+    guard !hasEnded, let handle = session.handle else { throw .closed }
+    sequence = nextSequence()
+    var response = response
+    response.observe = sequence
+    awaitingBlocks = nil
+    guard
+      let first = session.firstBlock(of: response, path: path, exponent: exponent, notification: number)
+    else { throw .closed }
+    if first.block2?.more == true { awaitingBlocks = number }
+    guard let mid = session.send(first, token: token, type: COAP_MESSAGE_CON, on: handle) else {
+      throw .closed
+    }
+    session.shard.expectAcknowledgement(of: mid, number: number, on: self)
+  }
+
+  /// Sends a last, non-confirmable message with an error code, which ends the observation (RFC 7641 §4.2).
+  package func end(with response: CoAPResponse) {
+    if let handle = session.handle, !hasEnded {
+      _ = session.send(response, token: token, type: COAP_MESSAGE_NON, on: handle)
+    }
+    session.drop(self, reason: .closed)
+  }
+
+  func acknowledged(_ number: UInt32) {
+    if awaitingBlocks != number { owner?.notificationAcknowledged(number, on: self) }
+  }
+
+  func fetchedLastBlock(of number: UInt32) {
+    guard awaitingBlocks == number else { return }
+    awaitingBlocks = nil
+    owner?.notificationAcknowledged(number, on: self)
+  }
+
+  func failed(_ number: UInt32, _ failure: CoAPFailure) {
+    owner?.notification(number, failed: failure, on: self)
+    session.drop(self, reason: .failed(failure))
+  }
+
+  func end(_ reason: End) {
+    hasEnded = true
+    owner?.observationEnded(self, reason: reason)
+  }
+}

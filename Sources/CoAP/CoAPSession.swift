@@ -1,0 +1,262 @@
+internal import CLibcoap
+
+/// One peer of an endpoint: an address that has sent us a request.
+// Unchecked because every member is touched on the loop's thread only, which the entry points assert.
+package final class CoAPSession: @unchecked Sendable {
+  package let address: CoAPAddress
+  package let loop: EventLoop
+  /// Whatever the handler wants to remember about the peer.
+  package var attachment: (any AnyObject & Sendable)?
+  package fileprivate(set) var observations: [CoAPObservation] = []
+
+  unowned let shard: CoAPShard
+  // libcoap's session; nil once it is gone.
+  fileprivate(set) var handle: OpaquePointer?
+  // Where the shard keeps this object.
+  var index = 0
+  private var exchanges: [Exchange] = []
+  private var oldestExchange = 0
+  private var incoming: IncomingBody?
+  private var outgoing: OutgoingBody?
+
+  init(handle: OpaquePointer, address: CoAPAddress, shard: CoAPShard) {
+    self.handle = handle
+    self.address = address
+    self.shard = shard
+    loop = shard.loop
+  }
+
+  deinit { assert(handle == nil, "a session was not closed") }
+
+  /// Tells observations and transfers that the peer is gone. libcoap frees its session itself.
+  func end() {
+    for observation in observations { drop(observation, reason: .closed) }
+    forgetIncoming()
+    forgetOutgoing()
+    handle = nil
+  }
+
+  // MARK: Retransmitted requests (RFC 7252 §4.5)
+
+  private struct Exchange {
+    var token: CoAPToken
+    var seconds: UInt32
+    var messageID: UInt16
+    var method: CoAPCode
+    // 0.00 while the response is still to come.
+    var code: CoAPCode
+    var response: CachedResponse?
+  }
+
+  private final class CachedResponse {
+    let response: CoAPResponse
+    init(_ response: CoAPResponse) { self.response = response }
+  }
+
+  enum Answer {
+    case response(CoAPResponse)
+    /// The request is known and its response still to come.
+    case pending
+  }
+
+  /// The answer already given to this request, if it is a retransmission.
+  func earlierAnswer(messageID: UInt16, token: CoAPToken, method: CoAPCode, now: UInt32) -> Answer? {
+    for exchange in exchanges where exchange.messageID == messageID {
+      guard exchange.token == token, exchange.method == method,
+        now &- exchange.seconds < UInt32(CoAPTransmission.exchangeLifetime)
+      else { continue }
+      if exchange.code.rawValue == 0 { return .pending }
+      return .response(exchange.response?.response ?? CoAPResponse(exchange.code))
+    }
+    return nil
+  }
+
+  /// Remembers the answer to a request; nil stands for one that is still to come.
+  func remember(
+    _ response: CoAPResponse?, messageID: UInt16, token: CoAPToken, method: CoAPCode, now: UInt32
+  ) {
+    let hasMore = response.map { $0 != CoAPResponse($0.code) } ?? false
+    let exchange = Exchange(
+      token: token, seconds: now, messageID: messageID, method: method,
+      code: response?.code ?? CoAPCode(rawValue: 0),
+      response: hasMore ? response.map(CachedResponse.init) : nil)
+    if let index = exchanges.firstIndex(where: { $0.messageID == messageID }) {
+      exchanges[index] = exchange
+    } else if exchanges.count < shard.limits.exchangesPerSession {
+      exchanges.append(exchange)
+    } else if !exchanges.isEmpty {
+      exchanges[oldestExchange] = exchange
+      oldestExchange = (oldestExchange + 1) % exchanges.count
+    }
+  }
+
+  // MARK: Observations
+
+  /// Registers the sender of `request` as an observer, in place of an earlier registration with the same token, whose
+  /// sequence goes on (RFC 7641 §4.1).
+  ///
+  /// Nil when the peer has as many observations as `CoAPLimits.observationsPerSession` allows.
+  package func observe(_ request: CoAPRequest, owner: any CoAPObservationOwner) -> CoAPObservation? {
+    assert(loop.isCurrent)
+    var sequence: UInt32 = 2
+    if let earlier = observation(token: request.token) {
+      sequence = earlier.nextSequence()
+      drop(earlier, reason: .replaced)
+    }
+    guard let handle, observations.count < shard.limits.observationsPerSession else { return nil }
+    let observation = CoAPObservation(
+      session: self, token: request.token, path: request.path, sequence: sequence, owner: owner,
+      exponent: request.block2?.exponent)
+    observations.append(observation)
+    // libcoap drops idle sessions; one with an observation must stay.
+    coap_session_reference(handle)
+    return observation
+  }
+
+  package func observation(token: CoAPToken) -> CoAPObservation? {
+    observations.first { $0.token == token }
+  }
+
+  /// Ends an observation; its owner is told.
+  package func drop(_ observation: CoAPObservation, reason: CoAPObservation.End) {
+    assert(loop.isCurrent)
+    guard let index = observations.firstIndex(where: { $0 === observation }) else { return }
+    observations.remove(at: index)
+    shard.forget(observation)
+    if let handle { coap_session_release(handle) }
+    observation.end(reason)
+  }
+
+  // MARK: Bodies in blocks (RFC 7959)
+
+  /// Takes a block of a request body. A response says what to answer; nil means that `request` is now whole.
+  func receive(_ block: CoAPBlock, of request: inout CoAPRequest, now: UInt64) -> CoAPResponse? {
+    if block.number == 0 {
+      forgetIncoming()
+      // A body of one block needs no memory of ours.
+      if !block.more { return nil }
+      incoming = IncomingBody(request)
+    }
+    guard var body = incoming, body.continues(with: request) else {
+      return .error(.requestEntityIncomplete, "block \(block.number) without the blocks before it; start again")
+    }
+    guard shard.budget.take(request.payload.count) else {
+      forgetIncoming()
+      return .error(.serviceUnavailable, "too many transfers in blocks at once; try again later")
+    }
+    let limit = shard.limits.bodyBytes
+    incoming = nil
+    let outcome = body.append(block, request.payload, limit: limit, now: now)
+    incoming = body
+    switch outcome {
+    case .more:
+      shard.watchTransfers(of: self)
+      var response = CoAPResponse(.continue)
+      response.block1 = block
+      return response
+    case .complete:
+      shard.budget.give(body.bytes.count)
+      incoming = nil
+      request.payload = body.bytes
+      return nil
+    case .outOfOrder:
+      shard.budget.give(request.payload.count)
+      forgetIncoming()
+      return .error(.requestEntityIncomplete, "block \(block.number) does not follow; start again")
+    case .tooLarge:
+      shard.budget.give(request.payload.count)
+      forgetIncoming()
+      var response = CoAPResponse.error(.requestEntityTooLarge, "a body may have \(limit) bytes")
+      response.size = UInt32(clamping: limit)
+      return response
+    }
+  }
+
+  /// The first block of `response`, the rest being kept for the peer to fetch, or `response` itself when it fits.
+  ///
+  /// `exponent` is the block size that the peer asked for, if it did. Nil when all transfers together hold too much.
+  func firstBlock(
+    of response: CoAPResponse, path: String, exponent: UInt8?, notification: UInt32?
+  ) -> CoAPResponse? {
+    let limit = exponent.map { 16 << Int($0) } ?? shard.limits.datagramPayload
+    guard response.payload.count > limit else { return response }
+    forgetOutgoing()
+    guard shard.budget.take(response.payload.count) else { return nil }
+    var whole = response
+    whole.etag = EventLoop.now
+    outgoing = OutgoingBody(
+      path: path, response: whole, notification: notification, touched: EventLoop.now)
+    shard.watchTransfers(of: self)
+    return outgoing?.block(0, exponent: exponent ?? 6)
+  }
+
+  /// `response` as it can be sent to the sender of `request`.
+  func cutting(_ response: CoAPResponse, for request: CoAPRequest) -> CoAPResponse {
+    firstBlock(of: response, path: request.path, exponent: request.block2?.exponent, notification: nil)
+      ?? .error(.serviceUnavailable, "too many transfers in blocks at once; try again later")
+  }
+
+  /// A later block of the body that the peer is fetching, and the notification that is complete with it.
+  func laterBlock(_ block: CoAPBlock, path: String) -> (CoAPResponse, completed: UInt32?) {
+    guard var body = outgoing, body.path == path else {
+      return (.error(.badRequest, "no body to fetch block \(block.number) of"), nil)
+    }
+    guard let slice = body.block(block.number, exponent: block.exponent) else {
+      return (.error(.badRequest, "block \(block.number) is beyond the end"), nil)
+    }
+    body.touched = EventLoop.now
+    outgoing = body
+    // The body stays until it is replaced or forgotten: the answer to this request may get lost.
+    return (slice, slice.block2?.more == false ? body.notification : nil)
+  }
+
+  var hasOutgoing: Bool { outgoing != nil }
+
+  /// Forgets transfers without progress since `time`. False when none is left.
+  func forgetTransfers(before time: UInt64) -> Bool {
+    if let incoming, incoming.touched < time { forgetIncoming() }
+    if let outgoing, outgoing.touched < time { forgetOutgoing() }
+    return incoming != nil || outgoing != nil
+  }
+
+  private func forgetIncoming() {
+    if let incoming { shard.budget.give(incoming.bytes.count) }
+    incoming = nil
+  }
+
+  func forgetOutgoing() {
+    if let outgoing { shard.budget.give(outgoing.response.payload.count) }
+    outgoing = nil
+  }
+
+  // MARK: Sending
+
+  /// The response to a request whose handler answered `.deferred`: as a separate response (RFC 7252 §5.2.2).
+  package func respond(_ response: CoAPResponse, to request: CoAPRequest) {
+    assert(loop.isCurrent)
+    guard let handle else { return }
+    remember(
+      response, messageID: request.messageID, token: request.token, method: request.method,
+      now: shard.seconds)
+    _ = send(
+      cutting(response, for: request), token: request.token, type: request.isConfirmable ? COAP_MESSAGE_CON : COAP_MESSAGE_NON,
+      on: handle)
+  }
+
+  /// Hands a message with a response code to libcoap. Returns its message id, or nil when it could not be built.
+  func send(
+    _ response: CoAPResponse, token: CoAPToken, type: coap_pdu_type_t, on handle: OpaquePointer
+  ) -> UInt16? {
+    let mid = coap_new_message_id(handle)
+    guard
+      let pdu = coap_pdu_init(
+        type, pdu_code(0), coap_mid_t(mid), coap_session_max_pdu_size(handle))
+    else { return nil }
+    guard PDU.addToken(token, to: pdu), PDU.write(response, to: pdu) else {
+      coap_delete_pdu(pdu)
+      return nil
+    }
+    // coap_send frees the PDU, also when it fails.
+    return coap_send(handle, pdu) == COAP_INVALID_MID ? nil : mid
+  }
+}

@@ -1,0 +1,337 @@
+internal import CLibcoap
+internal import Glibc
+internal import Logging
+
+/// Answers the requests that arrive on one loop.
+package protocol CoAPHandler: AnyObject, Sendable {
+  /// Called on the session's loop for each request once: retransmissions are answered from memory, bodies in blocks
+  /// are put together first. Nil defers the answer to `CoAPSession.respond(_:to:)`.
+  func respond(to request: CoAPRequest, on session: CoAPSession) -> CoAPResponse?
+  /// Called for each request, retransmitted or not, before it is answered.
+  func heard(from session: CoAPSession)
+  func sessionEnded(_ session: CoAPSession)
+}
+
+/// One libcoap context with its sockets: the peers that the kernel hashes to it.
+///
+/// libcoap walks all sessions of a context with each pass of its loop, so many contexts on one port serve many peers
+/// faster than one. Their sockets are our own, put in the place of libcoap's (`AdoptedSocket`): the kernel spreads the
+/// peers over them, and we see what waits in them before libcoap takes it.
+final class CoAPShard: EventLoop.EventSource {
+  let loop: EventLoop
+  let limits: CoAPLimits
+  let transmission: CoAPTransmission
+  let budget: ByteBudget
+  private let handler: any CoAPHandler
+  private let log: Logger
+  private let context: OpaquePointer
+  private var ownSource: Int?
+  private var sockets: [(socket: AdoptedSocket, source: Int)] = []
+  private var sessions: [CoAPSession] = []
+  private var expected: [ExpectedAcknowledgement: (number: UInt32, observation: CoAPObservation)] = [:]
+  private var transferring: [ObjectIdentifier: CoAPSession] = [:]
+  private var transferTimer: LoopTimer?
+  private var peeked = [peeked_datagram](repeating: peeked_datagram(), count: Int(PEEK_BATCH))
+  private var truncated: Set<ExpectedAcknowledgement> = []
+
+  /// The time that libcoap's own callbacks are given, in whole seconds.
+  var seconds: UInt32 { UInt32(truncatingIfNeeded: EventLoop.now / 1_000_000_000) }
+
+  private struct ExpectedAcknowledgement: Hashable {
+    let high: UInt64
+    let low: UInt64
+    let port: UInt16
+    let messageID: UInt16
+  }
+
+  /// Makes the context and adopts `sockets`, on the loop's thread. Call `close()` before the last reference goes.
+  init(
+    loop: EventLoop, sockets descriptors: [Int32], isIPv6: [Bool], limits: CoAPLimits,
+    idleSessions: Int, transmission: CoAPTransmission, budget: ByteBudget,
+    handler: any CoAPHandler, log: Logger
+  ) throws(CoAPSystemError) {
+    assert(loop.isCurrent)
+    self.loop = loop
+    self.limits = limits
+    self.transmission = transmission
+    self.budget = budget
+    self.handler = handler
+    self.log = log
+    guard let context = coap_new_context(nil) else { throw CoAPSystemError("coap_new_context") }
+    self.context = context
+    coap_set_app_data(context, Unmanaged.passUnretained(self).toOpaque())
+    coap_context_set_max_idle_sessions(context, UInt32(clamping: idleSessions))
+    coap_context_set_session_timeout(context, UInt32(clamping: limits.sessionTimeout))
+    coap_register_event_handler(context, onSessionEvent)
+    coap_register_nack_handler(context, onNack)
+    registerResources()
+    var remaining = zip(descriptors, isIPv6).map { $0 }[...]
+    do throws(CoAPSystemError) {
+      while let (descriptor, isIPv6) = remaining.popFirst() {
+        let socket = try AdoptedSocket(descriptor, isIPv6: isIPv6, context: context)
+        let source = try loop.add(self, descriptor: socket.descriptor, tag: UInt32(sockets.count + 1))
+        sockets.append((socket, source))
+      }
+      ownSource = try loop.add(self, descriptor: coap_context_get_coap_fd(context), tag: 0)
+    } catch {
+      for (descriptor, _) in remaining { Glibc.close(descriptor) }
+      close()
+      throw error
+    }
+  }
+
+  private var isClosed = false
+
+  deinit { assert(isClosed, "a shard was not closed") }
+
+  /// Ends all sessions and frees the context; handlers hear of it. May be called twice.
+  func close() {
+    assert(loop.isCurrent)
+    guard !isClosed else { return }
+    isClosed = true
+    for (socket, source) in sockets { loop.remove(source, descriptor: socket.descriptor) }
+    if let ownSource { loop.remove(ownSource, descriptor: coap_context_get_coap_fd(context)) }
+    transferTimer?.cancel()
+    while let session = sessions.last { forget(session) }
+    coap_register_nack_handler(context, nil)
+    coap_register_event_handler(context, nil)
+    coap_free_context(context)
+  }
+
+  private func registerResources() {
+    // libcoap answers these two itself unless they are resources: what is unknown, and its list of resources.
+    let unknown = coap_resource_unknown_init(onRequest)
+    let core = coap_resource_init(coap_new_str_const(".well-known/core", 16), COAP_RESOURCE_FLAGS_RELEASE_URI)
+    for resource in [unknown, core] {
+      for method in Int32(COAP_REQUEST_GET.rawValue)...Int32(COAP_REQUEST_IPATCH.rawValue) {
+        coap_register_request_handler(resource, request_method(method), onRequest)
+      }
+      coap_add_resource(context, resource)
+    }
+  }
+
+  // MARK: Datagrams
+
+  func ready(_ tag: UInt32) {
+    guard tag > 0 else {
+      _ = run_own_events(context)
+      return
+    }
+    let socket = sockets[Int(tag) - 1].socket
+    // A few batches, then the other sockets have their turn.
+    for _ in 0..<4 {
+      let count = Int(peek_datagrams(socket.descriptor, &peeked))
+      guard count > 0 else { return }
+      var acknowledged: [(UInt32, CoAPObservation)] = []
+      var isTruncated = false
+      for datagram in peeked[0..<count] {
+        let key = ExpectedAcknowledgement(
+          high: datagram.address_high, low: datagram.address_low, port: datagram.port,
+          messageID: datagram.message_id)
+        if datagram.type == 2, let (number, observation) = expected.removeValue(forKey: key) {
+          acknowledged.append((number, observation))
+        }
+        if datagram.length > AdoptedSocket.largestDatagram {
+          isTruncated = true
+          truncated.insert(key)
+        }
+      }
+      read_datagrams(context, socket.cookie, Int32(count))
+      if isTruncated {
+        // libcoap took fewer bytes than the kernel had counted as looked at.
+        _ = enable_peek_offset(socket.descriptor)
+        truncated.removeAll()
+      }
+      for (number, observation) in acknowledged { observation.acknowledged(number) }
+      guard count == Int(PEEK_BATCH) else { return }
+    }
+  }
+
+  func expectAcknowledgement(of messageID: UInt16, number: UInt32, on observation: CoAPObservation) {
+    expected[key(observation.session.address, messageID)] = (number, observation)
+  }
+
+  func forget(_ observation: CoAPObservation) {
+    // Few notifications are under way to one peer, but all of a shard's are in this table.
+    for (key, entry) in expected where entry.observation === observation { expected[key] = nil }
+  }
+
+  private func key(_ address: CoAPAddress, _ messageID: UInt16) -> ExpectedAcknowledgement {
+    ExpectedAcknowledgement(
+      high: address.high, low: address.low, port: address.port, messageID: messageID)
+  }
+
+  // MARK: Sessions
+
+  private func session(_ handle: OpaquePointer) -> CoAPSession? {
+    if let data = coap_session_get_app_data(handle) {
+      return Unmanaged<CoAPSession>.fromOpaque(data).takeUnretainedValue()
+    }
+    guard let address = CoAPAddress(coap_session_get_addr_remote(handle)) else { return nil }
+    let session = CoAPSession(handle: handle, address: address, shard: self)
+    session.index = sessions.count
+    // The array owns the session; libcoap's pointer goes with it, in `forget(_:)`.
+    sessions.append(session)
+    coap_session_set_app_data(handle, Unmanaged.passUnretained(session).toOpaque())
+    transmission.apply(to: handle)
+    return session
+  }
+
+  private func forget(_ session: CoAPSession) {
+    if let handle = session.handle { coap_session_set_app_data(handle, nil) }
+    session.end()
+    handler.sessionEnded(session)
+    transferring[ObjectIdentifier(session)] = nil
+    let last = sessions.removeLast()
+    if last !== session {
+      last.index = session.index
+      sessions[session.index] = last
+    }
+  }
+
+  fileprivate func sessionDeleted(_ handle: OpaquePointer) {
+    guard let data = coap_session_get_app_data(handle) else { return }
+    forget(Unmanaged<CoAPSession>.fromOpaque(data).takeUnretainedValue())
+  }
+
+  fileprivate func failed(_ handle: OpaquePointer, mid: UInt16, _ failure: CoAPFailure) {
+    guard let data = coap_session_get_app_data(handle) else { return }
+    let session = Unmanaged<CoAPSession>.fromOpaque(data).takeUnretainedValue()
+    if let (number, observation) = expected.removeValue(forKey: key(session.address, mid)) {
+      // libcoap is in the middle of its own queue.
+      loop.atEndOfPass { observation.failed(number, failure) }
+    }
+  }
+
+  // MARK: Requests
+
+  fileprivate func answer(_ handle: OpaquePointer, _ pdu: OpaquePointer?, _ response: OpaquePointer?) {
+    guard let session = session(handle) else { return }
+    handler.heard(from: session)
+    let mid = UInt16(truncatingIfNeeded: coap_pdu_get_mid(pdu))
+    let token = PDU.token(pdu)
+    let method = CoAPCode(rawValue: UInt8(truncatingIfNeeded: coap_pdu_get_code(pdu).rawValue))
+    let now = seconds
+    switch session.earlierAnswer(messageID: mid, token: token, method: method, now: now) {
+    case .response(let earlier):
+      write(earlier, to: response)
+    case .pending:
+      // Code 0.00 makes libcoap send the empty acknowledgement again.
+      break
+    case nil:
+      let answer = freshAnswer(to: pdu, mid: mid, token: token, on: session)
+      session.remember(answer, messageID: mid, token: token, method: method, now: now)
+      if let answer { write(answer, to: response) }
+    }
+  }
+
+  private func freshAnswer(
+    to pdu: OpaquePointer?, mid: UInt16, token: CoAPToken, on session: CoAPSession
+  ) -> CoAPResponse? {
+    guard var request = PDU.request(pdu, mid: mid, token: token) else {
+      return .error(.badRequest, "a path or query is not UTF-8")
+    }
+    if !truncated.isEmpty, truncated.contains(key(session.address, mid)) {
+      return .error(
+        .requestEntityTooLarge, "a datagram may have \(AdoptedSocket.largestDatagram) bytes; use Block1")
+    }
+    var lastBlock: CoAPBlock?
+    if let block = request.block1 {
+      if let response = session.receive(block, of: &request, now: EventLoop.now) { return response }
+      lastBlock = block
+    } else if let block = request.block2, block.number > 0,
+      request.method == .get || request.method == .fetch
+    {
+      let (response, completed) = session.laterBlock(block, path: request.path)
+      if let completed {
+        loop.atEndOfPass { for observation in session.observations { observation.fetchedLastBlock(of: completed) } }
+      }
+      return response
+    }
+    guard var response = handler.respond(to: request, on: session) else { return nil }
+    response.block1 = lastBlock
+    if !response.code.isSuccess, let observation = session.observation(token: token), request.observe == 0 {
+      session.drop(observation, reason: .closed)
+    }
+    return session.cutting(response, for: request)
+  }
+
+  private func write(_ response: CoAPResponse, to pdu: OpaquePointer?) {
+    if !PDU.write(response, to: pdu) {
+      log.error("a response did not fit its datagram", metadata: ["code": "\(response.code)"])
+    }
+  }
+
+  // MARK: Transfers in blocks
+
+  func watchTransfers(of session: CoAPSession) {
+    transferring[ObjectIdentifier(session)] = session
+    if transferTimer == nil {
+      transferTimer = loop.makeTimer { [unowned self] in self.forgetTransfers() }
+    }
+    if transferring.count == 1 { armTransferTimer() }
+  }
+
+  private func armTransferTimer() {
+    transferTimer?.arm(at: EventLoop.now + UInt64(limits.transferTimeout) * 1_000_000_000)
+  }
+
+  private func forgetTransfers() {
+    let limit = EventLoop.now - UInt64(limits.transferTimeout) * 1_000_000_000
+    transferring = transferring.filter { $0.value.forgetTransfers(before: limit) }
+    if !transferring.isEmpty { armTransferTimer() }
+  }
+}
+
+// MARK: What libcoap calls, on the loop's thread
+
+private func shard(of session: OpaquePointer?) -> CoAPShard? {
+  guard let data = coap_get_app_data(coap_session_get_context(session)) else { return nil }
+  return Unmanaged<CoAPShard>.fromOpaque(data).takeUnretainedValue()
+}
+
+private func onRequest(
+  _: OpaquePointer?, session: OpaquePointer?, request: OpaquePointer?,
+  query: UnsafePointer<coap_string_t>?, response: OpaquePointer?
+) {
+  guard let session else { return }
+  shard(of: session)?.answer(session, request, response)
+}
+
+private func onSessionEvent(session: OpaquePointer?, event: coap_event_t) -> Int32 {
+  if event == COAP_EVENT_SERVER_SESSION_DEL, let session { shard(of: session)?.sessionDeleted(session) }
+  return 0
+}
+
+private func onNack(
+  session: OpaquePointer?, sent: OpaquePointer?, reason: coap_nack_reason_t, mid: coap_mid_t
+) {
+  guard let session, let failure = CoAPFailure(reason) else { return }
+  shard(of: session)?.failed(session, mid: UInt16(truncatingIfNeeded: mid), failure)
+}
+
+extension CoAPFailure {
+  /// Nil for a reason that does not end the message: after an ICMP error libcoap goes on trying.
+  init?(_ reason: coap_nack_reason_t) {
+    switch reason {
+    case COAP_NACK_TOO_MANY_RETRIES: self = .notAcknowledged
+    case COAP_NACK_RST: self = .reset
+    case COAP_NACK_ICMP_ISSUE: return nil
+    default: self = .closed
+    }
+  }
+}
+
+extension CoAPTransmission {
+  func apply(to session: OpaquePointer?) {
+    coap_session_set_ack_timeout(session, Self.fixedPoint(ackTimeout))
+    coap_session_set_ack_random_factor(session, Self.fixedPoint(ackRandomFactor))
+    coap_session_set_max_retransmit(session, UInt16(clamping: maxRetransmit))
+  }
+
+  private static func fixedPoint(_ value: Double) -> coap_fixed_point_t {
+    let thousandths = Int(clamping: Int64(max(0, min(value, 60_000)) * 1_000))
+    return coap_fixed_point_t(
+      integer_part: UInt16(clamping: thousandths / 1_000), fractional_part: UInt16(thousandths % 1_000))
+  }
+}

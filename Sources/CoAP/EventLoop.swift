@@ -1,0 +1,310 @@
+internal import CLibcoap
+internal import Glibc
+internal import Synchronization
+
+/// One thread that waits for sockets and timers and runs the actors bound to it.
+///
+/// It is a serial executor (actors whose state belongs to this thread) and a task executor: a caller whose task prefers
+/// it (`withTaskExecutorPreference`) pays no thread hand-over, which is the larger part of a call's cost.
+/// libcoap is not thread-safe: everything of its contexts happens in `EventSource.ready` and in jobs of this executor.
+///
+/// It runs from `init` until `stop()`; jobs that arrive afterwards are run by whoever brings them, one at a time.
+// Unchecked because the members outside `state` are touched by the loop's own thread only.
+package final class EventLoop: SerialExecutor, TaskExecutor, @unchecked Sendable {
+  /// Something that owns descriptors; called on the loop's thread.
+  protocol EventSource: AnyObject {
+    func ready(_ tag: UInt32)
+  }
+
+  private enum Work {
+    case job(UnownedJob)
+    case closure(@Sendable () -> Void)
+  }
+
+  private struct State {
+    var work: [Work] = []
+    var isAsleep = false
+    var isStopping = false
+    var hasStopped = false
+    var waiters: [CheckedContinuation<Void, Never>] = []
+  }
+
+  private let state = Mutex(State())
+  private let epoll: Int32
+  private let wakeUp: Int32
+  private let thread = Atomic<pthread_t>(0)
+
+  // From here on: the loop's thread only.
+  private var sources: [(source: any EventSource, tag: UInt32)?] = [nil]
+  private var freeSources: [Int] = []
+  private var localWork: [Work] = []
+  private var endOfPass: [() -> Void] = []
+  private var timers: [LoopTimer] = []
+
+  /// Starts the thread.
+  ///
+  /// - Throws: `CoAPSystemError` when the system has no descriptor or thread left.
+  package init(name: String) throws(CoAPSystemError) {
+    epoll = epoll_create1(Int32(EPOLL_CLOEXEC))
+    guard epoll >= 0 else { throw CoAPSystemError("epoll_create1") }
+    wakeUp = eventfd(0, Int32(EFD_CLOEXEC | EFD_NONBLOCK))
+    guard wakeUp >= 0 else {
+      let error = CoAPSystemError("eventfd")
+      close(epoll)
+      throw error
+    }
+    var event = epoll_event()
+    event.events = EPOLLIN.rawValue
+    event.data.u64 = 0
+    epoll_ctl(epoll, EPOLL_CTL_ADD, wakeUp, &event)
+    // The thread keeps the loop alive until it ends.
+    let retained = Unmanaged.passRetained(self)
+    var thread = pthread_t()
+    let code = pthread_create(
+      &thread, nil,
+      { argument in
+        guard let argument else { return nil }
+        let loop = Unmanaged<EventLoop>.fromOpaque(argument).takeRetainedValue()
+        loop.thread.store(pthread_self(), ordering: .relaxed)
+        loop.run()
+        return nil
+      }, retained.toOpaque())
+    guard code == 0 else {
+      retained.release()
+      close(wakeUp)
+      close(epoll)
+      throw CoAPSystemError("pthread_create", code: code)
+    }
+    name_thread(thread, String(name.prefix(15)))
+    pthread_detach(thread)
+  }
+
+  /// True on the loop's own thread.
+  package var isCurrent: Bool { pthread_self() == thread.load(ordering: .relaxed) }
+
+  /// Nanoseconds of the monotonic clock.
+  package static var now: UInt64 {
+    var time = timespec()
+    clock_gettime(CLOCK_MONOTONIC, &time)
+    return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
+  }
+
+  /// Ends the thread after the jobs already queued, and returns when it has ended. May be called twice.
+  ///
+  /// Close everything that lives on the loop first: its sources are not told.
+  package func stop() async {
+    await withCheckedContinuation { continuation in
+      let resumeNow = state.withLock { state in
+        if state.hasStopped { return true }
+        state.isStopping = true
+        state.waiters.append(continuation)
+        return false
+      }
+      if resumeNow { continuation.resume() } else { wake() }
+    }
+  }
+
+  // MARK: Executor
+
+  package func enqueue(_ job: consuming ExecutorJob) { add(.job(UnownedJob(job))) }
+
+  /// Runs `action` on the loop's thread, after what is queued already; it may be called from any thread.
+  package func execute(_ action: @escaping @Sendable () -> Void) { add(.closure(action)) }
+
+  private func add(_ work: Work) {
+    if isCurrent {
+      localWork.append(work)
+      return
+    }
+    let (wasAsleep, hasStopped) = state.withLock { state in
+      if state.hasStopped { return (false, true) }
+      state.work.append(work)
+      defer { state.isAsleep = false }
+      return (state.isAsleep, false)
+    }
+    if wasAsleep { wake() }
+    // An actor that outlives its loop must still be able to finish its tasks; its I/O is gone by then.
+    if hasStopped { Self.afterEnd.withLock { _ in run(work) } }
+  }
+
+  package func asUnownedSerialExecutor() -> UnownedSerialExecutor {
+    UnownedSerialExecutor(ordinary: self)
+  }
+
+  package func checkIsolated() {
+    precondition(isCurrent, "not on the event loop's thread")
+  }
+
+  package func isIsolatingCurrentContext() -> Bool? { isCurrent }
+
+  private func run(_ work: Work) {
+    switch work {
+    case .job(let job):
+      job.runSynchronously(isolatedTo: asUnownedSerialExecutor(), taskExecutor: asUnownedTaskExecutor())
+    case .closure(let action): action()
+    }
+  }
+
+  private static let afterEnd = Mutex(())
+
+  private func wake() {
+    var one: UInt64 = 1
+    write(wakeUp, &one, 8)
+  }
+
+  // MARK: Sources, timers and the end of a pass (loop's thread only)
+
+  /// Calls `source.ready(tag)` whenever `descriptor` can be read; keep the number for `remove`.
+  func add(_ source: any EventSource, descriptor: Int32, tag: UInt32) throws(CoAPSystemError) -> Int {
+    let index = freeSources.popLast() ?? sources.count
+    var event = epoll_event()
+    event.events = EPOLLIN.rawValue
+    event.data.u64 = UInt64(index)
+    guard epoll_ctl(epoll, EPOLL_CTL_ADD, descriptor, &event) == 0 else {
+      let error = CoAPSystemError("epoll_ctl")
+      if index < sources.count { freeSources.append(index) }
+      throw error
+    }
+    if index == sources.count { sources.append((source, tag)) } else { sources[index] = (source, tag) }
+    return index
+  }
+
+  func remove(_ index: Int, descriptor: Int32) {
+    epoll_ctl(epoll, EPOLL_CTL_DEL, descriptor, nil)
+    sources[index] = nil
+    freeSources.append(index)
+  }
+
+  /// Runs `action` after the datagrams of this pass, when libcoap has processed what was read.
+  package func atEndOfPass(_ action: @escaping () -> Void) { endOfPass.append(action) }
+
+  /// A timer that calls `action` on the loop's thread; it is kept until `LoopTimer.cancel()`.
+  package func makeTimer(_ action: @escaping () -> Void) -> LoopTimer {
+    let timer = LoopTimer(loop: self, action: action)
+    timers.append(timer)
+    return timer
+  }
+
+  fileprivate func forget(_ timer: LoopTimer) { timers.removeAll { $0 === timer } }
+
+  // MARK: The thread
+
+  private func run() {
+    var events = [epoll_event](repeating: epoll_event(), count: 128)
+    while true {
+      var batch = state.withLock { state in
+        var batch: [Work] = []
+        swap(&batch, &state.work)
+        return batch
+      }
+      for work in batch { run(work) }
+      batch.removeAll(keepingCapacity: true)
+      while !localWork.isEmpty {
+        swap(&batch, &localWork)
+        for work in batch { run(work) }
+        batch.removeAll(keepingCapacity: true)
+      }
+      finishPass()
+      fireTimers()
+
+      let timeout = timeToSleep()
+      let (mayEnd, sleep) = state.withLock { state in
+        let isIdle = state.work.isEmpty && localWork.isEmpty && endOfPass.isEmpty
+        if state.isStopping && isIdle { return (true, Int32(0)) }
+        state.isAsleep = isIdle && timeout != 0
+        return (false, isIdle ? timeout : 0)
+      }
+      if mayEnd { break }
+      let count = epoll_wait(epoll, &events, Int32(events.count), sleep)
+      if sleep != 0 { state.withLock { $0.isAsleep = false } }
+      guard count > 0 else { continue }
+      for event in events[0..<Int(count)] {
+        let index = Int(truncatingIfNeeded: event.data.u64)
+        if index == 0 {
+          var value: UInt64 = 0
+          read(wakeUp, &value, 8)
+        } else if index < sources.count, let (source, tag) = sources[index] {
+          source.ready(tag)
+        }
+      }
+      finishPass()
+    }
+    end()
+  }
+
+  private func finishPass() {
+    while !endOfPass.isEmpty {
+      let actions = endOfPass
+      endOfPass.removeAll(keepingCapacity: true)
+      for action in actions { action() }
+    }
+  }
+
+  private func fireTimers() {
+    guard timers.contains(where: { $0.deadline != .max }) else { return }
+    let now = Self.now
+    for timer in timers where timer.deadline <= now {
+      timer.deadline = .max
+      timer.action()
+    }
+  }
+
+  // Milliseconds until the next timer, rounded up; -1 for none.
+  private func timeToSleep() -> Int32 {
+    guard let next = timers.lazy.map(\.deadline).min(), next != .max else { return -1 }
+    let now = Self.now
+    guard next > now else { return 0 }
+    return Int32(clamping: (next - now + 999_999) / 1_000_000)
+  }
+
+  private func end() {
+    let (batch, waiters) = state.withLock { state in
+      state.hasStopped = true
+      defer { state.waiters = [] }
+      return (state.work, state.waiters)
+    }
+    for work in batch { run(work) }
+    timers = []
+    sources = []
+    close(wakeUp)
+    close(epoll)
+    for waiter in waiters { waiter.resume() }
+  }
+}
+
+/// A deadline on a loop; made by `EventLoop.makeTimer`, used on the loop's thread only.
+package final class LoopTimer {
+  private let loop: EventLoop
+  fileprivate let action: () -> Void
+  fileprivate var deadline: UInt64 = .max
+
+  fileprivate init(loop: EventLoop, action: @escaping () -> Void) {
+    self.loop = loop
+    self.action = action
+  }
+
+  /// Fires once at `deadline`, on the scale of `EventLoop.now`; a later call replaces an earlier one.
+  package func arm(at deadline: UInt64) { self.deadline = deadline }
+  package func disarm() { deadline = .max }
+  package func cancel() { loop.forget(self) }
+}
+
+/// A call to the operating system that failed.
+package struct CoAPSystemError: Error, Sendable, CustomStringConvertible {
+  package let call: String
+  package let code: Int32
+  package let detail: String
+
+  init(_ call: String, code: Int32 = Glibc.errno, detail: String = "") {
+    self.call = call
+    self.code = code
+    self.detail = detail
+  }
+
+  package var isAddressInUse: Bool { code == EADDRINUSE }
+
+  package var description: String {
+    let text = code == 0 ? "" : ": " + String(cString: strerror(code))
+    return detail.isEmpty ? "\(call)\(text)" : "\(detail)\(text)"
+  }
+}

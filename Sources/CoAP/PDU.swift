@@ -1,0 +1,149 @@
+internal import CLibcoap
+
+/// Reading and writing libcoap's PDUs; a pointer never leaves the call it was given to.
+enum PDU {
+  /// Copies a request out of `pdu`; nil when a path or query is not UTF-8 (RFC 7252 §5.10.1).
+  static func request(_ pdu: OpaquePointer?, mid: UInt16, token: CoAPToken) -> CoAPRequest? {
+    var request = CoAPRequest(
+      method: CoAPCode(rawValue: UInt8(truncatingIfNeeded: coap_pdu_get_code(pdu).rawValue)),
+      token: token, messageID: mid,
+      isConfirmable: coap_pdu_get_type(pdu) == COAP_MESSAGE_CON,
+      path: "", query: [], payload: payload(pdu))
+    var isReadable = true
+    forEachOption(pdu) { number, value in
+      switch number {
+      case COAP_OPTION_OBSERVE: request.observe = uint(value)
+      case COAP_OPTION_CONTENT_FORMAT:
+        request.contentFormat = ContentFormat(rawValue: UInt16(clamping: uint(value)))
+      case COAP_OPTION_ACCEPT: request.accept = ContentFormat(rawValue: UInt16(clamping: uint(value)))
+      case COAP_OPTION_BLOCK1: request.block1 = CoAPBlock(optionValue: uint(value))
+      case COAP_OPTION_BLOCK2: request.block2 = CoAPBlock(optionValue: uint(value))
+      case COAP_OPTION_URI_PATH:
+        guard let segment = pathSegment(value) else { return isReadable = false }
+        request.path += request.path.isEmpty ? segment : "/" + segment
+      case COAP_OPTION_URI_QUERY:
+        guard let item = String(validating: value, as: UTF8.self) else { return isReadable = false }
+        request.query.append(item)
+      default: break
+      }
+    }
+    return isReadable ? request : nil
+  }
+
+  static func response(_ pdu: OpaquePointer?) -> CoAPResponse {
+    var response = CoAPResponse(
+      CoAPCode(rawValue: UInt8(truncatingIfNeeded: coap_pdu_get_code(pdu).rawValue)),
+      payload: payload(pdu))
+    forEachOption(pdu) { number, value in
+      switch number {
+      case COAP_OPTION_OBSERVE: response.observe = uint(value)
+      case COAP_OPTION_CONTENT_FORMAT:
+        response.contentFormat = ContentFormat(rawValue: UInt16(clamping: uint(value)))
+      case COAP_OPTION_MAXAGE: response.maxAge = uint(value)
+      case COAP_OPTION_BLOCK1: response.block1 = CoAPBlock(optionValue: uint(value))
+      case COAP_OPTION_BLOCK2: response.block2 = CoAPBlock(optionValue: uint(value))
+      case COAP_OPTION_SIZE1, COAP_OPTION_SIZE2: response.size = uint(value)
+      case COAP_OPTION_ETAG: response.etag = value.prefix(8).reduce(0) { $0 << 8 | UInt64($1) }
+      default: break
+      }
+    }
+    return response
+  }
+
+  /// Sets code, options and payload of a PDU that has its token already. False when it does not fit.
+  static func write(_ response: CoAPResponse, to pdu: OpaquePointer?) -> Bool {
+    coap_pdu_set_code(pdu, pdu_code(response.code.rawValue))
+    var fits = true
+    if let etag = response.etag { fits = add(COAP_OPTION_ETAG, etag, to: pdu) && fits }
+    if let observe = response.observe {
+      fits = add(COAP_OPTION_OBSERVE, UInt64(observe), to: pdu) && fits
+    }
+    if let format = response.contentFormat {
+      fits = add(COAP_OPTION_CONTENT_FORMAT, UInt64(format.rawValue), to: pdu) && fits
+    }
+    if let age = response.maxAge { fits = add(COAP_OPTION_MAXAGE, UInt64(age), to: pdu) && fits }
+    if let block = response.block2 {
+      fits = add(COAP_OPTION_BLOCK2, UInt64(block.optionValue), to: pdu) && fits
+    }
+    if let block = response.block1 {
+      fits = add(COAP_OPTION_BLOCK1, UInt64(block.optionValue), to: pdu) && fits
+    }
+    if let size = response.size {
+      let option = response.code.isSuccess ? COAP_OPTION_SIZE2 : COAP_OPTION_SIZE1
+      fits = add(option, UInt64(size), to: pdu) && fits
+    }
+    return add(response.payload, to: pdu) && fits
+  }
+
+  /// Adds an option with an unsigned value in as few bytes as it needs (RFC 7252 §3.2).
+  static func add(_ option: Int32, _ value: UInt64, to pdu: OpaquePointer?) -> Bool {
+    let count = (64 - value.leadingZeroBitCount + 7) / 8
+    return withUnsafeBytes(of: value.bigEndian) { bytes in
+      coap_add_option(
+        pdu, UInt16(truncatingIfNeeded: option), count,
+        bytes.baseAddress?.assumingMemoryBound(to: UInt8.self).advanced(by: 8 - count)) > 0
+    }
+  }
+
+  static func add(_ option: Int32, _ text: String, to pdu: OpaquePointer?) -> Bool {
+    var text = text
+    return text.withUTF8 {
+      coap_add_option(pdu, UInt16(truncatingIfNeeded: option), $0.count, $0.baseAddress) > 0
+    }
+  }
+
+  static func add(_ payload: [UInt8], to pdu: OpaquePointer?) -> Bool {
+    payload.isEmpty || payload.withUnsafeBufferPointer { coap_add_data(pdu, $0.count, $0.baseAddress) == 1 }
+  }
+
+  static func token(_ pdu: OpaquePointer?) -> CoAPToken {
+    let token = coap_pdu_get_token(pdu)
+    return CoAPToken(UnsafeBufferPointer(start: token.s, count: min(token.length, 8)))
+  }
+
+  static func addToken(_ token: CoAPToken, to pdu: OpaquePointer?) -> Bool {
+    withUnsafeBytes(of: token.value.bigEndian) { bytes in
+      coap_add_token(
+        pdu, Int(token.count),
+        bytes.baseAddress?.assumingMemoryBound(to: UInt8.self).advanced(by: 8 - Int(token.count))) == 1
+    }
+  }
+
+  private static func payload(_ pdu: OpaquePointer?) -> [UInt8] {
+    var count = 0
+    var bytes: UnsafePointer<UInt8>?
+    guard coap_get_data(pdu, &count, &bytes) == 1 else { return [] }
+    return Array(UnsafeBufferPointer(start: bytes, count: count))
+  }
+
+  private static func forEachOption(
+    _ pdu: OpaquePointer?, _ body: (Int32, UnsafeBufferPointer<UInt8>) -> Void
+  ) {
+    var iterator = coap_opt_iterator_t()
+    guard coap_option_iterator_init(pdu, &iterator, nil) != nil else { return }
+    while let option = coap_option_next(&iterator) {
+      let value = UnsafeBufferPointer(
+        start: coap_opt_value(option), count: Int(coap_opt_length(option)))
+      body(Int32(iterator.number), value)
+    }
+  }
+
+  private static func uint(_ value: UnsafeBufferPointer<UInt8>) -> UInt32 {
+    value.suffix(4).reduce(0) { $0 << 8 | UInt32($1) }
+  }
+
+  private static func pathSegment(_ value: UnsafeBufferPointer<UInt8>) -> String? {
+    guard value.contains(where: { $0 == UInt8(ascii: "/") || $0 == UInt8(ascii: "%") }) else {
+      return String(validating: value, as: UTF8.self)
+    }
+    var bytes: [UInt8] = []
+    for byte in value {
+      switch byte {
+      case UInt8(ascii: "/"): bytes += "%2F".utf8
+      case UInt8(ascii: "%"): bytes += "%25".utf8
+      default: bytes.append(byte)
+      }
+    }
+    return String(validating: bytes, as: UTF8.self)
+  }
+}
