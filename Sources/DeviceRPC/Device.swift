@@ -1,0 +1,124 @@
+/// A device by its name, to call functions on it.
+///
+/// ```swift
+/// let product = try await server.device("sensor-1").call("multiply", 7, 191).detail
+/// ```
+public struct Device: Sendable {
+  public let name: String
+  private let server: DeviceRPCServer
+
+  init(name: String, server: DeviceRPCServer) {
+    self.name = name
+    self.server = server
+  }
+
+  /// What the server knows of the device; nil when it has never connected.
+  public var info: DeviceInfo? {
+    get async { await server.info(of: name) }
+  }
+
+  /// Calls a function and returns its result.
+  ///
+  /// - Parameters:
+  ///   - params: positional parameters; Swift's own types and `RPCValue`.
+  ///   - timeout: how long to wait for the result; nil for `Limits.defaultTimeout`.
+  ///   - wait: how long to wait for a device that is not connected.
+  /// - Throws: `CallError`; `.refused` when the device's status is not OK.
+  @discardableResult
+  public func call(
+    _ method: String, _ params: any RPCParameter..., timeout: Duration? = nil, wait: Duration = .zero
+  ) async throws(CallError) -> CallResult {
+    try await perform(
+      Call(method, params: .array(params.map(\.rpcValue)), timeout: timeout, wait: wait))
+  }
+
+  /// Calls a function and returns its detail as a type of the caller's.
+  ///
+  /// - Throws: `CallError`; `.unreadableResult` when the detail is not a `Result`.
+  public func call<Result: Decodable>(
+    _ method: String, _ params: any RPCParameter..., as type: Result.Type, timeout: Duration? = nil,
+    wait: Duration = .zero
+  ) async throws(CallError) -> Result {
+    let result = try await perform(
+      Call(method, params: .array(params.map(\.rpcValue)), timeout: timeout, wait: wait))
+    do {
+      return try RPCValueDecoder().decode(type, from: result.detail ?? .null)
+    } catch {
+      throw .unreadableResult(result, reason: "it is not a \(type): \(error)")
+    }
+  }
+
+  /// Calls a function without waiting for a result: returns when the device has acknowledged the call.
+  ///
+  /// Acknowledged does not mean done; the device's result is ignored.
+  ///
+  /// - Throws: `CallError`; `.undelivered` when no acknowledgement came in time.
+  public func callOneWay(
+    _ method: String, _ params: any RPCParameter..., timeout: Duration? = nil, wait: Duration = .zero
+  ) async throws(CallError) {
+    _ = try await perform(
+      Call(
+        method, params: .array(params.map(\.rpcValue)), timeout: timeout, wait: wait, isOneWay: true))
+  }
+
+  private func perform(_ call: Call) async throws(CallError) -> CallResult {
+    let result = try await server.perform(call, on: name)
+    guard result.status == .ok else { throw .refused(result) }
+    return result
+  }
+}
+
+/// What may stand as a parameter of a call.
+public protocol RPCParameter {
+  var rpcValue: RPCValue { get }
+}
+
+extension RPCValue: RPCParameter {
+  public var rpcValue: RPCValue { self }
+}
+
+extension Bool: RPCParameter {
+  public var rpcValue: RPCValue { .bool(self) }
+}
+
+extension String: RPCParameter {
+  public var rpcValue: RPCValue { .string(self) }
+}
+
+extension Double: RPCParameter {
+  public var rpcValue: RPCValue { .double(self) }
+}
+
+extension Float: RPCParameter {
+  public var rpcValue: RPCValue { .double(Double(self)) }
+}
+
+extension RPCParameter where Self: FixedWidthInteger {
+  public var rpcValue: RPCValue { RPCValue(self) }
+}
+
+extension Int: RPCParameter {}
+extension Int8: RPCParameter {}
+extension Int16: RPCParameter {}
+extension Int32: RPCParameter {}
+extension Int64: RPCParameter {}
+extension UInt: RPCParameter {}
+extension UInt8: RPCParameter {}
+extension UInt16: RPCParameter {}
+extension UInt32: RPCParameter {}
+extension UInt64: RPCParameter {}
+
+extension Array: RPCParameter where Element: RPCParameter {
+  public var rpcValue: RPCValue { .array(map(\.rpcValue)) }
+}
+
+extension Dictionary: RPCParameter where Key == String, Value: RPCParameter {
+  /// In the order of the keys, so that the same call always looks the same on the wire.
+  public var rpcValue: RPCValue {
+    .object(RPCObject(sorted { $0.key < $1.key }.map { ($0.key, $0.value.rpcValue) }))
+  }
+}
+
+extension Optional: RPCParameter where Wrapped: RPCParameter {
+  public var rpcValue: RPCValue { self?.rpcValue ?? .null }
+}

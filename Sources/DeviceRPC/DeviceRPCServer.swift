@@ -1,0 +1,126 @@
+package import Logging
+public import ServiceLifecycle
+internal import Synchronization
+
+/// Calls functions on devices: the back end's side of everything.
+///
+/// A transport lets the devices in (`DeviceRPCCoAP` makes one); `device(_:)` calls them. Run it as a `Service` in a
+/// `ServiceGroup`, or between `start()` and `shutdown()`. All methods may be called from anywhere, at any time.
+///
+/// Metrics, through swift-metrics: the counters `device_rpc_calls_sent_total`, `device_rpc_calls_answered_total`,
+/// `device_rpc_calls_failed_total` and `device_rpc_stray_results_total`, the gauge `device_rpc_devices_online` and the
+/// timer `device_rpc_round_trip`.
+public final class DeviceRPCServer: Service {
+  public let limits: Limits
+
+  private let transport: any DeviceTransport
+  private let directory: DeviceDirectory
+  private let log: Logger
+  private let hub: EventHub
+  private let phase = Mutex(Phase.idle)
+
+  private enum Phase { case idle, running, ending }
+
+  /// - Parameter firstSerial: the number in the id of the first call; random by default, so that a late result from
+  ///   before a restart finds no call.
+  package init(
+    transport: any DeviceTransport, limits: Limits, log: Logger,
+    firstSerial: UInt32 = .random(in: 0x1000...0xffff)
+  ) {
+    self.transport = transport
+    self.limits = limits
+    self.log = log
+    hub = EventHub(buffered: limits.bufferedEvents)
+    let metrics = ServerMetrics()
+    let drivers = transport.drivers
+    let step = UInt32(drivers.count)
+    let hub = hub
+    // A loop's numbers are congruent to its own number, so that an id tells which loop gave it.
+    let first = drivers.count == 1 ? firstSerial : firstSerial - firstSerial % step
+    directory = DeviceDirectory(
+      loops: drivers.enumerated().map { number, driver in
+        DeviceLoop(
+          driver: driver, firstSerial: first + UInt32(number), step: step, limits: limits, log: log,
+          hub: hub, metrics: metrics)
+      })
+  }
+
+  /// Where devices connect: `coap://127.0.0.1:5683`; empty before `start()`.
+  public var addresses: [String] { transport.addresses }
+
+  /// Starts listening; returns when devices can connect. Does nothing when the server has been started.
+  ///
+  /// Throws what the transport throws, such as an address that is in use.
+  public func start() async throws {
+    let isFirst = phase.withLock { phase in
+      defer { if phase == .idle { phase = .running } }
+      return phase == .idle
+    }
+    guard isFirst else { return }
+    try await transport.start(directory)
+    log.info("listening", metadata: ["addresses": "\(addresses.joined(separator: ", "))"])
+  }
+
+  /// Starts, waits for a graceful shutdown or for the task's cancellation, and shuts down.
+  public func run() async throws {
+    do {
+      try await start()
+      try? await gracefulShutdown()
+    } catch {
+      await shutdown()
+      throw error
+    }
+    await shutdown()
+  }
+
+  /// Takes no new calls, gives the open ones `Limits.grace` to end, ends the rest with `CallError.shuttingDown`, and
+  /// closes all sockets. Does nothing when it has been called before.
+  public func shutdown() async {
+    let isFirst = phase.withLock { phase in
+      defer { phase = .ending }
+      return phase != .ending
+    }
+    guard isFirst else { return }
+    await withTaskGroup { group in
+      for loop in directory.loops { group.addTask { await loop.drain(self.limits.grace) } }
+    }
+    await transport.close()
+    for loop in directory.loops { await loop.close() }
+    hub.finish()
+    log.info("closed")
+  }
+
+  // MARK: Devices and calls
+
+  /// A handle to call the device of that name, whether or not it is connected.
+  public func device(_ name: String) -> Device { Device(name: name, server: self) }
+
+  /// All devices that the server remembers, in the order of their names.
+  public func devices() async -> [DeviceInfo] {
+    var all: [DeviceInfo] = []
+    for loop in directory.loops { all += await loop.allDevices() }
+    return all.sorted { $0.name < $1.name }
+  }
+
+  /// How many devices are connected.
+  public func onlineDevices() async -> Int {
+    var count = 0
+    for loop in directory.loops { count += await loop.onlineDevices }
+    return count
+  }
+
+  func info(of device: String) async -> DeviceInfo? {
+    await directory.home(of: device).device(device)
+  }
+
+  /// Performs a call and returns whatever the device answered, also a status other than OK.
+  ///
+  /// - Throws: every case of `CallError` but `refused` and `unreadableResult`.
+  public func perform(_ call: Call, on device: String) async throws(CallError) -> CallResult {
+    try await directory.home(of: device).perform(call, on: device).get()
+  }
+
+  /// What happens from now on, until the subscriber's task or the server ends. Each subscriber has a buffer of
+  /// `Limits.bufferedEvents`; of what it does not read, the oldest is dropped.
+  public func events() -> AsyncStream<DeviceEvent> { hub.subscribe() }
+}

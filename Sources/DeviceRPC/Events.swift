@@ -1,0 +1,88 @@
+public import FoundationEssentials
+internal import Synchronization
+
+/// Something that happened to a device or a call.
+public enum DeviceEvent: Sendable, Hashable {
+  /// A device has connected, or connected anew.
+  case online(DeviceInfo)
+  case offline(DeviceInfo, reason: String)
+  /// A call has left for its device.
+  case callSent(id: String, device: String, call: Call)
+  case callEnded(id: String, device: String, outcome: CallOutcome)
+  /// A result that no open call was waiting for: late, repeated, or of an id that was never given.
+  case strayResult(id: String, device: String?, isLate: Bool)
+}
+
+/// How a call ended.
+public enum CallOutcome: Sendable, Hashable {
+  case result(CallResult)
+  case error(CallError)
+
+  init(_ outcome: Result<CallResult, CallError>) {
+    switch outcome {
+    case .success(let result): self = .result(result)
+    case .failure(let error): self = .error(error)
+    }
+  }
+}
+
+/// What the server knows of a device.
+public struct DeviceInfo: Sendable, Hashable {
+  public let name: String
+  /// Whether the device has an observation open and so can be called.
+  public let isOnline: Bool
+  /// Where it is or was last: `127.0.0.1:40213`; nil when it has never observed.
+  public let address: String?
+  /// `Golioth, CBOR`; nil when it has never observed.
+  public let dialect: String?
+  public let firstSeen: Date
+  /// When the last packet of the device arrived. Our own sending does not count.
+  public let lastHeard: Date
+  /// Calls under way or waiting.
+  public let openCalls: Int
+}
+
+/// Hands events to subscribers, each with a bounded buffer.
+final class EventHub: Sendable {
+  private struct State {
+    var next = 0
+    var subscribers: [Int: AsyncStream<DeviceEvent>.Continuation] = [:]
+  }
+
+  private let state = Mutex(State())
+  private let hasSubscribers = Atomic(false)
+  private let buffered: Int
+
+  init(buffered: Int) { self.buffered = buffered }
+
+  func subscribe() -> AsyncStream<DeviceEvent> {
+    let (stream, continuation) = AsyncStream.makeStream(
+      of: DeviceEvent.self, bufferingPolicy: .bufferingNewest(buffered))
+    let number = state.withLock { state in
+      state.next += 1
+      state.subscribers[state.next] = continuation
+      hasSubscribers.store(true, ordering: .relaxed)
+      return state.next
+    }
+    continuation.onTermination = { [weak self] _ in self?.unsubscribe(number) }
+    return stream
+  }
+
+  private func unsubscribe(_ number: Int) {
+    state.withLock { state in
+      state.subscribers[number] = nil
+      hasSubscribers.store(!state.subscribers.isEmpty, ordering: .relaxed)
+    }
+  }
+
+  // The event is made only when somebody wants it: this stands in the path of each call.
+  func send(_ event: @autoclosure () -> DeviceEvent) {
+    guard hasSubscribers.load(ordering: .relaxed) else { return }
+    let event = event()
+    for subscriber in state.withLock({ Array($0.subscribers.values) }) { subscriber.yield(event) }
+  }
+
+  func finish() {
+    for subscriber in state.withLock({ Array($0.subscribers.values) }) { subscriber.finish() }
+  }
+}

@@ -1,0 +1,23 @@
+/// What a server keeps at most, and how long it waits.
+///
+/// Full means an error to the newcomer; those that are already served keep being served.
+public struct Limits: Sendable, Hashable {
+  /// Devices remembered, connected or not; the one that is away for longest makes room. 200,000, about 1 KB each.
+  public var devices = 200_000
+  /// Calls under way or waiting, to all devices of one loop. 100,000, about 500 bytes each and the parameters.
+  public var calls = 100_000
+  /// Calls under way or waiting, to one device. 1,000.
+  public var callsPerDevice = 1_000
+  /// Time for a result where the call does not say. 10 s.
+  public var defaultTimeout: Duration = .seconds(10)
+  /// The longest that a call may wait for a device, and for a result. 24 h each.
+  public var longestTimeout: Duration = .seconds(86_400)
+  /// Time that open calls have to end when the server ends. 5 s.
+  public var grace: Duration = .seconds(5)
+  /// Events kept for a subscriber that does not read; the oldest are dropped. 1,024.
+  public var bufferedEvents = 1_024
+  /// Bytes of a device name. 255, the longest option value of CoAP.
+  public var deviceName = 255
+
+  public init() {}
+}

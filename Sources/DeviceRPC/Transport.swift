@@ -1,0 +1,66 @@
+/// A loop as the core sees it: the thread on which the devices of one `DeviceLoop` live, its clock and its timer.
+package protocol LoopDriver: SerialExecutor {
+  /// The loop's clock; only differences mean something.
+  var now: Duration { get }
+  /// Runs `action` on the loop, after what is queued; from any thread.
+  func execute(_ action: @escaping @Sendable () -> Void)
+  /// A timer that runs `action` on the loop. Called on the loop.
+  func makeAlarm(_ action: @escaping @Sendable () -> Void) -> any LoopAlarm
+}
+
+/// A loop's timer, used on its loop only.
+package protocol LoopAlarm: AnyObject {
+  /// Fires once at `deadline`; a later call replaces an earlier one, nil takes it back.
+  func set(_ deadline: Duration?)
+  func cancel()
+}
+
+/// One way for devices to be reached: loops, and the sockets on them.
+package protocol DeviceTransport: Sendable {
+  var drivers: [any LoopDriver] { get }
+  /// Where devices connect, as a person would type it; known once `start` has returned.
+  var addresses: [String] { get }
+  /// Opens the sockets. What arrives is told to the home loop of the device it comes from.
+  func start(_ directory: DeviceDirectory) async throws
+  /// Ends all links and sockets, then the loops. May be called twice, and without `start`.
+  func close() async
+}
+
+/// The sending side of one connected device, in one dialect and format.
+package protocol DeviceLink: AnyObject, Sendable {
+  /// Where the device is: `127.0.0.1:40213`.
+  var address: String { get }
+  /// What it speaks, for people: `Golioth, CBOR`.
+  var dialect: String { get }
+  /// When the device was last heard on this link, on the clock of the loops.
+  var lastHeard: Duration { get }
+  /// How many messages may be under way unacknowledged.
+  var window: Int { get }
+
+  /// The call as it goes over the wire. Throws `CallError.invalidCall` for what the device would drop or misread.
+  func encode(_ call: Call, id: String) throws(CallError) -> [UInt8]
+  /// Sends an encoded call, and tells the device's home loop later: `settled` or `failed`.
+  func transmit(_ payload: [UInt8], serial: UInt32)
+  /// Another link has taken the place of this one.
+  func replaced()
+}
+
+/// The home loop of each device: the same for as long as the process lives, by the device's name.
+package struct DeviceDirectory: Sendable {
+  package let loops: [DeviceLoop]
+
+  package init(loops: [DeviceLoop]) { self.loops = loops }
+
+  package func home(of device: String) -> DeviceLoop {
+    guard loops.count > 1 else { return loops[0] }
+    // FNV-1a: Swift's own hashes differ from one run to the next, which makes problems hard to find again.
+    var hash: UInt64 = 0xcbf2_9ce4_8422_2325
+    for byte in device.utf8 { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01b3 }
+    return loops[Int(hash % UInt64(loops.count))]
+  }
+
+  /// The loop that gave the call of this id, when the sender of its result is not known to be a device.
+  package func loop(ofCall id: String) -> DeviceLoop? {
+    PendingCalls<Int, Int>.serial(in: id).map { loops[Int($0) % loops.count] }
+  }
+}
