@@ -74,9 +74,6 @@ extension RPCValue {
   /// Text.
   public init(_ value: String) { self = .string(value) }
 
-  /// A byte string.
-  public init(_ value: [UInt8]) { self = .bytes(value) }
-
   /// Values in order.
   public init(_ value: [RPCValue]) { self = .array(value) }
 

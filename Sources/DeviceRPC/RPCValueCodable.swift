@@ -44,7 +44,10 @@ extension RPCValue: Codable {
   ///
   /// - Throws: `EncodingError` for what the encoder cannot hold, for example NaN in JSON.
   public func encode(to encoder: any Encoder) throws {
-    if let encoder = encoder as? ValueEncoder { return encoder.node.value = self }
+    if let encoder = encoder as? ValueEncoder {
+      encoder.node.value = self
+      return
+    }
     switch self {
     case .array(let elements):
       var container = encoder.unkeyedContainer()

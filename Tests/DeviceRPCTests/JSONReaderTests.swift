@@ -17,29 +17,34 @@ func nested(_ depth: Int) -> String {
     #expect(value.objectValue?.keys == ["id", "status", "detail"])
   }
 
-  @Test(arguments: [
-    ("null", .null), ("true", true), ("false", false), ("\"\"", ""), ("[]", []), ("{}", [:]),
-    (" \t\r\n[ 1 , 2 ] \n", [1, 2]), ("{ \"a\" : { \"b\" : [ ] } }", ["a": ["b": []]]),
-    ("[[],{},\"\",null]", [[], [:], "", nil]), ("{\"\":0}", ["": 0]),
-    ("{\"a\":1,\"a\":2}", ["a": 2]), ("{\"a\":1,\"b\":2,\"\\u0061\":3}", ["a": 3, "b": 2]),
-    ("[\"a\",\"b\"]", ["a", "b"]), ("\"\u{7F}\"", "\u{7F}"),
-  ] as [(String, RPCValue)])
+  @Test(
+    arguments: [
+      ("null", .null), ("true", true), ("false", false), ("\"\"", ""), ("[]", []), ("{}", [:]),
+      (" \t\r\n[ 1 , 2 ] \n", [1, 2]), ("{ \"a\" : { \"b\" : [ ] } }", ["a": ["b": []]]),
+      ("[[],{},\"\",null]", [[], [:], "", nil]), ("{\"\":0}", ["": 0]),
+      ("{\"a\":1,\"a\":2}", ["a": 2]), ("{\"a\":1,\"b\":2,\"\\u0061\":3}", ["a": 3, "b": 2]),
+      ("[\"a\",\"b\"]", ["a", "b"]), ("\"\u{7F}\"", "\u{7F}"),
+    ] as [(String, RPCValue)])
   func `reads well-formed documents`(text: String, expected: RPCValue) throws {
     #expect(try readJSON(text) == expected)
   }
 
-  @Test(arguments: [
-    ("7", .integer(7)), ("7.0", .double(7)), ("7e0", .double(7)), ("0", .integer(0)),
-    ("-7", .integer(-7)), ("1E2", .double(100)), ("1e+2", .double(100)), ("1.5e-3", .double(0.0015)),
-    ("9223372036854775807", .integer(.max)), ("9223372036854775808", .unsigned(1 << 63)),
-    ("18446744073709551615", .unsigned(.max)), ("18446744073709551616", .double(0x1p64)),
-    ("-9223372036854775808", .integer(.min)), ("-9223372036854775809", .double(-0x1p63)),
-    ("99999999999999999999", .double(1e20)), ("100000000000000000000000000", .double(1e26)),
-    ("0.1", .double(0.1)), ("123456789012345678901234567890e-10", .double(12345678901234567890.0)),
-    ("1.7976931348623157e308", .double(.greatestFiniteMagnitude)),
-    ("5e-324", .double(.leastNonzeroMagnitude)), ("1e-999", .double(0)), ("0e999999999999", .double(0)),
-    ("2.2250738585072011e-308", .double(.leastNormalMagnitude.nextDown)),
-  ] as [(String, RPCValue)])
+  @Test(
+    arguments: [
+      ("7", .integer(7)), ("7.0", .double(7)), ("7e0", .double(7)), ("0", .integer(0)),
+      ("-7", .integer(-7)), ("1E2", .double(100)), ("1e+2", .double(100)),
+      ("1.5e-3", .double(0.0015)),
+      ("9223372036854775807", .integer(.max)), ("9223372036854775808", .unsigned(1 << 63)),
+      ("18446744073709551615", .unsigned(.max)), ("18446744073709551616", .double(0x1p64)),
+      ("-9223372036854775808", .integer(.min)), ("-9223372036854775809", .double(-0x1p63)),
+      ("99999999999999999999", .double(1e20)), ("100000000000000000000000000", .double(1e26)),
+      ("0.1", .double(0.1)),
+      ("123456789012345678901234567890e-10", .double(12345678901234567890.0)),
+      ("1.7976931348623157e308", .double(.greatestFiniteMagnitude)),
+      ("5e-324", .double(.leastNonzeroMagnitude)), ("1e-999", .double(0)),
+      ("0e999999999999", .double(0)),
+      ("2.2250738585072011e-308", .double(.leastNormalMagnitude.nextDown)),
+    ] as [(String, RPCValue)])
   func `reads numbers as they were written`(text: String, expected: RPCValue) throws {
     #expect(try readJSON(text) == expected)
     #expect(try readJSON("[\(text)]") == [expected])
@@ -61,8 +66,10 @@ func nested(_ depth: Int) -> String {
 
   @Test(arguments: [
     (#""\"\\\/\b\f\n\r\t""#, "\"\\/\u{8}\u{C}\n\r\t"), (#""\u0000""#, "\0"), (#""\u00e9""#, "é"),
-    (#""\uD83D\uDE00""#, "😀"), (#""\ud83d\ude00x""#, "😀x"), (#""\uFFFF\uFFFE""#, "\u{FFFF}\u{FFFE}"),
-    (#""a\u20ACb\u0041""#, "a€bA"), (#""\uDBFF\uDFFF""#, "\u{10FFFF}"), (#""\u005C\u0022""#, "\\\""),
+    (#""\uD83D\uDE00""#, "😀"), (#""\ud83d\ude00x""#, "😀x"),
+    (#""\uFFFF\uFFFE""#, "\u{FFFF}\u{FFFE}"),
+    (#""a\u20ACb\u0041""#, "a€bA"), (#""\uDBFF\uDFFF""#, "\u{10FFFF}"),
+    (#""\u005C\u0022""#, "\\\""),
     ("\"é€😀\u{10FFFF}\u{FEFF}\u{2028}\"", "é€😀\u{10FFFF}\u{FEFF}\u{2028}"),
     (#""é\né""#, "é\né"), (#""\u005c/""#, "\\/"),
   ])

@@ -23,6 +23,15 @@ import Testing
     #expect(RPCValue(Float(7)) == .double(7))
   }
 
+  @Test func `initialisers take variables and literals`() {
+    let (text, truth, list, object) = ("a", true, [RPCValue.null], RPCObject())
+    #expect([RPCValue(text), RPCValue(truth)] == ["a", true])
+    #expect(
+      [RPCValue(list), RPCValue(object), RPCValue([1, 2]), RPCValue([])] == [
+        [nil], [:], [1, 2], [],
+      ])
+  }
+
   @Test func `whole numbers go to the narrowest case that holds them exactly`() {
     #expect(RPCValue(UInt8.max) == .integer(255))
     #expect(RPCValue(Int64.min) == .integer(.min))
@@ -35,12 +44,14 @@ import Testing
     #expect(RPCValue.number(1 << 63) == .unsigned(1 << 63))
   }
 
-  @Test(arguments: [
-    (.integer(1337), 1337), (.double(1337), 1337), (.double(-0.0), 0), (.double(1337.5), nil),
-    (.double(.nan), nil), (.double(.infinity), nil), (.double(0x1p63), nil), (.double(-0x1p63), .min),
-    (.double(1e300), nil), (.unsigned(.max), nil), (.integer(.min), .min), (.string("7"), nil),
-    (.bool(true), nil), (.null, nil),
-  ] as [(RPCValue, Int?)])
+  @Test(
+    arguments: [
+      (.integer(1337), 1337), (.double(1337), 1337), (.double(-0.0), 0), (.double(1337.5), nil),
+      (.double(.nan), nil), (.double(.infinity), nil), (.double(0x1p63), nil),
+      (.double(-0x1p63), .min),
+      (.double(1e300), nil), (.unsigned(.max), nil), (.integer(.min), .min), (.string("7"), nil),
+      (.bool(true), nil), (.null, nil),
+    ] as [(RPCValue, Int?)])
   func `intValue is exact or nil`(value: RPCValue, expected: Int?) {
     #expect(value.intValue == expected)
   }
@@ -103,10 +114,11 @@ import Testing
     #expect(Set([RPCValue(one), RPCValue(other)]).count == 1)
   }
 
-  @Test(arguments: [
-    ["a": 1], ["a": 1, "b": 3], ["a": 1, "c": 2], ["a": 2, "b": 1], ["a": 1, "b": 2, "c": 3],
-    ["a": 1, "b": 2.0],
-  ] as [RPCObject])
+  @Test(
+    arguments: [
+      ["a": 1], ["a": 1, "b": 3], ["a": 1, "c": 2], ["a": 2, "b": 1], ["a": 1, "b": 2, "c": 3],
+      ["a": 1, "b": 2.0],
+    ] as [RPCObject])
   func `objects with other members are different`(other: RPCObject) {
     #expect(other != ["a": 1, "b": 2])
   }
