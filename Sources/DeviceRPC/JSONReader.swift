@@ -10,8 +10,8 @@
 /// a value like ours, and `JSONSerialization` 2,500 ns (1,400 ns without the conversion), where a
 /// call may cost about 1,000; this reader takes 350 ns. `JSONDecoder` decodes `7.0` as an integer.
 /// `JSONSerialization` does tell them apart, but reads `-0` as 0 and forgets the order of members.
-/// Both accept `[1,]`, and name the place of an error only inside a text. The C++ library of Debian
-/// 12 (simdjson) would need C++ interoperability in every target that imports this one.
+/// Both accept `[1,]`, and the place of an error is at best inside a sentence. The C++ library of
+/// Debian 12 (simdjson) would need C++ interoperability in every target that imports this one.
 package enum JSONReader {
   /// Reads a document from memory without copying it.
   ///
