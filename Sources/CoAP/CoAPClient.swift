@@ -112,7 +112,7 @@ package final class CoAPClient: EventLoop.EventSource, @unchecked Sendable {
   private var nextDeadline = UInt64.max
 
   private func expire() {
-    let now = EventLoop.now
+    let now = EventLoop.monotonic
     nextDeadline = .max
     for peer in peers.values { nextDeadline = min(nextDeadline, peer.expire(now: now)) }
     if nextDeadline != .max { timer?.arm(at: nextDeadline) }
@@ -141,7 +141,7 @@ package final class CoAPPeer: @unchecked Sendable {
   package func request(
     _ request: CoAPClientRequest, timeout: Duration = .seconds(93)
   ) async throws(CoAPFailure) -> CoAPResponse {
-    let deadline = EventLoop.now + timeout.nanosecondsClamped
+    let deadline = EventLoop.monotonic + timeout.nanosecondsClamped
     var response = try await sendBody(request, deadline: deadline)
     try await fetchRest(of: &response, request, deadline: deadline)
     return response
@@ -156,14 +156,14 @@ package final class CoAPPeer: @unchecked Sendable {
     var request = request
     request.observe = 0
     let token = await client.loop.perform { self.nextToken() }
-    let deadline = EventLoop.now + timeout.nanosecondsClamped
+    let deadline = EventLoop.monotonic + timeout.nanosecondsClamped
     let outgoing = request
     var response = try await exchange(outgoing, token: token, deadline: deadline) { peer in
       peer.observers[token] = { notification in
         guard notification.block2?.more == true else { return onNotification(notification) }
         Task {
           var whole = notification
-          let deadline = EventLoop.now + timeout.nanosecondsClamped
+          let deadline = EventLoop.monotonic + timeout.nanosecondsClamped
           guard (try? await peer.fetchRest(of: &whole, outgoing, deadline: deadline)) != nil else { return }
           onNotification(whole)
         }
@@ -181,7 +181,7 @@ package final class CoAPPeer: @unchecked Sendable {
     var request = request
     request.observe = 1
     return try await exchange(
-      request, token: token, deadline: EventLoop.now + timeout.nanosecondsClamped
+      request, token: token, deadline: EventLoop.monotonic + timeout.nanosecondsClamped
     ) { $0.observers[token] = nil }
   }
 

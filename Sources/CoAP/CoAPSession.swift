@@ -183,9 +183,9 @@ package final class CoAPSession: @unchecked Sendable {
     forgetOutgoing()
     guard shard.budget.take(response.payload.count) else { return nil }
     var whole = response
-    whole.etag = EventLoop.now
+    whole.etag = EventLoop.monotonic
     outgoing = OutgoingBody(
-      path: path, response: whole, notification: notification, touched: EventLoop.now)
+      path: path, response: whole, notification: notification, touched: EventLoop.monotonic)
     shard.watchTransfers(of: self)
     return outgoing?.block(0, exponent: exponent ?? 6)
   }
@@ -204,7 +204,7 @@ package final class CoAPSession: @unchecked Sendable {
     guard let slice = body.block(block.number, exponent: block.exponent) else {
       return (.error(.badRequest, "block \(block.number) is beyond the end"), nil)
     }
-    body.touched = EventLoop.now
+    body.touched = EventLoop.monotonic
     outgoing = body
     // The body stays until it is replaced or forgotten: the answer to this request may get lost.
     return (slice, slice.block2?.more == false ? body.notification : nil)

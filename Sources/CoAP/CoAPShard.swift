@@ -35,7 +35,7 @@ final class CoAPShard: EventLoop.EventSource {
   private var truncated: Set<ExpectedAcknowledgement> = []
 
   /// The time that libcoap's own callbacks are given, in whole seconds.
-  var seconds: UInt32 { UInt32(truncatingIfNeeded: EventLoop.now / 1_000_000_000) }
+  var seconds: UInt32 { UInt32(truncatingIfNeeded: EventLoop.monotonic / 1_000_000_000) }
 
   private struct ExpectedAcknowledgement: Hashable {
     let high: UInt64
@@ -237,7 +237,7 @@ final class CoAPShard: EventLoop.EventSource {
     }
     var lastBlock: CoAPBlock?
     if let block = request.block1 {
-      if let response = session.receive(block, of: &request, now: EventLoop.now) { return response }
+      if let response = session.receive(block, of: &request, now: EventLoop.monotonic) { return response }
       lastBlock = block
     } else if let block = request.block2, block.number > 0,
       request.method == .get || request.method == .fetch
@@ -273,11 +273,11 @@ final class CoAPShard: EventLoop.EventSource {
   }
 
   private func armTransferTimer() {
-    transferTimer?.arm(at: EventLoop.now + UInt64(limits.transferTimeout) * 1_000_000_000)
+    transferTimer?.arm(at: EventLoop.monotonic + UInt64(limits.transferTimeout) * 1_000_000_000)
   }
 
   private func forgetTransfers() {
-    let limit = EventLoop.now - UInt64(limits.transferTimeout) * 1_000_000_000
+    let limit = EventLoop.monotonic - UInt64(limits.transferTimeout) * 1_000_000_000
     transferring = transferring.filter { $0.value.forgetTransfers(before: limit) }
     if !transferring.isEmpty { armTransferTimer() }
   }

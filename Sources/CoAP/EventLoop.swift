@@ -83,7 +83,7 @@ package final class EventLoop: SerialExecutor, TaskExecutor, @unchecked Sendable
   package var isCurrent: Bool { pthread_self() == thread.load(ordering: .relaxed) }
 
   /// Nanoseconds of the monotonic clock.
-  package static var now: UInt64 {
+  package static var monotonic: UInt64 {
     var time = timespec()
     clock_gettime(CLOCK_MONOTONIC, &time)
     return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
@@ -242,7 +242,7 @@ package final class EventLoop: SerialExecutor, TaskExecutor, @unchecked Sendable
 
   private func fireTimers() {
     guard timers.contains(where: { $0.deadline != .max }) else { return }
-    let now = Self.now
+    let now = Self.monotonic
     for timer in timers where timer.deadline <= now {
       timer.deadline = .max
       timer.action()
@@ -252,7 +252,7 @@ package final class EventLoop: SerialExecutor, TaskExecutor, @unchecked Sendable
   // Milliseconds until the next timer, rounded up; -1 for none.
   private func timeToSleep() -> Int32 {
     guard let next = timers.lazy.map(\.deadline).min(), next != .max else { return -1 }
-    let now = Self.now
+    let now = Self.monotonic
     guard next > now else { return 0 }
     return Int32(clamping: (next - now + 999_999) / 1_000_000)
   }
@@ -283,7 +283,7 @@ package final class LoopTimer {
     self.action = action
   }
 
-  /// Fires once at `deadline`, on the scale of `EventLoop.now`; a later call replaces an earlier one.
+  /// Fires once at `deadline`, on the scale of `EventLoop.monotonic`; a later call replaces an earlier one.
   package func arm(at deadline: UInt64) { self.deadline = deadline }
   package func disarm() { deadline = .max }
   package func cancel() { loop.forget(self) }

@@ -1,0 +1,203 @@
+internal import CBOR
+internal import CoAP
+internal import DeviceRPC
+
+/// How one device takes its calls.
+public struct GoliothSettings: Sendable, Hashable {
+  public enum Numbers: Sendable, Hashable {
+    /// Every number as a CBOR double, the only kind that stock firmware reads (`zcbor_float_decode` in
+    /// golioth-firmware-sdk; its sample `multiply` answers INVALID_ARGUMENT to integers).
+    case floats
+    /// Integers as integers, the rest as doubles.
+    case asWritten
+  }
+
+  /// How numbers go out in CBOR; in JSON they always go out as written. `.floats`.
+  public var numbers = Numbers.floats
+  /// Bytes of an encoded call; a longer one is refused with `CallError.invalidCall`.
+  ///
+  /// 1,096, what fits a datagram that stock firmware takes. It knows no block-wise transfer and would drop more
+  /// without a word; for a device that does block-wise (RFC 7959) it may be as large as the device has room.
+  public var maximumPayload = 1_096
+
+  public init() {}
+}
+
+/// Golioth's RPC messages, as pure functions between bytes and values.
+enum GoliothCodec {
+  enum Format: Sendable {
+    case json
+    case cbor
+
+    init?(_ format: ContentFormat) {
+      switch format {
+      case .json: self = .json
+      case .cbor: self = .cbor
+      default: return nil
+      }
+    }
+
+    var contentFormat: ContentFormat { self == .json ? .json : .cbor }
+    var name: String { self == .json ? "JSON" : "CBOR" }
+  }
+
+  /// The first answer to an observation: the text `OK`. Firmware expects exactly this.
+  static func established(_ format: Format) -> [UInt8] {
+    format == .json ? Array("\"OK\"".utf8) : [0x62, 0x4f, 0x4b]
+  }
+
+  /// `{"id":…,"method":…,"params":[…]}`. Throws `CallError.invalidCall` for what the firmware would drop silently.
+  static func encode(
+    _ call: Call, id: String, format: Format, settings: GoliothSettings
+  ) throws(CallError) -> [UInt8] {
+    guard case .array = call.params else {
+      throw .invalidCall("params must be a list: Golioth firmware drops a call with anything else")
+    }
+    let payload: [UInt8]
+    switch format {
+    case .json:
+      let message: RPCValue = ["id": .string(id), "method": .string(call.method), "params": call.params]
+      var bytes: [UInt8] = []
+      do throws(JSONWriteError) {
+        try JSONWriter.write(message, to: &bytes)
+      } catch {
+        throw .invalidCall(error.description)
+      }
+      payload = bytes
+    case .cbor:
+      var writer = CBORWriter(capacity: 128)
+      writer.beginMap(count: 3)
+      writer.appendText("id")
+      writer.appendText(id)
+      writer.appendText("method")
+      writer.appendText(call.method)
+      writer.appendText("params")
+      try write(call.params, to: &writer, numbers: settings.numbers, depth: 0)
+      payload = writer.bytes
+    }
+    guard payload.count <= settings.maximumPayload else {
+      throw .invalidCall(
+        "the call is \(payload.count) bytes long and the device takes \(settings.maximumPayload); "
+          + "raise its maximum payload if it does block-wise transfer")
+    }
+    return payload
+  }
+
+  private static func write(
+    _ value: RPCValue, to writer: inout CBORWriter, numbers: GoliothSettings.Numbers, depth: Int
+  ) throws(CallError) {
+    guard depth <= CBORLimits.default.maxDepth else {
+      throw .invalidCall("params are nested more than \(CBORLimits.default.maxDepth) levels deep")
+    }
+    switch value {
+    case .null: writer.appendNull()
+    case .bool(let value): writer.appendBool(value)
+    case .integer(let value):
+      if numbers == .floats { writer.appendDouble(Double(value)) } else { writer.appendInteger(value) }
+    case .unsigned(let value):
+      if numbers == .floats { writer.appendDouble(Double(value)) } else { writer.appendUnsigned(value) }
+    case .double(let value): writer.appendDouble(value)
+    case .string(let value): writer.appendText(value)
+    case .bytes(let value): writer.appendBytes(value)
+    case .array(let items):
+      writer.beginArray(count: items.count)
+      for item in items { try write(item, to: &writer, numbers: numbers, depth: depth + 1) }
+    case .object(let object):
+      writer.beginMap(count: object.count)
+      for (key, value) in object {
+        writer.appendText(key)
+        try write(value, to: &writer, numbers: numbers, depth: depth + 1)
+      }
+    }
+  }
+
+  /// A device's answer to a call.
+  struct Result: Equatable {
+    var id: String
+    var status: RPCStatus
+    var detail: RPCValue?
+  }
+
+  /// Why a payload is not a result; the text goes back to the device.
+  struct Malformed: Error {
+    let diagnostic: String
+  }
+
+  /// The documentation calls the code `status`, the firmware `statusCode`; both are read.
+  static func decodeResult(_ payload: [UInt8], format: Format) throws(Malformed) -> Result {
+    guard !payload.isEmpty else { throw Malformed(diagnostic: "empty payload") }
+    guard case .object(let object) = try decode(payload, format: format) else {
+      throw Malformed(diagnostic: "a result is a map with id, status and detail")
+    }
+    guard let id = object["id"]?.stringValue else { throw Malformed(diagnostic: "id is missing or not text") }
+    guard let code = object["statusCode"] ?? object["status"] else {
+      throw Malformed(diagnostic: "status is missing")
+    }
+    guard let status = code.intValue else { throw Malformed(diagnostic: "status is not a whole number") }
+    return Result(id: id, status: RPCStatus(rawValue: status), detail: object["detail"])
+  }
+
+  static func decode(_ payload: [UInt8], format: Format) throws(Malformed) -> RPCValue {
+    switch format {
+    case .json:
+      do throws(JSONError) {
+        return try JSONReader.read(payload)
+      } catch {
+        throw Malformed(diagnostic: error.description)
+      }
+    case .cbor:
+      var reader = CBORReader(payload)
+      do throws(CBORError) {
+        guard let first = try reader.next() else { throw CBORError(.truncated, at: 0) }
+        let value = try value(first, &reader)
+        try reader.finish()
+        return value
+      } catch {
+        throw Malformed(diagnostic: error.description)
+      }
+    }
+  }
+
+  // The reader bounds the depth of this recursion.
+  private static func value(_ token: CBORToken, _ reader: inout CBORReader) throws(CBORError) -> RPCValue {
+    switch token {
+    case .unsigned(let value): return .number(value)
+    case .negative(let value):
+      // -1 - n; below Int64 there is only floating point.
+      return value <= UInt64(Int64.max) ? .integer(-1 - Int64(value)) : .double(-1 - Double(value))
+    case .bytes(let bytes): return .bytes(bytes)
+    case .text(let text): return .string(text)
+    case .float(let value, _): return .double(value)
+    case .bool(let value): return .bool(value)
+    case .null, .undefined: return .null
+    case .simple(let value): return .integer(Int64(value))
+    case .tag:
+      // A tag says more about its item than a call needs to know. Any number of them may follow each other.
+      var tagged = try item(&reader)
+      while case .tag = tagged { tagged = try item(&reader) }
+      return try value(tagged, &reader)
+    case .beginArray(let count):
+      var items: [RPCValue] = []
+      if let count { items.reserveCapacity(min(count, 64)) }
+      while true {
+        let token = try item(&reader)
+        if token == .end { return .array(items) }
+        items.append(try value(token, &reader))
+      }
+    case .beginMap:
+      var object = RPCObject()
+      while true {
+        let token = try item(&reader)
+        if token == .end { return .object(object) }
+        guard case .text(let key) = token else { throw CBORError(.keyNotText, at: reader.tokenOffset) }
+        object[key] = try value(try item(&reader), &reader)
+      }
+    case .end: throw CBORError(.unexpectedBreak, at: reader.tokenOffset)
+    }
+  }
+
+  private static func item(_ reader: inout CBORReader) throws(CBORError) -> CBORToken {
+    guard let token = try reader.next() else { throw CBORError(.truncated, at: reader.offset) }
+    return token
+  }
+}

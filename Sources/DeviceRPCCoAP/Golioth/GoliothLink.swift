@@ -1,0 +1,104 @@
+internal import CoAP
+internal import DeviceRPC
+internal import Synchronization
+
+/// A device's open observation on `/.rpc`.
+final class GoliothLink: DeviceLink, CoAPObservationOwner {
+  let device: String
+  let home: DeviceLoop
+  let format: GoliothCodec.Format
+  private let settings: GoliothSettings
+  private let session: CoAPSession
+  private let token: CoAPToken
+  // Nanoseconds: written by the session's loop, read by the device's.
+  private let heardAt: Atomic<UInt64>
+
+  init(
+    device: String, home: DeviceLoop, format: GoliothCodec.Format, settings: GoliothSettings,
+    session: CoAPSession, token: CoAPToken
+  ) {
+    self.device = device
+    self.home = home
+    self.format = format
+    self.settings = settings
+    self.session = session
+    self.token = token
+    heardAt = Atomic(EventLoop.monotonic)
+  }
+
+  func heard() { heardAt.store(EventLoop.monotonic, ordering: .relaxed) }
+
+  // MARK: DeviceLink
+
+  var address: String { session.address.description }
+  var dialect: String { "Golioth, \(format.name)" }
+  var lastHeard: Duration { .nanoseconds(Int64(clamping: heardAt.load(ordering: .relaxed))) }
+  // Firmware remembers only the last message id: of two confirmable messages that cross it would run one twice.
+  var window: Int { 1 }
+
+  func encode(_ call: Call, id: String) throws(CallError) -> [UInt8] {
+    try GoliothCodec.encode(call, id: id, format: format, settings: settings)
+  }
+
+  func transmit(_ payload: [UInt8], serial: UInt32) {
+    if session.loop.isCurrent {
+      notify(payload, serial: serial)
+    } else {
+      session.loop.execute { self.notify(payload, serial: serial) }
+    }
+  }
+
+  private func notify(_ payload: [UInt8], serial: UInt32) {
+    do throws(CoAPFailure) {
+      guard let observation = session.observation(token: token) else { throw .closed }
+      let notification = CoAPResponse(.content, contentFormat: format.contentFormat, payload: payload)
+      try observation.notify(notification, number: serial)
+    } catch {
+      // Not at once: the home loop is in the middle of handing out calls.
+      home.driver.execute { [home, device] in
+        home.assumeIsolated { $0.failed(serial, on: device, reason: error.description) }
+      }
+    }
+  }
+
+  func replaced() {
+    let session = session
+    let token = token
+    session.loop.execute {
+      if let observation = session.observation(token: token) { session.drop(observation, reason: .replaced) }
+    }
+  }
+
+  // MARK: CoAPObservationOwner
+
+  func notificationAcknowledged(_ number: UInt32, on observation: CoAPObservation) {
+    home.run { [device] in $0.acknowledged(number, on: device) }
+  }
+
+  func notification(_ number: UInt32, failed failure: CoAPFailure, on observation: CoAPObservation) {
+    home.run { [device] in $0.failed(number, on: device, reason: failure.description) }
+  }
+
+  func observationEnded(_ observation: CoAPObservation, reason: CoAPObservation.End) {
+    // The newer link is known already, or about to be.
+    guard reason != .replaced else { return }
+    let text =
+      switch reason {
+      case .deregistered: "it has deregistered"
+      case .failed(let failure): failure.description
+      case .closed, .replaced: "its session was closed"
+      }
+    home.run { $0.unobserved(self.device, self, reason: text) }
+  }
+}
+
+extension DeviceLoop {
+  /// Runs `body` on this loop: now if the caller is on it, else as soon as it is its turn.
+  nonisolated func run(_ body: @escaping @Sendable (isolated DeviceLoop) -> Void) {
+    if (driver as? EventLoop)?.isCurrent == true {
+      assumeIsolated { body($0) }
+    } else {
+      driver.execute { self.assumeIsolated { body($0) } }
+    }
+  }
+}
