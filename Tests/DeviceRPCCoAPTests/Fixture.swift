@@ -1,0 +1,50 @@
+import CoAP
+import DeviceRPC
+import DeviceRPCCoAP
+import Logging
+import Testing
+
+/// A server on loopback for the length of `body`, closed whatever happens.
+func withServer<Result>(
+  _ configuration: CoAPConfiguration = .forTests, limits: Limits = .forTests,
+  transmission: CoAPTransmission = CoAPTransmission(),
+  _ body: (DeviceRPCServer, CoAPAddress) async throws -> Result
+) async throws -> Result {
+  var log = Logger(label: "test")
+  log.logLevel = .critical
+  let transport = try CoAPTransport(configuration, transmission: transmission, log: log)
+  let server = DeviceRPCServer(transport: transport, limits: limits, log: log, firstSerial: 0x74e4)
+  do {
+    try await server.start()
+    let address = try #require(
+      server.addresses.first.flatMap { address in
+        let parts = address.dropFirst("coap://".count).split(separator: ":")
+        return CoAPAddress(host: parts.dropLast().joined(separator: ":"), port: UInt16(parts.last ?? "") ?? 0)
+      })
+    let result = try await body(server, address)
+    await server.shutdown()
+    return result
+  } catch {
+    await server.shutdown()
+    throw error
+  }
+}
+
+extension CoAPConfiguration {
+  /// Loopback, a port of the system's choice, few shards.
+  static var forTests: CoAPConfiguration {
+    var configuration = CoAPConfiguration()
+    configuration.port = 0
+    configuration.shards = 4
+    return configuration
+  }
+}
+
+extension Limits {
+  /// Without a grace period: what a test left open must not hold it up.
+  static var forTests: Limits {
+    var limits = Limits()
+    limits.grace = .zero
+    return limits
+  }
+}
