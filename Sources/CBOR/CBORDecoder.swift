@@ -104,7 +104,7 @@ extension CBORNodeDecoder {
     switch node.untagged {
     case .unsigned(let argument): value = Value(exactly: argument)
     // In two's complement the inverted bits of a number are -1 minus the number.
-    case .negative(let argument): value = Int64(exactly: argument).flatMap { Value(exactly: ~$0) }
+    case .negative(let argument): value = Value.isSigned ? Value(exactly: argument).map(~) : nil
     case .single(let number): value = Value(exactly: number)
     case .double(let number): value = Value(exactly: number)
     default: throw mismatch(Value.self)
@@ -164,10 +164,12 @@ extension CBORNodeDecoder: SingleValueDecodingContainer {
   func decode(_ type: Int16.Type) throws -> Int16 { try integer() }
   func decode(_ type: Int32.Type) throws -> Int32 { try integer() }
   func decode(_ type: Int64.Type) throws -> Int64 { try integer() }
+  func decode(_ type: Int128.Type) throws -> Int128 { try integer() }
   func decode(_ type: UInt.Type) throws -> UInt { try integer() }
   func decode(_ type: UInt8.Type) throws -> UInt8 { try integer() }
   func decode(_ type: UInt16.Type) throws -> UInt16 { try integer() }
   func decode(_ type: UInt32.Type) throws -> UInt32 { try integer() }
   func decode(_ type: UInt64.Type) throws -> UInt64 { try integer() }
+  func decode(_ type: UInt128.Type) throws -> UInt128 { try integer() }
   func decode<Value: Decodable>(_ type: Value.Type) throws -> Value { try value(type) }
 }

@@ -163,7 +163,7 @@ extension CBORElementEncoder {
       for child in children { try child.write(to: &writer) }
     case .container(.map):
       try open()
-      writer.beginMap(count: children.count)
+      writer.beginMap(count: keys.count)
       for (key, child) in zip(keys, children) {
         writer.appendText(key)
         try child.write(to: &writer)
@@ -214,6 +214,20 @@ extension CBORElementEncoder: SingleValueEncodingContainer {
   func encode(_ value: UInt16) { set(.unsigned(UInt64(value))) }
   func encode(_ value: UInt32) { set(.unsigned(UInt64(value))) }
   func encode(_ value: UInt64) { set(.unsigned(value)) }
+
+  func encode(_ value: Int128) throws {
+    guard let argument = UInt64(exactly: value < 0 ? ~value : value) else {
+      throw EncodingError.invalidValue(value, context("The number does not fit in 64 bits."))
+    }
+    set(value < 0 ? .negative(argument) : .unsigned(argument))
+  }
+
+  func encode(_ value: UInt128) throws {
+    guard let argument = UInt64(exactly: value) else {
+      throw EncodingError.invalidValue(value, context("The number does not fit in 64 bits."))
+    }
+    set(.unsigned(argument))
+  }
 }
 
 extension CBORNode {

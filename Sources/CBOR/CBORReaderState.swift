@@ -145,6 +145,8 @@ extension CBORReaderState {
     }
     let inner = depth + 1
     completeItem(endingAt: head.end)
+    // Enough for usual messages to make do with one allocation.
+    if open.isEmpty { open.reserveCapacity(4) }
     open.append(Frame(remaining: remaining, depth: inner, isMap: isMap))
     depth = inner
     return isMap ? .beginMap(count: count) : .beginArray(count: count)

@@ -127,7 +127,7 @@ private struct Chain: Codable, Equatable {
   init(length: Int) { next = length > 1 ? [Chain(length: length - 1)] : [] }
 }
 
-private struct GoliothResult: Codable, Equatable {
+struct GoliothResult: Codable, Equatable {
   struct Detail: Codable, Equatable { var value: Int }
   var id: String
   var detail: Detail?
@@ -156,6 +156,16 @@ struct CoderTests {
     try roundTrip(5)
     try roundTrip(String?.none)
     try roundTrip([Int?.none, 3])
+  }
+
+  @Test("Integers of 128 bits come back as far as CBOR reaches and are refused beyond")
+  func wideIntegers() throws {
+    try roundTrip([Int128(UInt64.max), -1 - Int128(UInt64.max), 0, -1])
+    try roundTrip([UInt128(UInt64.max), 0])
+    #expect(throws: EncodingError.self) { try CBOREncoder().encode(Int128(UInt64.max) + 1) }
+    #expect(throws: EncodingError.self) { try CBOREncoder().encode(-2 - Int128(UInt64.max)) }
+    #expect(throws: EncodingError.self) { try CBOREncoder().encode(UInt128.max) }
+    #expect(throws: DecodingError.self) { try CBORDecoder().decode(UInt128.self, from: hex("20")) }
   }
 
   @Test("Containers of every sort and superclasses come back as they were")
@@ -209,76 +219,6 @@ struct CoderTests {
     #expect(try decoder.decode(Int.self, from: hex("d9d9f705")) == 5)
   }
 
-  @Test(
-    "A number that does not fit is refused as corrupt",
-    arguments: ["190100", "20", "f93e00", "f95c00", "f97c00", "f97e00", "fb7e37e43c8800759c"])
-  func misfits(_ bytes: String) {
-    #expect {
-      try CBORDecoder().decode([UInt8].self, from: hex("82 00") + hex(bytes))
-    } throws: { error in
-      guard case DecodingError.dataCorrupted(let context) = error else { return false }
-      return context.codingPath.map(\.intValue) == [1]
-    }
-  }
-
-  @Test("Numbers out of the range of 64 bits are refused as corrupt")
-  func hugeNumbers() {
-    let decoder = CBORDecoder()
-    for (type, bytes) in [
-      (Int.self, "1bffffffffffffffff"), (Int.self, "3bffffffffffffffff"),
-      (Int64.self, "3b8000000000000000"), (UInt64.self, "20"), (Int.self, "fb43e0000000000000"),
-      (Float.self, "fb7e37e43c8800759c"),
-    ] as [(any Decodable.Type, String)] {
-      #expect {
-        try decoder.decode(type, from: hex(bytes))
-      } throws: { error in
-        if case DecodingError.dataCorrupted = error { true } else { false }
-      }
-    }
-  }
-
-  @Test("A wrong type, a missing key and a missing value name the coding path")
-  func wrongTypes() {
-    let decoder = CBORDecoder()
-    #expect {
-      try decoder.decode([String: [Int]].self, from: hex("a1616182016162"))
-    } throws: { error in
-      guard case DecodingError.typeMismatch(_, let context) = error else { return false }
-      return context.codingPath.map(\.stringValue) == ["a", "1"]
-        && context.debugDescription == "Expected Int but found a text string."
-    }
-    #expect {
-      try decoder.decode(GoliothResult.self, from: hex("a1626964 6161"))
-    } throws: { error in
-      guard case DecodingError.keyNotFound(let key, _) = error else { return false }
-      return key.stringValue == "statusCode"
-    }
-    #expect {
-      try decoder.decode([Int].self, from: hex("81f6"))
-    } throws: { error in
-      if case DecodingError.valueNotFound = error { true } else { false }
-    }
-  }
-
-  @Test(
-    "A malformed message is refused as corrupt with the error that names the byte",
-    arguments: [
-      ("82636162636261", CBORError(.truncated, .textString, at: 5)),
-      ("0000", CBORError(.trailingBytes, at: 1)),
-      ("a2616101616102", CBORError(.duplicateKey, at: 4)),
-      ("a1f600", CBORError(.keyNotText, at: 1)),
-      ("a1c1616100", CBORError(.keyNotText, at: 1)),
-    ])
-  func malformed(_ bytes: String, _ expected: CBORError) {
-    #expect {
-      try CBORDecoder().decode([String: Int].self, from: hex(bytes))
-    } throws: { error in
-      guard case DecodingError.dataCorrupted(let context) = error else { return false }
-      return context.underlyingError as? CBORError == expected
-        && context.debugDescription == expected.description
-    }
-  }
-
   @Test("Nesting is encoded and decoded up to the depth and refused beyond it")
   func depth() throws {
     // Every link is a map in an array.
@@ -312,6 +252,41 @@ struct CoderTests {
     struct Nothing: Encodable { func encode(to encoder: any Encoder) {} }
     #expect(throws: EncodingError.self) { try CBOREncoder().encode(Nothing()) }
     #expect(hex(try CBOREncoder().encode([Nothing()])) == "81a0")
+  }
+
+  @Test("An array lends encoders and decoders, and refuses to be read past its end")
+  func arrayElements() throws {
+    struct List: Codable {
+      init() {}
+      func encode(to encoder: any Encoder) throws {
+        var list = encoder.unkeyedContainer()
+        try "a".encode(to: list.superEncoder())
+        var map = list.nestedContainer(keyedBy: CodingKeys.self)
+        try map.encodeNil(forKey: .key)
+        #expect(list.count == 2 && list.codingPath.isEmpty)
+        #expect(map.codingPath.map(\.intValue) == [1])
+      }
+      init(from decoder: any Decoder) throws {
+        var list = try decoder.unkeyedContainer()
+        #expect(throws: DecodingError.self) { try list.decode(Int.self) }
+        #expect(list.currentIndex == 0)
+        #expect(try String(from: list.superDecoder()) == "a")
+        let map = try list.nestedContainer(keyedBy: CodingKeys.self)
+        #expect(map.contains(.key))
+        #expect(try map.decodeNil(forKey: .key))
+        #expect(map.codingPath.map(\.intValue) == [1])
+        _ = try list.decode(Int.self)
+      }
+      enum CodingKeys: CodingKey { case key }
+    }
+    let bytes = try CBOREncoder().encode(List())
+    #expect(hex(bytes) == "826161a1636b6579f6")
+    #expect {
+      try CBORDecoder().decode(List.self, from: bytes)
+    } throws: { error in
+      guard case DecodingError.valueNotFound(_, let context) = error else { return false }
+      return context.codingPath.map(\.intValue) == [2]
+    }
   }
 
   @Test("User information reaches the values")
