@@ -8,7 +8,9 @@ let package = Package(
     .executable(name: "plain-libcoap-server", targets: ["plain-libcoap-server"]),
   ],
   dependencies: [
-    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0")
+    .package(name: "swift-device-rpc", path: ".."),
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0"),
+    .package(url: "https://github.com/apple/swift-log", from: "1.6.0"),
   ],
   targets: [
     .target(
@@ -23,6 +25,9 @@ let package = Package(
       dependencies: [
         "CFleet",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        .product(name: "DeviceRPC", package: "swift-device-rpc"),
+        .product(name: "DeviceRPCCoAP", package: "swift-device-rpc"),
+        .product(name: "Logging", package: "swift-log"),
       ],
       swiftSettings: [
         .enableUpcomingFeature("ExistentialAny"),

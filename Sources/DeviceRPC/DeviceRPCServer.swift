@@ -109,6 +109,15 @@ public final class DeviceRPCServer: Service {
     return count
   }
 
+  /// The thread that serves this device, as an executor for tasks that do little else than call it.
+  ///
+  /// A caller whose task prefers it (`withTaskExecutorPreference`) is spared two thread hand-overs a call, the larger
+  /// part of a call's cost in a busy server. What runs there keeps the devices waiting: never block it, and do no long
+  /// computations. Nil when the transport has no such thread.
+  public func executor(for device: String) -> (any TaskExecutor)? {
+    directory.home(of: device).driver.taskExecutor
+  }
+
   func info(of device: String) async -> DeviceInfo? {
     await directory.home(of: device).device(device)
   }

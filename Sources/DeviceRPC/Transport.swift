@@ -6,6 +6,12 @@ package protocol LoopDriver: SerialExecutor {
   func execute(_ action: @escaping @Sendable () -> Void)
   /// A timer that runs `action` on the loop. Called on the loop.
   func makeAlarm(_ action: @escaping @Sendable () -> Void) -> any LoopAlarm
+  /// The loop as an executor for callers' tasks, if it can be one.
+  var taskExecutor: (any TaskExecutor)? { get }
+}
+
+extension LoopDriver {
+  package var taskExecutor: (any TaskExecutor)? { nil }
 }
 
 /// A loop's timer, used on its loop only.

@@ -44,9 +44,6 @@ package final class CoAPTransport: DeviceTransport {
     endpoint.withLock { $0?.addresses.map { "coap://\($0)" } ?? [] }
   }
 
-  /// The loops, for callers that want to run on one (`withTaskExecutorPreference`).
-  package var executors: [EventLoop] { loops }
-
   package func start(_ directory: DeviceDirectory) async throws {
     let handlers = loops.map { _ in
       GoliothEndpoint(directory: directory, configuration: configuration, log: log)
@@ -66,6 +63,8 @@ package final class CoAPTransport: DeviceTransport {
 }
 
 extension EventLoop: LoopDriver {
+  package var taskExecutor: (any TaskExecutor)? { self }
+
   package var now: Duration { .nanoseconds(Int64(clamping: EventLoop.monotonic)) }
 
   package func makeAlarm(_ action: @escaping @Sendable () -> Void) -> any LoopAlarm {

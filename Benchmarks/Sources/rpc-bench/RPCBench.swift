@@ -1,9 +1,9 @@
 internal import ArgumentParser
 
 @main
-struct RPCBench: ParsableCommand {
+struct RPCBench: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "rpc-bench",
     abstract: "Load for CoAP RPC servers, on loopback.",
-    subcommands: [Fleet.self])
+    subcommands: [Drive.self, Fleet.self])
 }

@@ -1,0 +1,165 @@
+internal import ArgumentParser
+internal import DeviceRPC
+internal import DeviceRPCCoAP
+internal import Glibc
+internal import Logging
+internal import Synchronization
+
+/// A server that calls the devices of a fleet round-robin and measures the calls.
+struct Drive: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Start a server, wait for a fleet, call its devices and print one JSON line.",
+    discussion: """
+      Times are in microseconds, memory in bytes. Each of the --in-flight callers has one call under way at any \
+      time. With --default-executor the callers run on Swift's own threads instead of the server's loop.
+      """)
+
+  @Option(help: "Devices to wait for, named d0, d1, …") var devices: Int
+  @Option(help: "Calls under way at any time.") var inFlight = 64
+  @Option(help: "Length of the measurement.") var seconds = 5.0
+  @Option(help: "UDP port to listen on.") var port: UInt16 = 5_690
+  @Option(help: "IPv4 address to listen on.") var host = "127.0.0.1"
+  @Option(help: "Seconds to wait for the devices.") var connectTimeout = 60.0
+  @Option(help: "Threads of the server.") var loops = 1
+  @Option(help: "libcoap contexts per thread; the server's own choice by default.") var shards: Int?
+  @Flag(help: "Run the callers on Swift's default executor.") var defaultExecutor = false
+
+  func validate() throws {
+    guard (1...1_000_000).contains(devices) else { throw ValidationError("--devices must be 1…1000000.") }
+    guard (1...100_000).contains(inFlight) else { throw ValidationError("--in-flight must be 1…100000.") }
+    guard seconds > 0, seconds <= 3_600 else { throw ValidationError("--seconds must be above 0, at most 3600.") }
+  }
+
+  func run() async throws {
+    var configuration = CoAPConfiguration()
+    configuration.hosts = [host]
+    configuration.port = port
+    configuration.loops = loops
+    configuration.shards = shards
+    var log = Logger(label: "rpc-bench")
+    log.logLevel = .error
+    let server = try DeviceRPCServer(coap: configuration, logger: log)
+    try await server.start()
+    let empty = residentBytes()
+    let connect = try await waitForDevices(server)
+    let connected = residentBytes()
+    var measurement = Measurement(seconds: 0, latencies: [], errors: 0)
+    if let connect {
+      // A first round finds caches and free lists empty; it is not measured.
+      _ = await measure(server, seconds: min(1, seconds / 5))
+      measurement = await measure(server, seconds: seconds)
+      report(measurement, connectSeconds: connect, empty: empty, connected: connected)
+    }
+    await server.shutdown()
+    if connect == nil {
+      throw ValidationError("Not all \(devices) devices connected within \(connectTimeout) s.")
+    }
+  }
+
+  /// Seconds from the first device to the last, or nil when some are missing at the end.
+  private func waitForDevices(_ server: DeviceRPCServer) async throws -> Double? {
+    let giveUp = monotonic() + UInt64(connectTimeout * 1e9)
+    var first: UInt64?
+    while monotonic() < giveUp {
+      let count = await server.onlineDevices()
+      if count > 0, first == nil { first = monotonic() }
+      if count >= devices, let first { return Double(monotonic() - first) * 1e-9 }
+      try await Task.sleep(for: .milliseconds(5))
+    }
+    return nil
+  }
+
+  private struct Measurement: Sendable {
+    var seconds: Double
+    var latencies: [UInt32]
+    var errors: Int
+  }
+
+  private func measure(_ server: DeviceRPCServer, seconds: Double) async -> Measurement {
+    let turns = Turns()
+    let start = monotonic()
+    let end = start + UInt64(seconds * 1e9)
+    let names = (0..<devices).map { "d\($0)" }
+    let parts = await withTaskGroup(of: Measurement.self, returning: [Measurement].self) { group in
+      for _ in 0..<inFlight {
+        // With several loops a caller stays on the one that it began on.
+        let executor = defaultExecutor ? nil : server.executor(for: names[0])
+        group.addTask(executorPreference: executor) {
+          var part = Measurement(seconds: 0, latencies: [], errors: 0)
+          while true {
+            let begin = monotonic()
+            if begin >= end { return part }
+            let turn = turns.next()
+            let device = server.device(names[turn % names.count])
+            do throws(CallError) {
+              let result = try await device.call("multiply", 7, turn)
+              if result.detail?["value"]?.intValue != 7 * turn { part.errors += 1 }
+            } catch {
+              part.errors += 1
+            }
+            part.latencies.append(UInt32(clamping: monotonic() - begin))
+          }
+        }
+      }
+      return await group.reduce(into: []) { $0.append($1) }
+    }
+    return Measurement(
+      seconds: Double(monotonic() - start) * 1e-9, latencies: parts.flatMap(\.latencies).sorted(),
+      errors: parts.reduce(0) { $0 + $1.errors })
+  }
+
+  private func report(_ measurement: Measurement, connectSeconds: Double, empty: Int, connected: Int) {
+    let calls = measurement.latencies.count
+    func quantile(_ share: Double) -> Double {
+      guard calls > 0 else { return 0 }
+      return Double(measurement.latencies[min(calls - 1, Int(share * Double(calls)))]) / 1_000
+    }
+    let fields: [(String, String)] = [
+      ("server", "\"swift-device-rpc\""),
+      ("devices", "\(devices)"),
+      ("inFlight", "\(inFlight)"),
+      ("seconds", rounded(measurement.seconds, 3)),
+      ("connectSeconds", rounded(connectSeconds, 3)),
+      ("connectsPerSecond", rounded(Double(devices) / max(connectSeconds, 0.001), 0)),
+      ("calls", "\(calls)"),
+      ("callsPerSecond", rounded(Double(calls) / max(measurement.seconds, 0.001), 0)),
+      ("p50", rounded(quantile(0.5), 1)),
+      ("p90", rounded(quantile(0.9), 1)),
+      ("p99", rounded(quantile(0.99), 1)),
+      ("max", rounded(quantile(1), 1)),
+      ("errors", "\(measurement.errors)"),
+      ("rss", "\(residentBytes())"),
+      ("bytesPerDevice", "\((connected - empty) / devices)"),
+    ]
+    print("{" + fields.map { "\"\($0)\":\($1)" }.joined(separator: ",") + "}")
+  }
+
+  private func rounded(_ value: Double, _ digits: Int) -> String {
+    if digits == 0 { return "\(Int(value.rounded()))" }
+    let scale = digits == 1 ? 10.0 : 1_000.0
+    return "\((value * scale).rounded() / scale)"
+  }
+}
+
+/// Whose turn it is.
+private final class Turns: Sendable {
+  private let last = Atomic(0)
+  func next() -> Int { last.add(1, ordering: .relaxed).oldValue }
+}
+
+private func monotonic() -> UInt64 {
+  var time = timespec()
+  clock_gettime(CLOCK_MONOTONIC, &time)
+  return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
+}
+
+/// Bytes of physical memory that the process holds; `/proc/self/statm` counts pages.
+private func residentBytes() -> Int {
+  guard let file = fopen("/proc/self/statm", "r") else { return 0 }
+  defer { fclose(file) }
+  var text = [CChar](repeating: 0, count: 128)
+  guard fgets(&text, Int32(text.count), file) != nil else { return 0 }
+  let words = String(decoding: text.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self)
+    .split(separator: " ")
+  return words.count > 1 ? (Int(words[1]) ?? 0) * sysconf(Int32(_SC_PAGESIZE)) : 0
+}
