@@ -8,6 +8,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -554,6 +555,14 @@ int fleet_run(const struct fleet_options *options, fleet_connected_callback conn
               struct fleet_report *report) {
   if (options->devices < 1 || options->max_outstanding < 1 || options->seconds <= 0) {
     return EINVAL;
+  }
+  if (options->cpu >= 0) {
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    CPU_SET((size_t)options->cpu, &set);
+    if (sched_setaffinity(0, sizeof set, &set) != 0) {
+      return errno;
+    }
   }
   struct fleet fleet = {.options = *options};
   struct sigaction action = {.sa_handler = on_signal}, old_int, old_term;

@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -339,9 +340,10 @@ int main(int argc, char **argv) {
     {"devices", required_argument, NULL, 'd'}, {"in-flight", required_argument, NULL, 'f'},
     {"seconds", required_argument, NULL, 's'}, {"port", required_argument, NULL, 'p'},
     {"host", required_argument, NULL, 'h'},    {"connect-timeout", required_argument, NULL, 'c'},
+    {"cpu", required_argument, NULL, 'u'},
     {NULL, 0, NULL, 0},
   };
-  int port = 5683, seconds = 5, connect_timeout = 60;
+  int port = 5683, seconds = 5, connect_timeout = 60, cpu = -1;
   const char *host = "127.0.0.1";
   server.devices_wanted = 10;
   server.in_flight = 64;
@@ -352,11 +354,21 @@ int main(int argc, char **argv) {
     case 's': seconds = number(optarg, 1, 3600); break;
     case 'p': port = number(optarg, 1, 65535); break;
     case 'c': connect_timeout = number(optarg, 1, 3600); break;
+    case 'u': cpu = number(optarg, 0, 1023); break;
     case 'h': host = optarg; break;
     default:
       fprintf(stderr, "usage: plain-libcoap-server [--devices N] [--in-flight N] [--seconds S] [--port P]\n"
-                      "                            [--host ADDRESS] [--connect-timeout S]\n");
+                      "                            [--host ADDRESS] [--connect-timeout S] [--cpu N]\n");
       return 64;
+    }
+  }
+  if (cpu >= 0) {
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    CPU_SET((size_t)cpu, &set);
+    if (sched_setaffinity(0, sizeof set, &set) != 0) {
+      perror("plain-libcoap-server: --cpu");
+      return 71;
     }
   }
   server.devices = calloc((size_t)server.devices_wanted, sizeof *server.devices);

@@ -21,6 +21,7 @@ struct Fleet: ParsableCommand {
   @Option(help: "Payload format.") var format = Format.cbor
   @Option(help: "Length of the run.") var seconds = 60.0
   @Option(help: "Observe requests without an answer at any time, at most.") var maxOutstanding = 128
+  @Option(help: "Run on this CPU only.") var cpu: Int?
   @Flag(help: "Acknowledge calls but never answer them.") var ackOnly = false
 
   func validate() throws {
@@ -30,6 +31,7 @@ struct Fleet: ParsableCommand {
     guard (1...100_000).contains(maxOutstanding) else {
       throw ValidationError("--max-outstanding must be 1…100000.")
     }
+    guard cpu.map((0..<1024).contains) ?? true else { throw ValidationError("--cpu must be 0…1023.") }
   }
 
   func run() throws {
@@ -39,7 +41,7 @@ struct Fleet: ParsableCommand {
         var options = fleet_options(
           host: host, port: port, source: source, devices: CInt(devices), first_index: CInt(firstIndex),
           json: format == .json ? 1 : 0, seconds: seconds, max_outstanding: CInt(maxOutstanding),
-          ack_only: ackOnly ? 1 : 0)
+          cpu: CInt(cpu ?? -1), ack_only: ackOnly ? 1 : 0)
         return fleet_run(&options, { report, _ in report?.pointee.print(event: "connected") }, nil, &report)
       }
     }

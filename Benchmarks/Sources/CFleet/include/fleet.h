@@ -13,6 +13,7 @@ struct fleet_options {
   int json;            ///< 0: CBOR (60), otherwise JSON (50).
   double seconds;      ///< The run ends by itself after this time.
   int max_outstanding; ///< Observe requests without an answer at any time, at most.
+  int cpu;             ///< Run on this CPU only; negative: anywhere.
   int ack_only;        ///< Acknowledge notifications but never answer them.
 };
 
