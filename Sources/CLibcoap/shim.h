@@ -29,8 +29,8 @@ struct peeked_datagram {
 #define PEEK_BATCH 32
 #define PEEK_BYTES 8
 
-// Looks at up to PEEK_BATCH waiting datagrams without taking them, each call from the first one that has not been
-// taken (SO_PEEK_OFF 0 must be set anew before it). Returns their number, or 0.
+// Looks at up to PEEK_BATCH waiting datagrams without taking them; they must be taken before the next look. Returns
+// their number, or 0.
 static inline int peek_datagrams(int fd, struct peeked_datagram *out) {
   struct mmsghdr messages[PEEK_BATCH];
   struct iovec vectors[PEEK_BATCH];
@@ -68,7 +68,8 @@ static inline int peek_datagrams(int fd, struct peeked_datagram *out) {
   return count < 0 ? 0 : count;
 }
 
-static inline int enable_peek_offset(int fd) {
+// Begins to look at the first datagram that has not been taken.
+static inline int rewind_peek(int fd) {
   int zero = 0;
   return setsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &zero, sizeof zero);
 }
@@ -77,15 +78,25 @@ static inline int set_socket_flag(int fd, int level, int option, int value) {
   return setsockopt(fd, level, option, &value, sizeof value);
 }
 
-// A readiness event for coap_io_do_epoll with libcoap's own cookie (its coap_socket_t).
-static inline void read_datagrams(coap_context_t *context, uint64_t cookie, int count) {
-  struct epoll_event events[PEEK_BATCH];
-  if (count > PEEK_BATCH) count = PEEK_BATCH;
-  for (int i = 0; i < count; i++) {
-    events[i].events = EPOLLIN;
-    events[i].data.u64 = cookie;
+// Reads as many datagrams as there are cookies, each from the endpoint of its cookie (libcoap's coap_socket_t).
+static inline void read_datagrams(coap_context_t *pump, const uint64_t *cookies, size_t count) {
+  struct epoll_event events[64];
+  while (count > 0) {
+    size_t batch = count < 64 ? count : 64;
+    for (size_t i = 0; i < batch; i++) {
+      events[i].events = EPOLLIN;
+      events[i].data.u64 = cookies[i];
+    }
+    coap_io_do_epoll(pump, events, batch);
+    cookies += batch;
+    count -= batch;
   }
-  coap_io_do_epoll(context, events, (size_t)count);
+}
+
+static inline void prepare_context(coap_context_t *context) {
+  coap_tick_t now;
+  coap_ticks(&now);
+  coap_io_prepare_epoll(context, now);
 }
 
 // What libcoap's own epoll descriptor reports: its timer, and the sockets of client sessions.

@@ -28,7 +28,7 @@ struct AdoptedSocket {
     }
     // This closes libcoap's own socket, which leaves its epoll set with that.
     guard dup2(socket, descriptor) >= 0 else { throw CoAPSystemError("dup2") }
-    guard enable_peek_offset(descriptor) == 0 else { throw CoAPSystemError("SO_PEEK_OFF") }
+    guard rewind_peek(descriptor) == 0 else { throw CoAPSystemError("SO_PEEK_OFF") }
     self.descriptor = descriptor
     self.cookie = cookie
   }

@@ -6,13 +6,16 @@ package final class CoAPEndpoint: Sendable {
   package struct Configuration: Sendable {
     package var addresses: [CoAPAddress]
     /// Contexts that one loop serves. The kernel spreads the peers over all of them.
+    ///
+    /// 32. Measured with the C prototype of this transport on two cores: from 16 to 64 the rate of calls is the same for
+    /// 10 as for 10,000 peers; one context takes 18 s to let 95,000 peers in, 32 take 2.5 s.
     package var shardsPerLoop: Int
     /// Bytes asked of the kernel for each socket's receive queue; it gives at most `net.core.rmem_max`.
     package var receiveBuffer = 4 << 20
     package var limits = CoAPLimits()
     package var transmission = CoAPTransmission()
 
-    package init(addresses: [CoAPAddress], shardsPerLoop: Int = 64) {
+    package init(addresses: [CoAPAddress], shardsPerLoop: Int = 32) {
       self.addresses = addresses
       self.shardsPerLoop = shardsPerLoop
     }
@@ -25,6 +28,14 @@ package final class CoAPEndpoint: Sendable {
   // Unchecked because the list is touched on its loop's thread only.
   private final class ShardList: @unchecked Sendable {
     var shards: [CoAPShard] = []
+    var pump: DatagramPump?
+
+    func close() {
+      for shard in shards { shard.close() }
+      shards = []
+      pump?.close()
+      pump = nil
+    }
   }
 
   /// Binds the addresses and serves them on `loops` until `close()`.
@@ -62,12 +73,14 @@ package final class CoAPEndpoint: Sendable {
       let result = await loop.perform { () -> CoAPSystemError? in
         var mine = mine[...]
         do throws(CoAPSystemError) {
+          let pump = try DatagramPump(loop: loop)
+          list.pump = pump
           while let descriptors = mine.popFirst() {
             list.shards.append(
               try CoAPShard(
                 loop: loop, sockets: descriptors, isIPv6: isIPv6, limits: limits,
                 idleSessions: max(16, limits.idleSessions / count), transmission: transmission,
-                budget: budget, handler: handler, log: log))
+                budget: budget, pump: pump, handler: handler, log: log))
           }
           return nil
         } catch {
@@ -86,10 +99,7 @@ package final class CoAPEndpoint: Sendable {
   /// Ends every session and observation, whose owners are told, and frees the sockets. May be called twice.
   package func close() async {
     for (loop, list) in shards {
-      await loop.perform {
-        for shard in list.shards { shard.close() }
-        list.shards = []
-      }
+      await loop.perform { list.close() }
     }
   }
 }

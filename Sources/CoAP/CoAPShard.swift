@@ -14,8 +14,8 @@ package protocol CoAPHandler: AnyObject, Sendable {
 
 /// One libcoap context with its sockets: the peers that the kernel hashes to it.
 ///
-/// libcoap walks all sessions of a context with each pass of its loop, so many contexts on one port serve many peers
-/// faster than one. Their sockets are our own, put in the place of libcoap's (`AdoptedSocket`): the kernel spreads the
+/// libcoap walks all sessions of a context for each new one, and searches its unacknowledged messages one by one, so
+/// many contexts on one port serve many peers faster than one. Their sockets are our own, put in the place of libcoap's (`AdoptedSocket`): the kernel spreads the
 /// peers over them, and we see what waits in them before libcoap takes it.
 final class CoAPShard: EventLoop.EventSource {
   let loop: EventLoop
@@ -25,6 +25,7 @@ final class CoAPShard: EventLoop.EventSource {
   private let handler: any CoAPHandler
   private let log: Logger
   private let context: OpaquePointer
+  private let pump: DatagramPump
   private var ownSource: Int?
   private var sockets: [(socket: AdoptedSocket, source: Int)] = []
   private var sessions: [CoAPSession] = []
@@ -33,6 +34,9 @@ final class CoAPShard: EventLoop.EventSource {
   private var transferTimer: LoopTimer?
   private var peeked = [peeked_datagram](repeating: peeked_datagram(), count: Int(PEEK_BATCH))
   private var truncated: Set<ExpectedAcknowledgement> = []
+  /// Whether the pump has it on its list of shards to prepare.
+  var isUnprepared = false
+  private var acknowledged: [(number: UInt32, observation: CoAPObservation)] = []
 
   /// The time that libcoap's own callbacks are given, in whole seconds.
   var seconds: UInt32 { UInt32(truncatingIfNeeded: EventLoop.monotonic / 1_000_000_000) }
@@ -48,10 +52,11 @@ final class CoAPShard: EventLoop.EventSource {
   init(
     loop: EventLoop, sockets descriptors: [Int32], isIPv6: [Bool], limits: CoAPLimits,
     idleSessions: Int, transmission: CoAPTransmission, budget: ByteBudget,
-    handler: any CoAPHandler, log: Logger
+    pump: DatagramPump, handler: any CoAPHandler, log: Logger
   ) throws(CoAPSystemError) {
     assert(loop.isCurrent)
     self.loop = loop
+    self.pump = pump
     self.limits = limits
     self.transmission = transmission
     self.budget = budget
@@ -118,34 +123,41 @@ final class CoAPShard: EventLoop.EventSource {
       return
     }
     let socket = sockets[Int(tag) - 1].socket
-    // A few batches, then the other sockets have their turn.
-    for _ in 0..<4 {
-      let count = Int(peek_datagrams(socket.descriptor, &peeked))
-      guard count > 0 else { return }
-      var acknowledged: [(UInt32, CoAPObservation)] = []
-      var isTruncated = false
-      for datagram in peeked[0..<count] {
-        let key = ExpectedAcknowledgement(
-          high: datagram.address_high, low: datagram.address_low, port: datagram.port,
-          messageID: datagram.message_id)
-        if datagram.type == 2, let (number, observation) = expected.removeValue(forKey: key) {
-          acknowledged.append((number, observation))
-        }
-        if datagram.length > AdoptedSocket.largestDatagram {
-          isTruncated = true
-          truncated.insert(key)
-        }
+    let count = Int(peek_datagrams(socket.descriptor, &peeked))
+    pump.noteTraffic(of: self)
+    guard count > 0 else {
+      // Readable, and nothing to see: the offset is beyond the first datagram.
+      _ = rewind_peek(socket.descriptor)
+      return pump.read(1, from: socket, of: self)
+    }
+    for datagram in peeked[0..<count] {
+      let key = ExpectedAcknowledgement(
+        high: datagram.address_high, low: datagram.address_low, port: datagram.port,
+        messageID: datagram.message_id)
+      if datagram.type == 2, let (number, observation) = expected.removeValue(forKey: key) {
+        acknowledged.append((number, observation))
       }
-      read_datagrams(context, socket.cookie, Int32(count))
-      if isTruncated {
-        // libcoap took fewer bytes than the kernel had counted as looked at.
-        _ = enable_peek_offset(socket.descriptor)
-        truncated.removeAll()
-      }
-      for (number, observation) in acknowledged { observation.acknowledged(number) }
-      guard count == Int(PEEK_BATCH) else { return }
+      if datagram.length > AdoptedSocket.largestDatagram { truncated.insert(key) }
+    }
+    pump.read(count, from: socket, of: self)
+  }
+
+  /// What was peeked has been read: libcoap has seen the acknowledgements too.
+  func hasRead() {
+    if !truncated.isEmpty {
+      // libcoap took fewer bytes than the kernel had counted as looked at.
+      for (socket, _) in sockets { _ = rewind_peek(socket.descriptor) }
+      truncated.removeAll()
+    }
+    while !acknowledged.isEmpty {
+      let settled = acknowledged
+      acknowledged.removeAll(keepingCapacity: true)
+      for (number, observation) in settled { observation.acknowledged(number) }
     }
   }
+
+  /// Lets libcoap look after idle sessions and its timer.
+  func prepare() { if !isClosed { prepare_context(context) } }
 
   func expectAcknowledgement(of messageID: UInt16, number: UInt32, on observation: CoAPObservation) {
     expected[key(observation.session.address, messageID)] = (number, observation)

@@ -1,5 +1,4 @@
 internal import CoAP
-internal import Glibc
 
 /// How devices reach a server over CoAP.
 public struct CoAPConfiguration: Sendable {
@@ -13,12 +12,10 @@ public struct CoAPConfiguration: Sendable {
   public var allowsPlainCoAPFromNetwork = false
   /// Threads that serve devices. 1; one thread serves tens of thousands of calls per second.
   public var loops = 1
-  /// libcoap contexts per thread, each with a socket of its own on the port. Nil chooses by the descriptors that the
-  /// process may open: 256 at most.
+  /// libcoap contexts per thread, each with a socket of its own on the port, three descriptors an address. 32.
   ///
-  /// Each costs three descriptors per address. libcoap walks all peers of a context for each datagram that it reads,
-  /// so many contexts keep the cost of a call the same for ten devices and for a hundred thousand.
-  public var shards: Int?
+  /// libcoap looks at all peers of a context when a new one comes; many contexts keep that short for large fleets.
+  public var shards = 32
   /// How devices take their calls, where `devices` does not say.
   public var golioth = GoliothSettings()
   /// Devices that differ, by name.
@@ -39,17 +36,9 @@ public struct CoAPConfiguration: Sendable {
     }
     guard !addresses.isEmpty else { throw .noAddress }
     var configuration = CoAPEndpoint.Configuration(
-      addresses: addresses, shardsPerLoop: shards ?? Self.affordableShards(loops: loops, addresses: hosts.count))
+      addresses: addresses, shardsPerLoop: shards)
     configuration.limits.bodyBytes = maximumResult
     return configuration
-  }
-
-  // Three descriptors a shard for one address; half of what the process may open is left to the rest of it.
-  private static func affordableShards(loops: Int, addresses: Int) -> Int {
-    var limit = rlimit()
-    guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return 16 }
-    let descriptors = Int(clamping: limit.rlim_cur)
-    return min(256, max(1, descriptors / 2 / (max(1, loops) * (2 + max(1, addresses)))))
   }
 }
 

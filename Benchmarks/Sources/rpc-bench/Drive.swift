@@ -35,7 +35,7 @@ struct Drive: AsyncParsableCommand {
     configuration.hosts = [host]
     configuration.port = port
     configuration.loops = loops
-    configuration.shards = shards
+    if let shards { configuration.shards = shards }
     var log = Logger(label: "rpc-bench")
     log.logLevel = .error
     let server = try DeviceRPCServer(coap: configuration, logger: log)

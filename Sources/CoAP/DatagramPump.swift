@@ -1,0 +1,69 @@
+internal import CLibcoap
+
+/// Reads the datagrams of all shards of a loop, many with one call of libcoap.
+///
+/// `coap_io_do_epoll` reads each event's datagram for the context of the event's own endpoint, and then walks all
+/// sessions of the context that it was called for. Called for a context without any, that walk costs nothing, however
+/// many peers there are. (libcoap 4.3.1, net.c; the tests of this module watch over it.) What the walk is for, dropping
+/// idle sessions and setting libcoap's timer, each shard with traffic gets once a second; retransmissions do not need
+/// it, since `coap_send` sets the timer itself.
+final class DatagramPump {
+  private let loop: EventLoop
+  private let context: OpaquePointer
+  private var cookies: [UInt64] = []
+  private var reading: [CoAPShard] = []
+  private var unprepared: [CoAPShard] = []
+  private var timer: LoopTimer?
+  private var isClosed = false
+
+  /// On the loop's thread.
+  init(loop: EventLoop) throws(CoAPSystemError) {
+    guard let context = coap_new_context(nil) else { throw CoAPSystemError("coap_new_context") }
+    self.loop = loop
+    self.context = context
+    timer = loop.makeTimer { [unowned self] in self.prepareShards() }
+  }
+
+  deinit { assert(isClosed, "a pump was not closed") }
+
+  func close() {
+    guard !isClosed else { return }
+    isClosed = true
+    timer?.cancel()
+    timer = nil
+    unprepared = []
+    coap_free_context(context)
+  }
+
+  /// Reads `count` datagrams from `socket` at the end of this pass.
+  func read(_ count: Int, from socket: AdoptedSocket, of shard: CoAPShard) {
+    if reading.isEmpty { loop.atEndOfPass { [unowned self] in self.readAll() } }
+    for _ in 0..<count { cookies.append(socket.cookie) }
+    reading.append(shard)
+  }
+
+  private func readAll() {
+    read_datagrams(context, cookies, cookies.count)
+    cookies.removeAll(keepingCapacity: true)
+    let shards = reading
+    reading.removeAll(keepingCapacity: true)
+    for shard in shards { shard.hasRead() }
+  }
+
+  func noteTraffic(of shard: CoAPShard) {
+    guard !shard.isUnprepared else { return }
+    shard.isUnprepared = true
+    unprepared.append(shard)
+    if unprepared.count == 1 { timer?.arm(at: EventLoop.monotonic + 1_000_000_000) }
+  }
+
+  // A few at a time: a walk over all sessions of all shards would hold up the calls.
+  private func prepareShards() {
+    for shard in unprepared.prefix(4) {
+      shard.isUnprepared = false
+      shard.prepare()
+    }
+    unprepared.removeFirst(min(4, unprepared.count))
+    if !unprepared.isEmpty { timer?.arm(at: EventLoop.monotonic + 100_000_000) }
+  }
+}
