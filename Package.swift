@@ -57,7 +57,10 @@ let package = Package(
       name: "DeviceSimulator",
       dependencies: ["CoAP", "CBOR", .product(name: "Logging", package: "swift-log")],
       swiftSettings: strict),
-    .target(name: "DeviceRPCTesting", dependencies: ["DeviceRPC"], swiftSettings: strict),
+    .target(
+      name: "DeviceRPCTesting",
+      dependencies: ["DeviceRPC", .product(name: "Logging", package: "swift-log")],
+      swiftSettings: strict),
     .executableTarget(
       name: "device-rpc",
       dependencies: [
@@ -72,7 +75,12 @@ let package = Package(
       name: "CoAPTests",
       dependencies: ["CoAP", .product(name: "Logging", package: "swift-log")], swiftSettings: strict),
     .testTarget(
-      name: "DeviceRPCTests", dependencies: ["DeviceRPC", "DeviceRPCTesting"],
+      name: "DeviceRPCTests",
+      dependencies: [
+        "DeviceRPC", "DeviceRPCTesting",
+        .product(name: "Logging", package: "swift-log"),
+        .product(name: "Metrics", package: "swift-metrics"),
+      ],
       swiftSettings: strict),
     .testTarget(
       name: "DeviceRPCCoAPTests",

@@ -1,0 +1,91 @@
+package import DeviceRPC
+internal import Synchronization
+
+/// A link that needs no network: it is told where its device lives before the first call comes.
+package protocol InMemoryLink: DeviceLink {
+  func attach(to home: DeviceLoop)
+}
+
+/// A transport in memory: manual loops, and links that are connected by hand.
+package final class InMemoryTransport: DeviceTransport {
+  private struct State {
+    var directory: DeviceDirectory?
+    var isClosed = false
+    var links: [String: any InMemoryLink] = [:]
+  }
+
+  package let loops: [ManualLoop]
+  package let addresses = ["memory:"]
+  private let state = Mutex(State())
+
+  package init(loops: Int = 1) {
+    self.loops = (0..<max(1, loops)).map { _ in ManualLoop() }
+  }
+
+  package var drivers: [any LoopDriver] { loops }
+
+  /// The home of a device; nil before the server has been started.
+  package func home(of device: String) -> DeviceLoop? { state.withLock { $0.directory }?.home(of: device) }
+
+  package func start(_ directory: DeviceDirectory) async throws {
+    let links = state.withLock { state in
+      state.directory = directory
+      return state.links
+    }
+    for (name, link) in links { await Self.attach(link, name, directory) }
+  }
+
+  /// Connects a device in place of the link that it may have; before the server has been started it is connected then.
+  /// False when the server has no room for it, or is closed.
+  @discardableResult
+  package func connect(_ name: String, _ link: any InMemoryLink) async -> Bool {
+    let (directory, isClosed) = state.withLock { state in
+      if !state.isClosed { state.links[name] = link }
+      return (state.directory, state.isClosed)
+    }
+    if isClosed { return false }
+    guard let directory else { return true }
+    return await Self.attach(link, name, directory)
+  }
+
+  package func disconnect(_ name: String, reason: String = "it was disconnected") async {
+    let (directory, link) = state.withLock { ($0.directory, $0.links.removeValue(forKey: name)) }
+    if let link { await directory?.home(of: name).unobserved(name, link, reason: reason) }
+  }
+
+  @discardableResult
+  private static func attach(_ link: any InMemoryLink, _ name: String, _ directory: DeviceDirectory) async -> Bool {
+    let home = directory.home(of: name)
+    link.attach(to: home)
+    return await home.online(name, link)
+  }
+
+  /// Moves the clocks of all loops, one after the other.
+  package func advance(by duration: Duration) async {
+    for loop in loops { await loop.advance(by: duration) }
+  }
+
+  package func settle() async {
+    for loop in loops { await loop.settle() }
+  }
+
+  package func close() async {
+    let (directory, links) = state.withLock { state in
+      defer { state.links = [:] }
+      state.isClosed = true
+      return (state.directory, state.links)
+    }
+    for (name, link) in links {
+      await directory?.home(of: name).unobserved(name, link, reason: "the server was closed")
+    }
+  }
+}
+
+extension DeviceLoop {
+  // In one hop, so that nothing comes between the two.
+  fileprivate func online(_ name: String, _ link: any InMemoryLink) -> Bool {
+    guard observed(name, on: link) else { return false }
+    ready(name)
+    return true
+  }
+}

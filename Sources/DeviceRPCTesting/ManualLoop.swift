@@ -1,0 +1,110 @@
+package import DeviceRPC
+internal import Dispatch
+internal import Synchronization
+
+/// A loop without a thread of its own, on a clock that stands still until a test moves it.
+///
+/// Jobs run one after the other on a serial queue, at once; only alarms wait for `advance(by:)`.
+package final class ManualLoop: LoopDriver {
+  // Because alarms are touched on the queue only, like the loop's other guests.
+  private final class Alarms: @unchecked Sendable {
+    var all: [Alarm] = []
+  }
+
+  private let queue = DispatchQueue(label: "manual-loop")
+  private let time: Mutex<Duration>
+  private let alarms = Alarms()
+  private static let key = DispatchSpecificKey<ObjectIdentifier>()
+
+  /// - Parameter start: what the clock shows at first; not zero, so that nothing relies on that.
+  package init(start: Duration = .seconds(1_000)) {
+    time = Mutex(start)
+    queue.setSpecific(key: Self.key, value: ObjectIdentifier(self))
+  }
+
+  package var now: Duration { time.withLock { $0 } }
+  package var isCurrent: Bool { DispatchQueue.getSpecific(key: Self.key) == ObjectIdentifier(self) }
+
+  package func execute(_ action: @escaping @Sendable () -> Void) { queue.async(execute: action) }
+
+  /// Returns when everything that was queued before has run.
+  package func settle() async {
+    await withCheckedContinuation { continuation in execute { continuation.resume() } }
+  }
+
+  /// Moves the clock, and fires the alarms that become due, earliest first and each at its own time. Must not be called
+  /// from the loop's own jobs.
+  package func advance(by duration: Duration) async {
+    await withCheckedContinuation { continuation in
+      execute {
+        let target = self.now + max(duration, .zero)
+        while let due = self.earliestAlarm, let deadline = due.deadline, deadline <= target {
+          self.time.withLock { $0 = max($0, deadline) }
+          due.fire()
+        }
+        self.time.withLock { $0 = target }
+        continuation.resume()
+      }
+    }
+  }
+
+  package func makeAlarm(_ action: @escaping @Sendable () -> Void) -> any LoopAlarm {
+    checkIsolated()
+    let alarm = Alarm(loop: self, action: action)
+    alarms.all.append(alarm)
+    return alarm
+  }
+
+  private var earliestAlarm: Alarm? {
+    alarms.all.filter { $0.deadline != nil }.min { ($0.deadline ?? .zero) < ($1.deadline ?? .zero) }
+  }
+
+  /// Deadlines of the alarms that are set, earliest first. On the loop only.
+  package var deadlines: [Duration] {
+    checkIsolated()
+    return alarms.all.compactMap(\.deadline).sorted()
+  }
+
+  private final class Alarm: LoopAlarm {
+    private(set) var deadline: Duration?
+    private unowned let loop: ManualLoop
+    private let action: @Sendable () -> Void
+
+    init(loop: ManualLoop, action: @escaping @Sendable () -> Void) {
+      self.loop = loop
+      self.action = action
+    }
+
+    func set(_ deadline: Duration?) {
+      loop.checkIsolated()
+      self.deadline = deadline
+      // What is due already must not wait for somebody to move the clock.
+      if let deadline, deadline <= loop.now { loop.execute { [loop] in loop.fireOverdue() } }
+    }
+
+    func cancel() {
+      deadline = nil
+      loop.alarms.all.removeAll { $0 === self }
+    }
+
+    func fire() {
+      deadline = nil
+      action()
+    }
+  }
+
+  private func fireOverdue() {
+    while let due = earliestAlarm, let deadline = due.deadline, deadline <= now { due.fire() }
+  }
+
+  // MARK: SerialExecutor
+
+  package func enqueue(_ job: consuming ExecutorJob) {
+    let job = UnownedJob(job)
+    queue.async { job.runSynchronously(on: self.asUnownedSerialExecutor()) }
+  }
+
+  package func asUnownedSerialExecutor() -> UnownedSerialExecutor { UnownedSerialExecutor(ordinary: self) }
+  package func checkIsolated() { precondition(isCurrent, "not on the manual loop") }
+  package func isIsolatingCurrentContext() -> Bool? { isCurrent }
+}

@@ -1,0 +1,114 @@
+package import DeviceRPC
+internal import Synchronization
+
+/// A link that does nothing by itself: it keeps what is transmitted, and the test says what becomes of it.
+package final class ScriptedLink: InMemoryLink {
+  /// A call that has left.
+  package struct Transmission: Sendable, Hashable {
+    package let serial: UInt32
+    package let message: CallMessage
+    package var id: String { message.id }
+  }
+
+  private struct State {
+    // Weak because the home keeps its links.
+    weak var home: DeviceLoop?
+    var all: [Transmission] = []
+    var taken = 0
+    var readers: [CheckedContinuation<Transmission, Never>] = []
+    var encoded = 0
+    var isReplaced = false
+    var lastHeard: Duration = .zero
+  }
+
+  package let name: String
+  package let window: Int
+  private let refuses: @Sendable (Call) -> String?
+  private let state = Mutex(State())
+
+  /// - Parameters:
+  ///   - window: how many messages may be under way unacknowledged.
+  ///   - refuses: why a call cannot be encoded; nil when it can.
+  package init(_ name: String, window: Int = 1, refuses: @escaping @Sendable (Call) -> String? = { _ in nil }) {
+    self.name = name
+    self.window = window
+    self.refuses = refuses
+  }
+
+  // MARK: What the test sees
+
+  package var transmissions: [Transmission] { state.withLock { $0.all } }
+  package var methods: [String] { transmissions.map(\.message.method) }
+  package var isReplaced: Bool { state.withLock { $0.isReplaced } }
+  /// How many times a call was encoded, whether or not it left.
+  package var encodings: Int { state.withLock { $0.encoded } }
+
+  /// The next transmission that has not been taken; waits for it.
+  package func next() async -> Transmission {
+    await withCheckedContinuation { continuation in
+      let ready: Transmission? = state.withLock { state in
+        guard state.taken < state.all.count else {
+          state.readers.append(continuation)
+          return nil
+        }
+        defer { state.taken += 1 }
+        return state.all[state.taken]
+      }
+      if let ready { continuation.resume(returning: ready) }
+    }
+  }
+
+  // MARK: What the test says
+
+  package func acknowledge(_ transmission: Transmission) async {
+    heard()
+    await home?.acknowledged(transmission.serial, on: name)
+  }
+
+  package func fail(_ transmission: Transmission, _ reason: String) async {
+    await home?.failed(transmission.serial, on: name, reason: reason)
+  }
+
+  package func answer(_ transmission: Transmission, _ status: RPCStatus = .ok, _ detail: RPCValue? = nil) async {
+    heard()
+    await home?.received(id: transmission.id, status: status, detail: detail, from: name)
+  }
+
+  package func heard() {
+    state.withLock { state in state.lastHeard = state.home?.driver.now ?? .zero }
+  }
+
+  private var home: DeviceLoop? { state.withLock { $0.home } }
+
+  // MARK: DeviceLink
+
+  package func attach(to home: DeviceLoop) {
+    state.withLock { $0.home = home }
+    heard()
+  }
+
+  package var address: String { "memory:\(name)" }
+  package var dialect: String { "scripted" }
+  package var lastHeard: Duration { state.withLock { $0.lastHeard } }
+
+  package func encode(_ call: Call, id: String) throws(CallError) -> [UInt8] {
+    state.withLock { $0.encoded += 1 }
+    if let reason = refuses(call) { throw .invalidCall(reason) }
+    return try CallMessage(call, id: id).encoded()
+  }
+
+  package func transmit(_ payload: [UInt8], serial: UInt32) {
+    guard let message = CallMessage(payload) else { return }
+    let transmission = Transmission(serial: serial, message: message)
+    let reader: CheckedContinuation<Transmission, Never>? = state.withLock { state in
+      state.all.append(transmission)
+      guard let reader = state.readers.first else { return nil }
+      state.readers.removeFirst()
+      state.taken += 1
+      return reader
+    }
+    reader?.resume(returning: transmission)
+  }
+
+  package func replaced() { state.withLock { $0.isReplaced = true } }
+}
