@@ -1,0 +1,47 @@
+import DeviceRPC
+import Testing
+
+@Suite struct PendingCallsIDTests {
+  @Test(arguments: [
+    (0, "m/0000"), (0x7, "m/0007"), (0x74e4, "m/74e4"), (0xffff, "m/ffff"), (0x10000, "m/10000"),
+    (UInt32.max, "m/ffffffff"),
+  ])
+  func `an id is the method and four digits, more when those run short`(serial: UInt32, id: String) {
+    #expect(Table.id(method: "m", serial: serial) == id)
+    #expect(Table.serial(in: id) == serial)
+  }
+
+  @Test func `a method may have slashes of its own`() {
+    #expect(Table.id(method: "led/set", serial: 0x74e4) == "led/set/74e4")
+    #expect(Table.serial(in: "led/set/74e4") == 0x74e4)
+    #expect(Table.serial(in: "/0001") == 1)
+  }
+
+  @Test(arguments: [
+    "", "/", "m", "m/", "74e4", "m/74e", "m/74E4", "m/74g4", "m/123456789", "m/0x12", "m/-123", "m/+123", "m/ 123",
+    "m/74e4/", "m/74e4 ", "m/74e4\n", "m/74e4\0", "m/７４ｅ４", "m/74e\u{301}4", "m/١٢٣٤",
+    String(repeating: "/", count: 10_000), "m/" + String(repeating: "0", count: 1_000_000),
+  ])
+  func `what cannot be an id of ours has no number`(id: String) {
+    #expect(Table.serial(in: id) == nil)
+  }
+
+  @Test func `numbers begin where they are told to, and differ`() {
+    var table = Table(firstSerial: 0x74e4)
+    let serials = (0..<1_000).map { _ in table.call() }
+    #expect(serials.first == 0x74e4)
+    #expect(Set(serials).count == 1_000)
+  }
+
+  @Test func `a number that is in use is not given again`() {
+    var table = Table(firstSerial: 7)
+    table.add(7, Call("m"), to: 1, timeout: .seconds(1), completion: 0, now: .zero)
+    table.add(8, Call("m"), to: 1, timeout: .seconds(1), completion: 0, now: .zero)
+    #expect(table.reserve() == 9)
+  }
+
+  @Test func `a step of zero counts by one`() {
+    var table = Table(firstSerial: 5, step: 0)
+    #expect([table.reserve(), table.reserve()] == [5, 6])
+  }
+}

@@ -1,0 +1,164 @@
+import DeviceRPC
+import Testing
+
+@Suite struct PendingCallsLaneTests {
+  private var table = Table(firstSerial: 1)
+
+  init() { table.open(1, now: .zero) }
+
+  @Test mutating func `calls leave one after the other, the next when the last is acknowledged`() {
+    let calls = (0..<3).map { _ in table.call() }
+    #expect(table.sendAll() == [calls[0]])
+    #expect(table.sendAll() == [])
+    table.settled(calls[0], on: 1, isDelivered: true)
+    #expect(table.sendAll() == [calls[1]])
+    table.settled(calls[1], on: 1, isDelivered: false)
+    #expect(table.sendAll() == [calls[2]])
+  }
+
+  @Test mutating func `a window lets several be under way`() {
+    let calls = (0..<5).map { _ in table.call() }
+    #expect(table.sendAll(window: 3) == Array(calls[0..<3]))
+    table.settled(calls[1], on: 1, isDelivered: true)
+    #expect(table.sendAll(window: 3) == [calls[3]])
+  }
+
+  @Test mutating func `an acknowledgement that comes twice makes no room for two`() {
+    let calls = (0..<4).map { _ in table.call() }
+    table.sendAll()
+    table.settled(calls[0], on: 1, isDelivered: true)
+    table.settled(calls[0], on: 1, isDelivered: true)
+    #expect(table.sendAll() == [calls[1]])
+  }
+
+  @Test mutating func `devices do not wait for one another`() {
+    table.open(2, now: .zero)
+    let (first, second) = (table.call(on: 1), table.call(on: 2))
+    #expect(table.sendAll(1) == [first])
+    #expect(table.sendAll(2) == [second])
+  }
+
+  @Test mutating func `a call that was given up holds its place until its message is settled`() {
+    let calls = (0..<2).map { _ in table.call() }
+    table.sendAll()
+    #expect(table.end(calls[0])?.delivery == .sent)
+    #expect(table.sendAll() == [])
+    table.settled(calls[0], on: 1, isDelivered: true)
+    #expect(table.sendAll() == [calls[1]])
+  }
+
+  @Test mutating func `a result shows that the message has arrived, even before its acknowledgement`() {
+    let calls = (0..<2).map { _ in table.call() }
+    table.sendAll()
+    #expect(table.result(id: "m/0001", from: 1).serial == calls[0])
+    #expect(table.sendAll() == [calls[1]])
+  }
+
+  @Test mutating func `delivery goes from not sent over sent to delivered`() {
+    let call = table.call()
+    #expect(table[call]?.delivery == .notSent)
+    table.sendAll()
+    #expect(table[call]?.delivery == .sent)
+    table.settled(call, on: 1, isDelivered: false)
+    #expect(table[call]?.delivery == .sent)
+    table.settled(call, on: 1, isDelivered: true)
+    #expect(table[call]?.delivery == .delivered)
+  }
+
+  @Test mutating func `nothing leaves for a device that is away`() {
+    let call = table.call(on: 2, wait: .seconds(5))
+    #expect(table.sendAll(2) == [])
+    #expect(table.oldestWaiting(2)?.serial == call)
+    #expect(table.oldestWaiting(3) == nil)
+  }
+
+  @Test mutating func `calls that cannot wait end when the device goes, those that can stay`() {
+    let impatient = table.call()
+    let patient = table.call(wait: .seconds(5))
+    let late = table.call(wait: .seconds(1))
+    #expect(table.close(1, now: .seconds(1)).map(\.serial) == [impatient, late])
+    #expect(table[patient]?.deadline == .seconds(5))
+    #expect(table.nextDeadline() == .seconds(5))
+  }
+
+  @Test mutating func `calls that had not left go out on the new link, in order`() {
+    let calls = (0..<3).map { _ in table.call(wait: .seconds(60)) }
+    table.sendAll()
+    #expect(table.close(1, now: .seconds(1)).isEmpty)
+    table.open(1, now: .seconds(2))
+    #expect(table.sendAll(window: 9, at: .seconds(2)) == [calls[1], calls[2]])
+  }
+
+  @Test mutating func `calls that had left are not sent again and stay until their deadline`() {
+    let call = table.call()
+    table.sendAll()
+    #expect(table.close(1, now: .seconds(1)).isEmpty)
+    table.open(1, now: .seconds(2))
+    #expect(table.sendAll(at: .seconds(2)) == [])
+    #expect(table.nextDeadline() == .seconds(10))
+    #expect(table.result(id: "m/0001", from: 1).serial == call)
+  }
+
+  @Test mutating func `what is unsettled on the old link does not hold up the new one`() {
+    let calls = (0..<2).map { _ in table.call() }
+    table.sendAll()
+    // Replaced without having been closed.
+    table.open(1, now: .seconds(1))
+    #expect(table.sendAll() == [calls[1]])
+    // And its late acknowledgement makes no room.
+    table.settled(calls[0], on: 1, isDelivered: true)
+    _ = table.call()
+    #expect(table.sendAll() == [])
+  }
+
+  @Test mutating func `an encoding is forgotten with the link it was made for`() {
+    let call = table.call(wait: .seconds(60))
+    table.keep([1, 2, 3], for: call)
+    #expect(table.nextToSend(1, window: 1)?.payload == [1, 2, 3])
+    _ = table.close(1, now: .seconds(1))
+    #expect(table[call]?.payload == nil)
+    table.keep([1, 2, 3], for: call)
+    table.open(1, now: .seconds(2))
+    #expect(table[call]?.payload == nil)
+    table.keep([1, 2, 3], for: call)
+    table.sendAll()
+    #expect(table[call]?.payload == nil)
+  }
+
+  @Test mutating func `a call is sent once, whatever is said`() {
+    let call = table.call()
+    table.sent(call, now: .seconds(1))
+    table.sent(call, now: .seconds(2))
+    #expect(table[call]?.sent == .seconds(1))
+    table.sent(99, now: .seconds(1))
+    #expect(table.count == 1)
+  }
+
+  @Test mutating func `a device that asks takes its calls without an open lane`() {
+    let calls = (0..<2).map { _ in table.call(on: 2, wait: .seconds(60)) }
+    table.sent(calls[0], isSettled: true, now: .seconds(50))
+    #expect(table.oldestWaiting(2)?.serial == calls[1])
+    // From now on it is the time for the result that counts.
+    #expect(table[calls[0]]?.deadline == .seconds(60))
+    #expect(table.expire(now: .seconds(60)).count == 2)
+  }
+
+  @Test mutating func `closing what is not open does nothing`() {
+    let call = table.call(on: 2)
+    #expect(table.close(2, now: .seconds(1)).isEmpty)
+    #expect(table.close(7, now: .seconds(1)).isEmpty)
+    #expect(table[call] != nil)
+  }
+
+  @Test mutating func `a lane is forgotten with the last call of an absent device`() {
+    for device in 100..<200 {
+      let call = table.call(on: device, wait: .seconds(5))
+      table.open(device, now: .zero)
+      table.sendAll(device)
+      _ = table.close(device, now: .zero)
+      #expect(table.end(call) != nil)
+      table.settled(call, on: device, isDelivered: false)
+    }
+    #expect(table.stored("lanes") == 1)
+  }
+}
