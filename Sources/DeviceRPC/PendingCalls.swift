@@ -72,9 +72,15 @@ package struct PendingCalls<Device: Hashable, Completion> {
 
   /// A number for a call that `add` will enter.
   package mutating func reserve() -> Serial {
-    while entries[nextSerial] != nil { nextSerial &+= step }
-    defer { nextSerial &+= step }
+    while entries[nextSerial] != nil { advance() }
+    defer { advance() }
     return nextSerial
+  }
+
+  // Plain wrapping would leave the residue by which an id tells its loop.
+  private mutating func advance() {
+    let (next, overflow) = nextSerial.addingReportingOverflow(step)
+    nextSerial = overflow ? nextSerial % step : next
   }
 
   /// Enters a call: behind the others of its device when the lane is open, else to wait for the device.

@@ -40,6 +40,17 @@ import Testing
     #expect(table.reserve() == 9)
   }
 
+  @Test func `loops that count in steps never give the same number, not even after the last`() {
+    for loops in UInt32(1)...7 {
+      for loop in 0..<loops {
+        // A few numbers before the end of the range, congruent to the loop's.
+        let top = UInt32.max / loops * loops - 3 * loops
+        var table = Table(firstSerial: top + loop, step: loops)
+        for _ in 0..<10 { #expect(table.reserve() % loops == loop, "\(loops) loops, loop \(loop)") }
+      }
+    }
+  }
+
   @Test func `a step of zero counts by one`() {
     var table = Table(firstSerial: 5, step: 0)
     #expect([table.reserve(), table.reserve()] == [5, 6])
