@@ -262,16 +262,20 @@ package struct PendingCalls<Device: Hashable, Completion> {
     recent[serial] = entry.device
     recentOrder.append(serial)
     if recentOrder.count > recentLimit, let oldest = recentOrder.popFirst() { recent[oldest] = nil }
-    // Alarms of ended calls are dropped when they are due; a burst of long deadlines must not pile up.
-    if alarms.count > 1_024, alarms.count > 4 * entries.count {
-      alarms = Heap(entries.values.map { Alarm(deadline: $0.deadline, serial: $0.serial) })
-    }
+    compactAlarms()
     return entry
+  }
+
+  // Alarms that mean nothing any more are dropped when they are due; a burst of long deadlines must not pile up.
+  private mutating func compactAlarms() {
+    guard alarms.count > 1_024, alarms.count > 4 * entries.count else { return }
+    alarms = Heap(entries.values.map { Alarm(deadline: $0.deadline, serial: $0.serial) })
   }
 
   private mutating func setDeadline(_ deadline: Duration, of serial: Serial) {
     entries[serial]?.deadline = deadline
     alarms.insert(Alarm(deadline: deadline, serial: serial))
+    compactAlarms()
   }
 
   // Lanes of connected devices stay, those of absent ones only while they hold calls.

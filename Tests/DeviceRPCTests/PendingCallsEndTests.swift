@@ -159,6 +159,17 @@ import Testing
     #expect(table.nextDeadline() == .seconds(1))
   }
 
+  @Test mutating func `a device that comes and goes does not pile up alarms`() {
+    for _ in 0..<100 { _ = table.call(on: 2, timeout: .seconds(86_400), wait: .seconds(86_400)) }
+    for second in 0..<1_000 {
+      table.open(2, now: .seconds(second))
+      _ = table.close(2, now: .seconds(second))
+    }
+    #expect((table.stored("alarms") ?? .max) <= 2_000)
+    #expect(table.nextDeadline() == .seconds(86_400))
+    #expect(table.expire(now: .seconds(86_400)).count == 100)
+  }
+
   @Test mutating func `nothing is left of calls that have ended`() {
     for round in 0..<100 {
       let now = Duration.seconds(round)
