@@ -64,10 +64,11 @@ let package = Package(
     .executableTarget(
       name: "device-rpc",
       dependencies: [
-        "DeviceRPC", "DeviceRPCCoAP", "DeviceSimulator",
+        "CoAP", "DeviceRPC", "DeviceRPCCoAP", "DeviceSimulator",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
         .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+        .product(name: "UnixSignals", package: "swift-service-lifecycle"),
       ],
       swiftSettings: strict),
     .testTarget(name: "CBORTests", dependencies: ["CBOR"], swiftSettings: strict),

@@ -1,0 +1,200 @@
+internal import CoAP
+internal import Synchronization
+
+/// One connection of a device: the observation from its registration to its end, and the calls that come with it.
+final class DeviceSession: Sendable {
+  private struct State {
+    var token: CoAPToken?
+    var wasConnected = false
+    var heard = ContinuousClock.now
+    /// When the observation is out of date, unless a notification comes first.
+    var expiry = ContinuousClock.now
+  }
+
+  private let device: SimulatedDevice
+  private let state = Mutex(State())
+  // As many as a server may have under way for one device; firmware would lose them far sooner.
+  private let notifications = AsyncStream.makeStream(of: CoAPResponse.self, bufferingPolicy: .bufferingOldest(1_024))
+  private let ends = AsyncStream.makeStream(of: String.self, bufferingPolicy: .bufferingOldest(1))
+
+  init(_ device: SimulatedDevice) { self.device = device }
+
+  var wasConnected: Bool { state.withLock(\.wasConnected) }
+
+  /// Runs until the connection is lost, and returns the reason; nil when the task has been cancelled and the device
+  /// has taken leave. The socket is closed by then.
+  func run(on client: CoAPClient, to address: CoAPAddress) async -> String? {
+    let peer: CoAPPeer
+    do throws(CoAPFailure) {
+      peer = try await client.connect(to: address)
+    } catch {
+      return "the system has no socket left"
+    }
+    return await withTaskGroup(of: Void.self) { group in
+      group.addTask { await self.listen(peer) }
+      let reason = await ends.stream.first { _ in true }
+      if reason == nil { await takeLeave(peer) }
+      // This also ends the requests under way, which do not watch for cancellation.
+      await peer.close()
+      group.cancelAll()
+      return reason
+    }
+  }
+
+  private func end(_ reason: String) { ends.continuation.yield(reason) }
+
+  // MARK: The observation
+
+  private var observeRequest: CoAPClientRequest {
+    var request = CoAPClientRequest(.get, [".rpc"])
+    request.query = ["ep=\(device.name)"]
+    request.accept = device.format.contentFormat
+    return request
+  }
+
+  private func listen(_ peer: CoAPPeer) async {
+    guard let answer = await observe(peer) else { return }
+    var request = observeRequest
+    request.observe = 0
+    state.withLock { $0.wasConnected = true }
+    device.onEvent?(.connected(request: SimulatedMessage(request, "GET"), answer: SimulatedMessage(answer)))
+    await withTaskGroup(of: Void.self) { group in
+      group.addTask { await self.keepAlive(peer) }
+      await answerCalls(peer)
+    }
+  }
+
+  /// Registers, in place of an earlier registration; nil when it came to nothing and the session ends.
+  private func observe(_ peer: CoAPPeer) async -> CoAPResponse? {
+    let notifications = notifications.continuation
+    let answer: CoAPResponse
+    let token: CoAPToken
+    do throws(CoAPFailure) {
+      (answer, token) = try await peer.observe(observeRequest, timeout: device.responseTimeout) {
+        notifications.yield($0)
+      }
+    } catch {
+      end(error.description)
+      return nil
+    }
+    guard answer.code.isSuccess else {
+      end("the server refuses: \(answer.summary)")
+      return nil
+    }
+    guard answer.observe != nil else {
+      end("the server does not offer an observation")
+      return nil
+    }
+    guard answer.payload == device.format.established else {
+      end("the server's first answer is not \"OK\": \(answer.summary)")
+      return nil
+    }
+    let earlier = state.withLock { state in
+      defer { state.token = token }
+      return state.token
+    }
+    if let earlier { await peer.forgetObservation(token: earlier) }
+    heard(answer)
+    return answer
+  }
+
+  private func takeLeave(_ peer: CoAPPeer) async {
+    guard let token = state.withLock(\.token) else { return }
+    // A server that is gone should not keep a device from ending.
+    let timeout = min(device.responseTimeout, .seconds(1))
+    let answer = try? await peer.stopObserving(observeRequest, token: token, timeout: timeout)
+    if answer?.code.isSuccess == true { device.onEvent?(.deregistered) }
+  }
+
+  private func heard(_ notification: CoAPResponse) {
+    let now = ContinuousClock.now
+    state.withLock {
+      $0.heard = now
+      $0.expiry = now + .seconds(notification.maxAge ?? 60)
+    }
+  }
+
+  /// Asks for a sign of life when there was none for a while, and registers again when the observation is out of
+  /// date (RFC 7641 §3.3.1). Ends with the session.
+  private func keepAlive(_ peer: CoAPPeer) async {
+    while !Task.isCancelled {
+      let now = ContinuousClock.now
+      let (due, expiry) = state.withLock { ($0.heard + device.keepAlive, $0.expiry) }
+      if expiry <= now {
+        guard await observe(peer) != nil else { return }
+      } else if due <= now {
+        do throws(CoAPFailure) {
+          // Firmware takes any code for an answer.
+          _ = try await peer.request(CoAPClientRequest(.delete, []), timeout: device.responseTimeout)
+          state.withLock { $0.heard = .now }
+        } catch {
+          return end(error.description)
+        }
+      } else {
+        try? await Task.sleep(until: min(due, expiry))
+      }
+    }
+  }
+
+  // MARK: Calls
+
+  private func answerCalls(_ peer: CoAPPeer) async {
+    await withTaskGroup(of: Void.self) { calls in
+      var running = 0
+      for await notification in notifications.stream {
+        heard(notification)
+        guard notification.code.isSuccess else {
+          return end("the server ended the observation: \(notification.summary)")
+        }
+        guard let call = call(in: notification) else { continue }
+        if running == max(1, device.concurrentCalls) {
+          await calls.next()
+          running -= 1
+        }
+        running += 1
+        calls.addTask { await self.answer(call, peer) }
+      }
+    }
+  }
+
+  private func call(in notification: CoAPResponse) -> SimulatedCall? {
+    let message = SimulatedMessage(notification)
+    guard notification.contentFormat == device.format.contentFormat else {
+      device.onEvent?(.dropped(message, reason: "it is not \(device.format.contentFormat)"))
+      return nil
+    }
+    guard let value = try? device.format.value(of: notification.payload) else {
+      device.onEvent?(.dropped(message, reason: "it is not well-formed"))
+      return nil
+    }
+    guard let call = SimulatedCall(value) else {
+      device.onEvent?(.dropped(message, reason: "it has not an id, a method and a list of params"))
+      return nil
+    }
+    device.onEvent?(.called(id: call.id, method: call.method, params: call.params, message: message))
+    return call
+  }
+
+  private func answer(_ call: SimulatedCall, _ peer: CoAPPeer) async {
+    let result = await device.functions[call.method]?(call.params) ?? .notFound
+    guard !Task.isCancelled else { return }
+    let request = call.request(result, format: device.format)
+    do throws(CoAPFailure) {
+      let answer = try await peer.request(request, timeout: device.responseTimeout)
+      state.withLock { $0.heard = .now }
+      device.onEvent?(
+        .answered(
+          id: call.id, result: result, message: SimulatedMessage(request, "POST"), answer: SimulatedMessage(answer)))
+    } catch {
+      end(error.description)
+    }
+  }
+}
+
+extension CoAPResponse {
+  /// The code and the diagnostic text, for a person.
+  fileprivate var summary: String {
+    guard !payload.isEmpty, let text = String(validating: payload, as: UTF8.self) else { return code.description }
+    return "\(code) \(text)"
+  }
+}

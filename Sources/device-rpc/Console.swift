@@ -1,0 +1,151 @@
+internal import DeviceRPC
+internal import Foundation
+internal import ServiceLifecycle
+internal import Synchronization
+
+/// The dialogue of `serve`: tells which devices come and go, and performs the calls that are typed.
+final class Console: Service {
+  private static let concurrentCalls = 64
+
+  private let server: DeviceRPCServer
+  private let output: Output
+  private let wait: Duration
+  private let events: AsyncStream<DeviceEvent>
+  private let isEnding = Atomic(false)
+  private let quits = AsyncStream.makeStream(of: Void.self)
+
+  /// Make it before the server starts, so that it misses no device.
+  init(server: DeviceRPCServer, output: Output, wait: Duration) {
+    self.server = server
+    self.output = output
+    self.wait = wait
+    events = server.events()
+  }
+
+  func run() async throws {
+    await withTaskGroup(of: Void.self) { group in
+      group.addTask { await self.showDevices() }
+      group.addTask { await self.readLines() }
+      try? await gracefulShutdown()
+      group.cancelAll()
+    }
+  }
+
+  /// Returns when `quit` or the end of the input has been typed.
+  func quit() async {
+    for await _ in quits.stream { return }
+  }
+
+  /// From now on devices that leave do so because the server does.
+  func willEnd() {
+    isEnding.store(true, ordering: .relaxed)
+    output.line("closing: open calls have \(server.limits.grace.milliseconds) to end; Ctrl-C again stops at once")
+  }
+
+  // MARK: Devices
+
+  private func showDevices() async {
+    // Devices register anew from time to time, which is not worth a line.
+    var addresses: [String: String] = [:]
+    for await event in events {
+      switch event {
+      case .online(let device):
+        guard addresses.updateValue(device.address ?? "", forKey: device.name) != device.address else { continue }
+        output.line("\(device.name) connected from \(device.place)")
+      case .offline(let device, let reason):
+        addresses[device.name] = nil
+        guard !isEnding.load(ordering: .relaxed) else { continue }
+        output.line("\(device.name) disconnected: \(reason)")
+      case .strayResult(let id, let device, let isLate):
+        output.line("\(device ?? "a device") \(id): \(isLate ? "late or repeated result" : "result of an unknown call")")
+      case .callSent, .callEnded: break
+      }
+    }
+  }
+
+  private func show(_ device: DeviceInfo) {
+    let age = max(0, Date().timeIntervalSince(device.lastHeard))
+    let state = device.isOnline ? "connected from" : "away, last seen at"
+    let calls = device.openCalls == 0 ? "" : ", open calls: \(device.openCalls)"
+    output.line("\(device.name) \(state) \(device.place), heard \(Duration.seconds(age).milliseconds) ago\(calls)")
+  }
+
+  // MARK: Lines
+
+  private func readLines() async {
+    let input = StandardInput()
+    if StandardInput.isDialogue { output.setPrompt("> ") }
+    await withTaskGroup(of: Void.self) { tasks in
+      var running = 0
+      for await item in input.items {
+        input.taken()
+        if running == Self.concurrentCalls {
+          await tasks.next()
+          running -= 1
+        }
+        output.promptAgain()
+        guard let line = parse(item) else { continue }
+        running += 1
+        tasks.addTask { await self.obey(line) }
+      }
+    }
+    // The end of a file or a pipe only means that no more calls come; at a terminal it is Ctrl-D.
+    if StandardInput.isTerminal, !Task.isCancelled { quits.continuation.yield() }
+  }
+
+  private func parse(_ item: StandardInput.Item) -> ConsoleLine? {
+    switch item {
+    case .tooLong:
+      output.error("a line has at most \(LineSplitter.longest) bytes; this one is ignored")
+      return nil
+    case .line(let text):
+      do throws(ConsoleLine.Problem) {
+        return try ConsoleLine(text)
+      } catch {
+        output.error("\(error.text) (\"help\" shows how to call)")
+        return nil
+      }
+    }
+  }
+
+  private func obey(_ line: ConsoleLine) async {
+    switch line {
+    case .empty: break
+    case .help: for line in Self.help { output.line(line) }
+    case .devices:
+      let devices = await server.devices()
+      if devices.isEmpty { output.line("no device has connected yet") }
+      for device in devices { show(device) }
+    case .quit: quits.continuation.yield()
+    case .device(let name):
+      if let device = await server.device(name).info { show(device) } else {
+        output.error("\(CallError.unknownDevice(name)) (\"help\" shows how to call)")
+      }
+    case .call(let device, let method, let params):
+      await call(method, params, on: device)
+    }
+  }
+
+  private func call(_ method: String, _ params: [RPCValue], on device: String) async {
+    do throws(CallError) {
+      let result = try await server.perform(Call(method, params: .array(params), wait: wait), on: device)
+      let detail = result.detail.map { " \($0)" } ?? ""
+      output.line("\(device) \(result.id) \(result.status)\(detail) \(result.roundTrip.milliseconds)")
+    } catch {
+      output.line("\(device) \(method): \(error)")
+    }
+  }
+
+  private static let help = [
+    "DEVICE METHOD [PARAMETER ...]   call a function:  sensor-1 multiply 7 191",
+    "                                a parameter is JSON, or else text:  sensor-1 echo hello {\"a\": [1, 2]} \"two words\"",
+    "DEVICE                          show a device",
+    "devices                         list all devices",
+    "quit                            close the server, as Ctrl-C does",
+  ]
+}
+
+extension DeviceInfo {
+  /// `127.0.0.1:40213 (Golioth, CBOR)`
+  fileprivate var place: String { (address ?? "nowhere") + (dialect.map { " (\($0))" } ?? "") }
+}

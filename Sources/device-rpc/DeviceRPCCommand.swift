@@ -1,0 +1,23 @@
+internal import ArgumentParser
+
+@main
+struct DeviceRPCCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "device-rpc",
+    abstract: "Call functions on constrained devices over CoAP.",
+    discussion: """
+      A device keeps one CoAP observation open on a server; a call travels to it as a notification, and its result \
+      comes back as a POST. Firmware written for Golioth's device API connects unchanged.
+
+      See it work, in one command and without a device:
+        device-rpc demo
+
+      Try it in two terminals:
+        device-rpc serve
+        device-rpc simulate
+      and then type into the first one:
+        sensor-1 multiply 7 191
+      """,
+    version: "0.1.0",
+    subcommands: [DemoCommand.self, ServeCommand.self, SimulateCommand.self])
+}

@@ -1,0 +1,103 @@
+internal import ArgumentParser
+internal import CoAP
+internal import DeviceSimulator
+internal import Glibc
+internal import Logging
+internal import ServiceLifecycle
+
+struct SimulateCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "simulate",
+    abstract: "Run devices in software that connect to a server and answer its calls.",
+    discussion: """
+      A simulated device behaves on the wire as Golioth's firmware does, and has these functions:
+
+        multiply A B           {"value": A times B}
+        echo PARAMETER ...     {"value": what it was given}
+        sleep SECONDS          {"slept": SECONDS}, after that time
+        fail [STATUS [TEXT]]   the status, 13 (INTERNAL) unless told, with {"error": TEXT}
+
+      Calls of anything else are answered with NOT_FOUND (5). The devices connect again when the server goes away. \
+      Ctrl-C or SIGTERM has them take leave of the server, with exit code 0; a second one ends the command at once.
+
+      Examples:
+        device-rpc simulate
+        device-rpc simulate --name pump-7 --format json
+        device-rpc simulate --devices 1000 --name bench- --quiet
+        device-rpc simulate --server ::1 --port 5700 --seconds 60
+      """)
+
+  @Option(help: ArgumentHelp("How many devices, 1 to 100000.", valueName: "count"))
+  var devices = 1
+
+  @Option(
+    help: ArgumentHelp(
+      "The name of a single device (default: sensor-1), or what stands before the number in the names of many "
+        + "(default: sensor-).", valueName: "name"))
+  var name: String?
+
+  @Option(help: ArgumentHelp("The server's numeric address.", valueName: "address"))
+  var server = "127.0.0.1"
+
+  @Option(help: "The server's UDP port.")
+  var port: UInt16 = 5_683
+
+  @Option(help: "What the devices want their calls in: cbor, as firmware does, or json.")
+  var format = SimulatedFormat.cbor
+
+  @Option(help: ArgumentHelp("End after this time; by default they run until Ctrl-C.", valueName: "seconds"))
+  var seconds: Double?
+
+  @Flag(help: "Do not print calls.")
+  var quiet = false
+
+  func validate() throws {
+    guard (1...100_000).contains(devices) else { throw ValidationError("--devices is a number from 1 to 100000.") }
+    guard port > 0, CoAPAddress(host: numericHost(server), port: port) != nil else {
+      throw ValidationError("--server \(server) --port \(port) is not an address and port of a server.")
+    }
+    if let name, !(1...240).contains(name.utf8.count) { throw ValidationError("--name has 1 to 240 bytes.") }
+    if let seconds, !(seconds > 0 && seconds <= 1e9) { throw ValidationError("--seconds is more than 0.") }
+  }
+
+  func run() async throws {
+    raiseDescriptorLimit()
+    let output = Output()
+    let journal = SimulationJournal(
+      output: output, total: devices, place: "\(server):\(port)", showsCalls: !quiet)
+    let names = devices == 1 ? [name ?? "sensor-1"] : (1...devices).map { (name ?? "sensor-") + "\($0)" }
+    let fleet = DeviceFleet(
+      names.map { name in
+        var device = SimulatedDevice(name: name, server: numericHost(server), port: port, format: format)
+        device.onEvent = { journal.note($0, of: name) }
+        return device
+      })
+    let logger = CompactLog.logger(level: .warning, output)
+    let runner = Runner([Simulation(fleet: fleet)], logger: logger) {
+      output.line(names.count == 1 ? "taking leave of the server" : "taking leave of the server, \(names.count) devices")
+    }
+    do {
+      try await runner.run(for: seconds.map { .seconds($0) })
+    } catch let error as SimulatorError {
+      output.error("\(error)")
+      throw ExitCode.failure
+    }
+  }
+
+  /// Each device has a socket of its own, and shells often start programs with room for 1,024.
+  private func raiseDescriptorLimit() {
+    var limit = rlimit()
+    let resource = __rlimit_resource_t(RLIMIT_NOFILE.rawValue)
+    guard getrlimit(resource, &limit) == 0 else { return }
+    limit.rlim_cur = limit.rlim_max
+    setrlimit(resource, &limit)
+  }
+
+  private struct Simulation: Service {
+    let fleet: DeviceFleet
+
+    func run() async throws {
+      try await cancelWhenGracefulShutdown { try await fleet.run() }
+    }
+  }
+}
