@@ -25,7 +25,7 @@ public struct Device: Sendable {
   ///   - wait: how long to wait for a device that is not connected.
   /// - Throws: `CallError`; `.refused` when the device's status is not OK.
   @discardableResult
-  public func call(
+  nonisolated(nonsending) public func call(
     _ method: String, _ params: any RPCParameter..., timeout: Duration? = nil, wait: Duration = .zero
   ) async throws(CallError) -> CallResult {
     try await perform(
@@ -35,7 +35,7 @@ public struct Device: Sendable {
   /// Calls a function and returns its detail as a type of the caller's.
   ///
   /// - Throws: `CallError`; `.unreadableResult` when the detail is not a `Result`.
-  public func call<Result: Decodable>(
+  nonisolated(nonsending) public func call<Result: Decodable>(
     _ method: String, _ params: any RPCParameter..., as type: Result.Type, timeout: Duration? = nil,
     wait: Duration = .zero
   ) async throws(CallError) -> Result {
@@ -53,7 +53,7 @@ public struct Device: Sendable {
   /// Acknowledged does not mean done; the device's result is ignored.
   ///
   /// - Throws: `CallError`; `.undelivered` when no acknowledgement came in time.
-  public func callOneWay(
+  nonisolated(nonsending) public func callOneWay(
     _ method: String, _ params: any RPCParameter..., timeout: Duration? = nil, wait: Duration = .zero
   ) async throws(CallError) {
     _ = try await perform(
@@ -61,7 +61,7 @@ public struct Device: Sendable {
         method, params: .array(params.map(\.rpcValue)), timeout: timeout, wait: wait, isOneWay: true))
   }
 
-  private func perform(_ call: Call) async throws(CallError) -> CallResult {
+  nonisolated(nonsending) private func perform(_ call: Call) async throws(CallError) -> CallResult {
     let result = try await server.perform(call, on: name)
     guard result.status == .ok else { throw .refused(result) }
     return result

@@ -9,6 +9,7 @@ package actor DeviceLoop {
   nonisolated package var unownedExecutor: UnownedSerialExecutor { driver.asUnownedSerialExecutor() }
 
   typealias Outcome = Result<CallResult, CallError>
+  private typealias Pending = PendingCalls<Int, UnsafeContinuation<Outcome, Never>>
 
   private final class DeviceState {
     let name: String
@@ -35,7 +36,7 @@ package actor DeviceLoop {
   private let metrics: ServerMetrics
   // The wall clock at zero of the loop's clock.
   private let epoch: Date
-  private var pending: PendingCalls<Int, UnsafeContinuation<Outcome, Never>>
+  private var pending: Pending
   private var devices: [String: DeviceState] = [:]
   private var devicesByIndex: [Int: DeviceState] = [:]
   private var nextIndex = 0
@@ -62,47 +63,66 @@ package actor DeviceLoop {
 
   // MARK: Calls
 
-  func perform(_ call: Call, on name: String) async -> Outcome {
-    if isEnding { return .failure(.shuttingDown(.notSent)) }
+  // What connects a waiting caller to its call. Unchecked because it is touched on the loop only.
+  private final class Slot: @unchecked Sendable {
+    var serial: UInt32?
+    var isCancelled = false
+  }
+
+  /// One hop to the loop, and one back when the call ends: `nonsending` spares those to and from nowhere.
+  nonisolated(nonsending) func perform(_ call: Call, on name: String) async -> Outcome {
     if Task.isCancelled { return .failure(.cancelled(.notSent)) }
-    let now = driver.now
-    let wait = min(max(call.wait, .zero), limits.longestTimeout)
-    guard let device = devices[name] ?? (wait > .zero ? makeDevice(name, now: now) : nil) else {
-      return .failure(.unknownDevice(name))
-    }
-    if device.link == nil && wait == .zero { return .failure(.offline(name)) }
-    guard pending.count < limits.calls else {
-      return .failure(.limitExceeded("\(limits.calls) calls are under way, as many as this server takes"))
-    }
-    guard pending.count(for: device.index) < limits.callsPerDevice else {
-      return .failure(
-        .limitExceeded("\(limits.callsPerDevice) calls to \(name) are under way, as many as it may have"))
-    }
-    let serial = pending.reserve()
-    // What cannot be sent is refused before it waits for its turn.
-    var payload: [UInt8]?
-    if let link = device.link {
-      do throws(CallError) {
-        payload = try link.encode(call, id: PendingCalls<Int, Int>.id(method: call.method, serial: serial))
-      } catch {
-        return .failure(error)
-      }
-    }
-    var call = call
-    call.wait = wait
-    let timeout = min(max(call.timeout ?? limits.defaultTimeout, .zero), limits.longestTimeout)
-    let encoded = payload
-    let entered = call
+    let slot = Slot()
     return await withTaskCancellationHandler {
       // The table ends each call exactly once, which is what a checked continuation would watch over.
       await withUnsafeContinuation { continuation in
-        pending.add(serial, entered, to: device.index, timeout: timeout, completion: continuation, now: now)
-        if let encoded { pending.keep(encoded, for: serial) }
-        pump(device, now: now)
-        updateAlarm()
+        run { $0.begin(call, on: name, slot, continuation) }
       }
     } onCancel: {
-      driver.execute { self.assumeIsolated { $0.cancel(serial) } }
+      driver.execute { self.assumeIsolated { $0.cancel(slot) } }
+    }
+  }
+
+  /// Runs `body` on this loop: now if the caller is on it, else as soon as it is its turn.
+  nonisolated package func run(_ body: @escaping @Sendable (isolated DeviceLoop) -> Void) {
+    if driver.isCurrent {
+      assumeIsolated { body($0) }
+    } else {
+      driver.execute { self.assumeIsolated { body($0) } }
+    }
+  }
+
+  private func begin(
+    _ call: Call, on name: String, _ slot: Slot, _ completion: UnsafeContinuation<Outcome, Never>
+  ) {
+    let now = driver.now
+    do throws(CallError) {
+      if isEnding { throw .shuttingDown(.notSent) }
+      if slot.isCancelled { throw .cancelled(.notSent) }
+      let wait = min(max(call.wait, .zero), limits.longestTimeout)
+      guard let device = devices[name] ?? (wait > .zero ? makeDevice(name, now: now) : nil) else {
+        throw .unknownDevice(name)
+      }
+      if device.link == nil && wait == .zero { throw .offline(name) }
+      guard pending.count < limits.calls else {
+        throw .limitExceeded("\(limits.calls) calls are under way, as many as this server takes")
+      }
+      guard pending.count(for: device.index) < limits.callsPerDevice else {
+        throw .limitExceeded("\(limits.callsPerDevice) calls to \(name) are under way, as many as it may have")
+      }
+      let serial = pending.reserve()
+      var call = call
+      call.wait = wait
+      // What cannot be sent is refused before it waits for its turn.
+      let payload = try device.link?.encode(call, id: Pending.id(method: call.method, serial: serial))
+      let timeout = min(max(call.timeout ?? limits.defaultTimeout, .zero), limits.longestTimeout)
+      slot.serial = serial
+      pending.add(serial, call, to: device.index, timeout: timeout, completion: completion, now: now)
+      if let payload { pending.keep(payload, for: serial) }
+      pump(device, now: now)
+      updateAlarm()
+    } catch {
+      completion.resume(returning: .failure(error))
     }
   }
 
@@ -121,7 +141,7 @@ package actor DeviceLoop {
   }
 
   private func noteSent(
-    _ entry: PendingCalls<Int, UnsafeContinuation<Outcome, Never>>.Entry, to device: DeviceState,
+    _ entry: Pending.Entry, to device: DeviceState,
     isSettled: Bool = false, now: Duration
   ) {
     pending.sent(entry.serial, isSettled: isSettled, now: now)
@@ -136,7 +156,7 @@ package actor DeviceLoop {
   }
 
   private func complete(
-    _ entry: PendingCalls<Int, UnsafeContinuation<Outcome, Never>>.Entry, _ outcome: Outcome
+    _ entry: Pending.Entry, _ outcome: Outcome
   ) {
     switch outcome {
     case .success(let result):
@@ -152,8 +172,9 @@ package actor DeviceLoop {
     if isEnding, pending.isEmpty { finishDraining() }
   }
 
-  private func cancel(_ serial: UInt32) {
-    guard let entry = pending[serial] else { return }
+  private func cancel(_ slot: Slot) {
+    slot.isCancelled = true
+    guard let serial = slot.serial, let entry = pending[serial] else { return }
     finish(serial, .failure(.cancelled(entry.delivery)))
   }
 
@@ -165,7 +186,7 @@ package actor DeviceLoop {
       let after = now - (entry.sent ?? entry.started)
       let error: CallError =
         switch entry.delivery {
-        case .delivered: .unanswered(device: name, after: entry.call.timeout ?? after)
+        case .delivered: .unanswered(device: name, after: entry.timeout)
         case .sent: .undelivered(device: name, reason: "no acknowledgement within \(after.readable)")
         case .notSent where wasReachable: .notSent(device: name, after: after)
         case .notSent:
@@ -304,7 +325,7 @@ package actor DeviceLoop {
   }
 
   private func result(
-    of entry: PendingCalls<Int, UnsafeContinuation<Outcome, Never>>.Entry, _ name: String, _ status: RPCStatus,
+    of entry: Pending.Entry, _ name: String, _ status: RPCStatus,
     _ detail: RPCValue?, now: Duration
   ) -> CallResult {
     CallResult(

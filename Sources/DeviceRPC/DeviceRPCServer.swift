@@ -125,7 +125,7 @@ public final class DeviceRPCServer: Service {
   /// Performs a call and returns whatever the device answered, also a status other than OK.
   ///
   /// - Throws: every case of `CallError` but `refused` and `unreadableResult`.
-  public func perform(_ call: Call, on device: String) async throws(CallError) -> CallResult {
+  nonisolated(nonsending) public func perform(_ call: Call, on device: String) async throws(CallError) -> CallResult {
     try await directory.home(of: device).perform(call, on: device).get()
   }
 

@@ -12,26 +12,56 @@ package struct PendingCalls<Device: Hashable, Completion> {
   /// A call's number, unique as long as the table lives; it is the second half of its id.
   package typealias Serial = UInt32
 
-  package struct Entry {
+  /// A call in the table. It is a reference because copies of it cost more than all else that is done with a call.
+  package final class Entry {
     package let serial: Serial
     package let id: String
     package let device: Device
     package let call: Call
+    package let timeout: Duration
     package let completion: Completion
     package let started: Duration
     package fileprivate(set) var sent: Duration?
     package fileprivate(set) var delivery: Delivery = .notSent
     package fileprivate(set) var deadline: Duration
     /// The encoded call, for as long as the device's link is the one it was encoded for.
-    package var payload: [UInt8]?
+    package fileprivate(set) var payload: [UInt8]?
+    fileprivate let lane: Lane
+
+    fileprivate init(
+      serial: Serial, device: Device, call: Call, timeout: Duration, completion: Completion, started: Duration,
+      lane: Lane
+    ) {
+      self.serial = serial
+      self.device = device
+      self.call = call
+      self.timeout = timeout
+      self.completion = completion
+      self.started = started
+      self.lane = lane
+      id = PendingCalls.id(method: call.method, serial: serial)
+      deadline = started + (lane.isOpen ? timeout : call.wait)
+    }
   }
 
-  private struct Lane {
+  fileprivate final class Lane {
     var waiting: Deque<Serial> = []
     // Sent, not acknowledged; a call that was given up stays here until its message is settled.
     var unacknowledged: [Serial] = []
     var live = 0
     var isOpen = false
+
+    func settle(_ serial: Serial) {
+      if let index = unacknowledged.firstIndex(of: serial) { unacknowledged.remove(at: index) }
+    }
+
+    func leave(_ serial: Serial) {
+      if waiting.first == serial {
+        waiting.removeFirst()
+      } else if let index = waiting.firstIndex(of: serial) {
+        waiting.remove(at: index)
+      }
+    }
   }
 
   private struct Alarm: Comparable {
@@ -87,17 +117,21 @@ package struct PendingCalls<Device: Hashable, Completion> {
   package mutating func add(
     _ serial: Serial, _ call: Call, to device: Device, timeout: Duration, completion: Completion, now: Duration
   ) {
-    var lane = lanes[device] ?? Lane()
-    let deadline = now + (lane.isOpen ? timeout : call.wait)
-    var call = call
-    call.timeout = timeout
-    entries[serial] = Entry(
-      serial: serial, id: Self.id(method: call.method, serial: serial), device: device, call: call,
-      completion: completion, started: now, deadline: deadline)
+    let lane = lane(of: device)
+    let entry = Entry(
+      serial: serial, device: device, call: call, timeout: timeout, completion: completion, started: now,
+      lane: lane)
+    entries[serial] = entry
     lane.waiting.append(serial)
     lane.live += 1
+    alarms.insert(Alarm(deadline: entry.deadline, serial: serial))
+  }
+
+  private mutating func lane(of device: Device) -> Lane {
+    if let lane = lanes[device] { return lane }
+    let lane = Lane()
     lanes[device] = lane
-    alarms.insert(Alarm(deadline: deadline, serial: serial))
+    return lane
   }
 
   /// The method, a slash, and the number in lower-case hexadecimal, four digits or more.
@@ -128,44 +162,40 @@ package struct PendingCalls<Device: Hashable, Completion> {
 
   /// The device can be reached: waiting calls get their time for a result from now.
   package mutating func open(_ device: Device, now: Duration) {
-    guard var lane = lanes[device] else {
-      lanes[device] = Lane(isOpen: true)
-      return
-    }
+    let lane = lane(of: device)
     let wasOpen = lane.isOpen
     lane.isOpen = true
     // What has left over the old link is settled there or never; it must not hold up the new one.
     lane.unacknowledged = []
-    lanes[device] = lane
     for serial in lane.waiting {
-      entries[serial]?.payload = nil
-      if !wasOpen, let timeout = entries[serial]?.call.timeout { setDeadline(now + timeout, of: serial) }
+      guard let entry = entries[serial] else { continue }
+      entry.payload = nil
+      if !wasOpen { setDeadline(now + entry.timeout, of: entry) }
     }
   }
 
   /// The device is away. Returns the calls that cannot wait for it.
   package mutating func close(_ device: Device, now: Duration) -> [Entry] {
-    guard var lane = lanes[device], lane.isOpen else { return [] }
+    guard let lane = lanes[device], lane.isOpen else { return [] }
     lane.isOpen = false
     lane.unacknowledged = []
-    lanes[device] = lane
     var ended: [Entry] = []
     for serial in lane.waiting {
       guard let entry = entries[serial] else { continue }
       let reachableBy = entry.started + entry.call.wait
       if reachableBy > now {
-        setDeadline(reachableBy, of: serial)
-        entries[serial]?.payload = nil
+        setDeadline(reachableBy, of: entry)
+        entry.payload = nil
       } else if let entry = remove(serial) {
         ended.append(entry)
       }
     }
-    forgetIfIdle(device)
+    forgetIfIdle(device, lane)
     return ended
   }
 
   /// The next call of the device, if one may leave now. Say `sent(_:)` or `end(_:)` of it.
-  package func nextToSend(_ device: Device, window: Int) -> Entry? {
+  package mutating func nextToSend(_ device: Device, window: Int) -> Entry? {
     guard let lane = lanes[device], lane.isOpen, lane.unacknowledged.count < window,
       let serial = lane.waiting.first
     else { return nil }
@@ -173,35 +203,29 @@ package struct PendingCalls<Device: Hashable, Completion> {
   }
 
   /// The oldest waiting call of a device that asks for it instead of observing.
-  package func oldestWaiting(_ device: Device) -> Entry? {
+  package mutating func oldestWaiting(_ device: Device) -> Entry? {
     lanes[device]?.waiting.first.flatMap { entries[$0] }
   }
 
   /// The call has left. With `isSettled` there will be no acknowledgement to wait for.
   package mutating func sent(_ serial: Serial, isSettled: Bool = false, now: Duration) {
-    guard var entry = entries[serial], entry.sent == nil else { return }
+    guard let entry = entries[serial], entry.sent == nil else { return }
     entry.sent = now
     entry.delivery = .sent
     entry.payload = nil
-    entries[serial] = entry
-    if lanes[entry.device]?.waiting.first == serial {
-      lanes[entry.device]?.waiting.removeFirst()
+    entry.lane.leave(serial)
+    if entry.lane.isOpen {
+      if !isSettled { entry.lane.unacknowledged.append(serial) }
     } else {
-      lanes[entry.device]?.waiting.removeAll { $0 == serial }
-    }
-    if lanes[entry.device]?.isOpen == true {
-      if !isSettled { lanes[entry.device]?.unacknowledged.append(serial) }
-    } else if let timeout = entry.call.timeout {
       // A device that polls is reachable by its asking.
-      setDeadline(now + timeout, of: serial)
+      setDeadline(now + entry.timeout, of: entry)
     }
   }
 
   /// The message that carried the call is acknowledged, or will never be. The call itself may have ended before.
   package mutating func settled(_ serial: Serial, on device: Device, isDelivered: Bool) {
-    lanes[device]?.unacknowledged.removeAll { $0 == serial }
-    if isDelivered, entries[serial] != nil { entries[serial]?.delivery = .delivered }
-    forgetIfIdle(device)
+    lanes[device]?.settle(serial)
+    if isDelivered { entries[serial]?.delivery = .delivered }
   }
 
   // MARK: A call's end
@@ -225,7 +249,7 @@ package struct PendingCalls<Device: Hashable, Completion> {
     }
     // A call that has not left cannot have a result.
     guard entry.id == id, device == nil || device == entry.device, entry.sent != nil else { return .unknown }
-    lanes[entry.device]?.unacknowledged.removeAll { $0 == serial }
+    entry.lane.settle(serial)
     return remove(serial).map(ResultMatch.call) ?? .unknown
   }
 
@@ -242,8 +266,7 @@ package struct PendingCalls<Device: Hashable, Completion> {
   package mutating func expire(now: Duration) -> [(entry: Entry, wasReachable: Bool)] {
     var expired: [(Entry, Bool)] = []
     while let deadline = nextDeadline(), deadline <= now, let alarm = alarms.popMin() {
-      let isOpen = entries[alarm.serial].flatMap { lanes[$0.device]?.isOpen } ?? false
-      if let entry = remove(alarm.serial) { expired.append((entry, isOpen || entry.sent != nil)) }
+      if let entry = remove(alarm.serial) { expired.append((entry, entry.lane.isOpen || entry.sent != nil)) }
     }
     return expired
   }
@@ -256,9 +279,9 @@ package struct PendingCalls<Device: Hashable, Completion> {
 
   private mutating func remove(_ serial: Serial) -> Entry? {
     guard let entry = entries.removeValue(forKey: serial) else { return nil }
-    if entry.sent == nil { lanes[entry.device]?.waiting.removeAll { $0 == serial } }
-    lanes[entry.device]?.live -= 1
-    forgetIfIdle(entry.device)
+    if entry.sent == nil { entry.lane.leave(serial) }
+    entry.lane.live -= 1
+    forgetIfIdle(entry.device, entry.lane)
     recent[serial] = entry.device
     recentOrder.append(serial)
     if recentOrder.count > recentLimit, let oldest = recentOrder.popFirst() { recent[oldest] = nil }
@@ -272,14 +295,14 @@ package struct PendingCalls<Device: Hashable, Completion> {
     alarms = Heap(entries.values.map { Alarm(deadline: $0.deadline, serial: $0.serial) })
   }
 
-  private mutating func setDeadline(_ deadline: Duration, of serial: Serial) {
-    entries[serial]?.deadline = deadline
-    alarms.insert(Alarm(deadline: deadline, serial: serial))
+  private mutating func setDeadline(_ deadline: Duration, of entry: Entry) {
+    entry.deadline = deadline
+    alarms.insert(Alarm(deadline: deadline, serial: entry.serial))
     compactAlarms()
   }
 
   // Lanes of connected devices stay, those of absent ones only while they hold calls.
-  private mutating func forgetIfIdle(_ device: Device) {
-    if let lane = lanes[device], !lane.isOpen, lane.live == 0 { lanes[device] = nil }
+  private mutating func forgetIfIdle(_ device: Device, _ lane: Lane) {
+    if !lane.isOpen, lane.live == 0 { lanes[device] = nil }
   }
 }

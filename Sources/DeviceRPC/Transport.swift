@@ -2,6 +2,8 @@
 package protocol LoopDriver: SerialExecutor {
   /// The loop's clock; only differences mean something.
   var now: Duration { get }
+  /// True on the loop's own thread.
+  var isCurrent: Bool { get }
   /// Runs `action` on the loop, after what is queued; from any thread.
   func execute(_ action: @escaping @Sendable () -> Void)
   /// A timer that runs `action` on the loop. Called on the loop.

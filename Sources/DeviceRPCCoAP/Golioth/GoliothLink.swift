@@ -91,14 +91,3 @@ final class GoliothLink: DeviceLink, CoAPObservationOwner {
     home.run { $0.unobserved(self.device, self, reason: text) }
   }
 }
-
-extension DeviceLoop {
-  /// Runs `body` on this loop: now if the caller is on it, else as soon as it is its turn.
-  nonisolated func run(_ body: @escaping @Sendable (isolated DeviceLoop) -> Void) {
-    if (driver as? EventLoop)?.isCurrent == true {
-      assumeIsolated { body($0) }
-    } else {
-      driver.execute { self.assumeIsolated { body($0) } }
-    }
-  }
-}
