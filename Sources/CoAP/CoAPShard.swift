@@ -38,14 +38,23 @@ final class CoAPShard: EventLoop.EventSource {
   var isUnprepared = false
   private var acknowledged: [(number: UInt32, observation: CoAPObservation)] = []
 
-  /// The time that libcoap's own callbacks are given, in whole seconds.
-  var seconds: UInt32 { UInt32(truncatingIfNeeded: EventLoop.monotonic / 1_000_000_000) }
+  /// The time of the pass, in whole seconds.
+  var seconds: UInt32 { UInt32(truncatingIfNeeded: loop.passTime / 1_000_000_000) }
 
   private struct ExpectedAcknowledgement: Hashable {
     let high: UInt64
     let low: UInt64
     let port: UInt16
     let messageID: UInt16
+
+    // An IPv4 peer fits one word, and a word is hashed in half the time of four fields.
+    func hash(into hasher: inout Hasher) {
+      let rest = UInt64(port) << 48 | UInt64(messageID) << 32
+      if high == 0, low >> 32 == 0 { return hasher.combine(low | rest) }
+      hasher.combine(high)
+      hasher.combine(low)
+      hasher.combine(rest)
+    }
   }
 
   /// Makes the context and adopts `sockets`, on the loop's thread. Call `close()` before the last reference goes.

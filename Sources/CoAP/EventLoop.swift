@@ -89,6 +89,10 @@ package final class EventLoop: SerialExecutor, TaskExecutor, @unchecked Sendable
     return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
   }
 
+  /// Nanoseconds of the monotonic clock at the beginning of this pass, on the loop's thread: reading the clock for each
+  /// of a pass's datagrams and jobs costs more than it tells.
+  package private(set) var passTime = monotonic
+
   /// Ends the thread after the jobs already queued, and returns when it has ended. May be called twice.
   ///
   /// Close everything that lives on the loop first: its sources are not told.
@@ -216,6 +220,7 @@ package final class EventLoop: SerialExecutor, TaskExecutor, @unchecked Sendable
       }
       if mayEnd { break }
       let count = epoll_wait(epoll, &events, Int32(events.count), sleep)
+      passTime = Self.monotonic
       if sleep != 0 { state.withLock { $0.isAsleep = false } }
       guard count > 0 else { continue }
       for event in events[0..<Int(count)] {
@@ -242,8 +247,7 @@ package final class EventLoop: SerialExecutor, TaskExecutor, @unchecked Sendable
 
   private func fireTimers() {
     guard timers.contains(where: { $0.deadline != .max }) else { return }
-    let now = Self.monotonic
-    for timer in timers where timer.deadline <= now {
+    for timer in timers where timer.deadline <= passTime {
       timer.deadline = .max
       timer.action()
     }
@@ -252,9 +256,8 @@ package final class EventLoop: SerialExecutor, TaskExecutor, @unchecked Sendable
   // Milliseconds until the next timer, rounded up; -1 for none.
   private func timeToSleep() -> Int32 {
     guard let next = timers.lazy.map(\.deadline).min(), next != .max else { return -1 }
-    let now = Self.monotonic
-    guard next > now else { return 0 }
-    return Int32(clamping: (next - now + 999_999) / 1_000_000)
+    guard next > passTime else { return 0 }
+    return Int32(clamping: (next - passTime + 999_999) / 1_000_000)
   }
 
   private func end() {

@@ -147,7 +147,6 @@ package actor DeviceLoop {
     pending.sent(entry.serial, isSettled: isSettled, now: now)
     metrics.callsSent.increment()
     hub.send(.callSent(id: entry.id, device: device.name, call: entry.call))
-    log.trace("call sent", metadata: ["device": "\(device.name)", "id": "\(entry.id)"])
   }
 
   private func finish(_ serial: UInt32, _ outcome: Outcome) {
@@ -167,7 +166,6 @@ package actor DeviceLoop {
     hub.send(
       .callEnded(
         id: entry.id, device: devicesByIndex[entry.device]?.name ?? "", outcome: CallOutcome(outcome)))
-    log.trace("call ended", metadata: ["id": "\(entry.id)"])
     entry.completion.resume(returning: outcome)
     if isEnding, pending.isEmpty { finishDraining() }
   }

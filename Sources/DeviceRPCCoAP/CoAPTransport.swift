@@ -65,7 +65,7 @@ package final class CoAPTransport: DeviceTransport {
 extension EventLoop: LoopDriver {
   package var taskExecutor: (any TaskExecutor)? { self }
 
-  package var now: Duration { .nanoseconds(Int64(clamping: EventLoop.monotonic)) }
+  package var now: Duration { .nanoseconds(Int64(clamping: isCurrent ? passTime : EventLoop.monotonic)) }
 
   package func makeAlarm(_ action: @escaping @Sendable () -> Void) -> any LoopAlarm {
     Alarm(makeTimer(action))

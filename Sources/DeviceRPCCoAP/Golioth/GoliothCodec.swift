@@ -121,20 +121,48 @@ enum GoliothCodec {
   /// Why a payload is not a result; the text goes back to the device.
   struct Malformed: Error {
     let diagnostic: String
+
+    static let notAMap = Malformed(diagnostic: "a result is a map with id, status and detail")
   }
 
   /// The documentation calls the code `status`, the firmware `statusCode`; both are read.
   static func decodeResult(_ payload: [UInt8], format: Format) throws(Malformed) -> Result {
     guard !payload.isEmpty else { throw Malformed(diagnostic: "empty payload") }
-    guard case .object(let object) = try decode(payload, format: format) else {
-      throw Malformed(diagnostic: "a result is a map with id, status and detail")
+    var id: RPCValue?
+    var code: RPCValue?
+    var detail: RPCValue?
+    func take(_ key: String, _ value: RPCValue) {
+      switch key {
+      case "id": id = value
+      case "status": code = code ?? value
+      case "statusCode": code = value
+      case "detail": detail = value
+      default: break
+      }
     }
-    guard let id = object["id"]?.stringValue else { throw Malformed(diagnostic: "id is missing or not text") }
-    guard let code = object["statusCode"] ?? object["status"] else {
-      throw Malformed(diagnostic: "status is missing")
+    switch format {
+    case .json:
+      guard case .object(let object) = try decode(payload, format: format) else { throw Malformed.notAMap }
+      for (key, value) in object { take(key, value) }
+    case .cbor:
+      // Without a dictionary in between: this stands in the path of every call.
+      var reader = CBORReader(payload)
+      do throws(CBORError) {
+        let first = try untagged(item(&reader), &reader)
+        guard case .beginMap = first else {
+          _ = try value(first, &reader)
+          throw CBORError(.unexpectedType, .map, at: 0)
+        }
+        while let key = try key(&reader) { take(key, try value(item(&reader), &reader)) }
+        try reader.finish()
+      } catch {
+        throw error.kind == .unexpectedType ? Malformed.notAMap : Malformed(diagnostic: error.description)
+      }
     }
+    guard let id = id?.stringValue else { throw Malformed(diagnostic: "id is missing or not text") }
+    guard let code else { throw Malformed(diagnostic: "status is missing") }
     guard let status = code.intValue else { throw Malformed(diagnostic: "status is not a whole number") }
-    return Result(id: id, status: RPCStatus(rawValue: status), detail: object["detail"])
+    return Result(id: id, status: RPCStatus(rawValue: status), detail: detail)
   }
 
   static func decode(_ payload: [UInt8], format: Format) throws(Malformed) -> RPCValue {
@@ -148,8 +176,7 @@ enum GoliothCodec {
     case .cbor:
       var reader = CBORReader(payload)
       do throws(CBORError) {
-        guard let first = try reader.next() else { throw CBORError(.truncated, at: 0) }
-        let value = try value(first, &reader)
+        let value = try value(item(&reader), &reader)
         try reader.finish()
         return value
       } catch {
@@ -171,11 +198,7 @@ enum GoliothCodec {
     case .bool(let value): return .bool(value)
     case .null, .undefined: return .null
     case .simple(let value): return .integer(Int64(value))
-    case .tag:
-      // A tag says more about its item than a call needs to know. Any number of them may follow each other.
-      var tagged = try item(&reader)
-      while case .tag = tagged { tagged = try item(&reader) }
-      return try value(tagged, &reader)
+    case .tag: return try value(untagged(token, &reader), &reader)
     case .beginArray(let count):
       var items: [RPCValue] = []
       if let count { items.reserveCapacity(min(count, 64)) }
@@ -186,14 +209,26 @@ enum GoliothCodec {
       }
     case .beginMap:
       var object = RPCObject()
-      while true {
-        let token = try item(&reader)
-        if token == .end { return .object(object) }
-        guard case .text(let key) = token else { throw CBORError(.keyNotText, at: reader.tokenOffset) }
-        object[key] = try value(try item(&reader), &reader)
-      }
+      while let key = try key(&reader) { object[key] = try value(item(&reader), &reader) }
+      return .object(object)
     case .end: throw CBORError(.unexpectedBreak, at: reader.tokenOffset)
     }
+  }
+
+  // Nil at the end of the map.
+  private static func key(_ reader: inout CBORReader) throws(CBORError) -> String? {
+    switch try item(&reader) {
+    case .end: return nil
+    case .text(let key): return key
+    default: throw CBORError(.keyNotText, at: reader.tokenOffset)
+    }
+  }
+
+  // A tag says more about its item than a call needs to know. Any number of them may follow each other.
+  private static func untagged(_ token: CBORToken, _ reader: inout CBORReader) throws(CBORError) -> CBORToken {
+    var token = token
+    while case .tag = token { token = try item(&reader) }
+    return token
   }
 
   private static func item(_ reader: inout CBORReader) throws(CBORError) -> CBORToken {

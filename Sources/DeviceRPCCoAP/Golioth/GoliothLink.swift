@@ -23,10 +23,10 @@ final class GoliothLink: DeviceLink, CoAPObservationOwner {
     self.settings = settings
     self.session = session
     self.token = token
-    heardAt = Atomic(EventLoop.monotonic)
+    heardAt = Atomic(session.loop.passTime)
   }
 
-  func heard() { heardAt.store(EventLoop.monotonic, ordering: .relaxed) }
+  func heard() { heardAt.store(session.loop.passTime, ordering: .relaxed) }
 
   // MARK: DeviceLink
 
