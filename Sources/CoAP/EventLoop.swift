@@ -4,13 +4,13 @@ internal import Synchronization
 
 /// One thread that waits for sockets and timers and runs the actors bound to it.
 ///
-/// It is a serial executor (actors whose state belongs to this thread) and a task executor: a caller whose task prefers
-/// it (`withTaskExecutorPreference`) pays no thread hand-over, which is the larger part of a call's cost.
+/// It is the serial executor of the actors whose state belongs to this thread, and offers `taskExecutor`: a caller whose
+/// task prefers that (`withTaskExecutorPreference`) pays no thread hand-over, which is the larger part of a call's cost.
 /// libcoap is not thread-safe: everything of its contexts happens in `EventSource.ready` and in jobs of this executor.
 ///
 /// It runs from `init` until `stop()`; jobs that arrive afterwards are run by whoever brings them, one at a time.
 // Unchecked because the members outside `state` are touched by the loop's own thread only.
-package final class EventLoop: SerialExecutor, TaskExecutor, @unchecked Sendable {
+package final class EventLoop: SerialExecutor, @unchecked Sendable {
   /// Something that owns descriptors; called on the loop's thread.
   protocol EventSource: AnyObject {
     func ready(_ tag: UInt32)
@@ -18,6 +18,7 @@ package final class EventLoop: SerialExecutor, TaskExecutor, @unchecked Sendable
 
   private enum Work {
     case job(UnownedJob)
+    case taskJob(UnownedJob)
     case closure(@Sendable () -> Void)
   }
 
@@ -33,6 +34,7 @@ package final class EventLoop: SerialExecutor, TaskExecutor, @unchecked Sendable
   private let epoll: Int32
   private let wakeUp: Int32
   private let thread = Atomic<pthread_t>(0)
+  private let tasks = Tasks()
 
   // From here on: the loop's thread only.
   private var sources: [(source: any EventSource, tag: UInt32)?] = [nil]
@@ -57,6 +59,7 @@ package final class EventLoop: SerialExecutor, TaskExecutor, @unchecked Sendable
     event.events = EPOLLIN.rawValue
     event.data.u64 = 0
     epoll_ctl(epoll, EPOLL_CTL_ADD, wakeUp, &event)
+    tasks.loop = self
     // The thread keeps the loop alive until it ends.
     let retained = Unmanaged.passRetained(self)
     var thread = pthread_t()
@@ -112,6 +115,23 @@ package final class EventLoop: SerialExecutor, TaskExecutor, @unchecked Sendable
 
   package func enqueue(_ job: consuming ExecutorJob) { add(.job(UnownedJob(job))) }
 
+  /// The loop for tasks that are isolated to no actor. A second executor, since a task that resumes on the serial one
+  /// would be queued again to leave it.
+  package var taskExecutor: any TaskExecutor { tasks }
+
+  // Unchecked because `loop` is set once, before anybody can see either.
+  private final class Tasks: TaskExecutor, @unchecked Sendable {
+    weak var loop: EventLoop?
+
+    func enqueue(_ job: consuming ExecutorJob) {
+      if let loop {
+        loop.add(.taskJob(UnownedJob(job)))
+      } else {
+        UnownedJob(job).runSynchronously(on: asUnownedTaskExecutor())
+      }
+    }
+  }
+
   /// Runs `action` on the loop's thread, after what is queued already; it may be called from any thread.
   package func execute(_ action: @escaping @Sendable () -> Void) { add(.closure(action)) }
 
@@ -143,8 +163,8 @@ package final class EventLoop: SerialExecutor, TaskExecutor, @unchecked Sendable
 
   private func run(_ work: Work) {
     switch work {
-    case .job(let job):
-      job.runSynchronously(isolatedTo: asUnownedSerialExecutor(), taskExecutor: asUnownedTaskExecutor())
+    case .job(let job): job.runSynchronously(on: asUnownedSerialExecutor())
+    case .taskJob(let job): job.runSynchronously(on: tasks.asUnownedTaskExecutor())
     case .closure(let action): action()
     }
   }

@@ -9,11 +9,11 @@ package protocol LoopDriver: SerialExecutor {
   /// A timer that runs `action` on the loop. Called on the loop.
   func makeAlarm(_ action: @escaping @Sendable () -> Void) -> any LoopAlarm
   /// The loop as an executor for callers' tasks, if it can be one.
-  var taskExecutor: (any TaskExecutor)? { get }
+  var callerExecutor: (any TaskExecutor)? { get }
 }
 
 extension LoopDriver {
-  package var taskExecutor: (any TaskExecutor)? { nil }
+  package var callerExecutor: (any TaskExecutor)? { nil }
 }
 
 /// A loop's timer, used on its loop only.

@@ -63,7 +63,7 @@ package final class CoAPTransport: DeviceTransport {
 }
 
 extension EventLoop: LoopDriver {
-  package var taskExecutor: (any TaskExecutor)? { self }
+  package var callerExecutor: (any TaskExecutor)? { taskExecutor }
 
   package var now: Duration { .nanoseconds(Int64(clamping: isCurrent ? passTime : EventLoop.monotonic)) }
 
