@@ -4,9 +4,9 @@ package struct CoAPLimits: Sendable, Hashable {
   package var idleSessions = 20_000
   /// Seconds after which a session without an observation and without traffic is dropped. 300.
   package var sessionTimeout = 300
-  /// Requests remembered per session to recognise a retransmission, for EXCHANGE_LIFETIME at most. 8, 24 bytes each
-  /// and the response if it had a payload.
-  package var exchangesPerSession = 8
+  /// Requests remembered per session to recognise a retransmission, for EXCHANGE_LIFETIME at most. 4, 32 bytes each
+  /// and the response if it had a payload; a peer has one request under way at a time (NSTART, RFC 7252 §4.7).
+  package var exchangesPerSession = 4
   /// Observations per session. 4.
   package var observationsPerSession = 4
   /// Bytes of a request body that arrives in blocks (Block1). 1 MiB.

@@ -28,7 +28,8 @@ package final class CoAPObservation: @unchecked Sendable {
   package let path: String
   /// The sequence number of the last response or notification (RFC 7641 §3.4), 24 bits.
   package private(set) var sequence: UInt32
-  private weak var owner: (any CoAPObservationOwner)?
+  // Until the end: a weak reference would cost every observer a side table.
+  private var owner: (any CoAPObservationOwner)?
   private let exponent: UInt8?
   private var hasEnded = false
   // Acknowledged notifications of which the peer has still to fetch blocks.
@@ -97,5 +98,6 @@ package final class CoAPObservation: @unchecked Sendable {
   func end(_ reason: End) {
     hasEnded = true
     owner?.observationEnded(self, reason: reason)
+    owner = nil
   }
 }

@@ -16,8 +16,8 @@ package final class CoAPSession: @unchecked Sendable {
   var index = 0
   private var exchanges: [Exchange] = []
   private var oldestExchange = 0
-  private var incoming: IncomingBody?
-  private var outgoing: OutgoingBody?
+  // Most sessions never transfer anything in blocks: those that do pay for the room.
+  private var transfers: Transfers?
 
   init(handle: OpaquePointer, address: CoAPAddress, shard: CoAPShard) {
     self.handle = handle
@@ -129,6 +129,27 @@ package final class CoAPSession: @unchecked Sendable {
 
   // MARK: Bodies in blocks (RFC 7959)
 
+  private final class Transfers {
+    var incoming: IncomingBody?
+    var outgoing: OutgoingBody?
+  }
+
+  private var incoming: IncomingBody? {
+    get { transfers?.incoming }
+    set {
+      if transfers == nil, newValue != nil { transfers = Transfers() }
+      transfers?.incoming = newValue
+    }
+  }
+
+  private var outgoing: OutgoingBody? {
+    get { transfers?.outgoing }
+    set {
+      if transfers == nil, newValue != nil { transfers = Transfers() }
+      transfers?.outgoing = newValue
+    }
+  }
+
   /// Takes a block of a request body. A response says what to answer; nil means that `request` is now whole.
   func receive(_ block: CoAPBlock, of request: inout CoAPRequest, now: UInt64) -> CoAPResponse? {
     if block.number == 0 {
@@ -210,13 +231,12 @@ package final class CoAPSession: @unchecked Sendable {
     return (slice, slice.block2?.more == false ? body.notification : nil)
   }
 
-  var hasOutgoing: Bool { outgoing != nil }
-
   /// Forgets transfers without progress since `time`. False when none is left.
   func forgetTransfers(before time: UInt64) -> Bool {
     if let incoming, incoming.touched < time { forgetIncoming() }
     if let outgoing, outgoing.touched < time { forgetOutgoing() }
-    return incoming != nil || outgoing != nil
+    if incoming == nil, outgoing == nil { transfers = nil }
+    return transfers != nil
   }
 
   private func forgetIncoming() {

@@ -17,8 +17,9 @@ package actor DeviceLoop {
     let firstSeen: Duration
     var lastHeard: Duration
     var offlineSince: Duration?
-    var address: String?
-    var dialect: String?
+    // Of the last link, while there is none.
+    var lastAddress: String?
+    var lastDialect: String?
     var link: (any DeviceLink)?
 
     init(name: String, index: Int, now: Duration) {
@@ -188,7 +189,7 @@ package actor DeviceLoop {
         case .sent: .undelivered(device: name, reason: "no acknowledgement within \(after.readable)")
         case .notSent where wasReachable: .notSent(device: name, after: after)
         case .notSent:
-          devicesByIndex[entry.device]?.address == nil ? .unknownDevice(name) : .offline(name)
+          devicesByIndex[entry.device]?.lastAddress == nil ? .unknownDevice(name) : .offline(name)
         }
       complete(entry, .failure(error))
     }
@@ -217,8 +218,6 @@ package actor DeviceLoop {
     guard let device = devices[name] ?? makeDevice(name, now: now) else { return false }
     let earlier = device.link
     device.link = link
-    device.address = link.address
-    device.dialect = link.dialect
     device.lastHeard = now
     device.offlineSince = nil
     if earlier == nil { onlineCount += 1 }
@@ -242,6 +241,8 @@ package actor DeviceLoop {
     guard let device = devices[name], device.link === link else { return }
     let now = driver.now
     device.lastHeard = max(device.lastHeard, link.lastHeard)
+    device.lastAddress = link.address
+    device.lastDialect = link.dialect
     device.link = nil
     device.offlineSince = now
     absent.append((device.index, now))
@@ -364,7 +365,8 @@ package actor DeviceLoop {
   private func info(_ device: DeviceState) -> DeviceInfo {
     let heard = max(device.lastHeard, device.link?.lastHeard ?? .zero)
     return DeviceInfo(
-      name: device.name, isOnline: device.link != nil, address: device.address, dialect: device.dialect,
+      name: device.name, isOnline: device.link != nil,
+      address: device.link?.address ?? device.lastAddress, dialect: device.link?.dialect ?? device.lastDialect,
       firstSeen: epoch.addingTimeInterval(device.firstSeen.seconds),
       lastHeard: epoch.addingTimeInterval(heard.seconds), openCalls: pending.count(for: device.index))
   }

@@ -43,8 +43,12 @@ enum GoliothCodec {
 
   /// The first answer to an observation: the text `OK`. Firmware expects exactly this.
   static func established(_ format: Format) -> [UInt8] {
-    format == .json ? Array("\"OK\"".utf8) : [0x62, 0x4f, 0x4b]
+    format == .json ? establishedJSON : establishedCBOR
   }
+
+  // One copy for all devices.
+  private static let establishedJSON = Array("\"OK\"".utf8)
+  private static let establishedCBOR: [UInt8] = [0x62, 0x4f, 0x4b]
 
   /// `{"id":…,"method":…,"params":[…]}`. Throws `CallError.invalidCall` for what the firmware would drop silently.
   static func encode(
