@@ -80,6 +80,7 @@ let package = Package(
       dependencies: [
         "DeviceRPC", "DeviceRPCTesting",
         .product(name: "Logging", package: "swift-log"),
+        .product(name: "MetricsTestKit", package: "swift-metrics"),
         .product(name: "Metrics", package: "swift-metrics"),
       ],
       swiftSettings: strict),

@@ -24,8 +24,8 @@ package final class InMemoryTransport: DeviceTransport {
 
   package var drivers: [any LoopDriver] { loops }
 
-  /// The home of a device; nil before the server has been started.
-  package func home(of device: String) -> DeviceLoop? { state.withLock { $0.directory }?.home(of: device) }
+  /// The homes of the devices; nil before the server has been started.
+  package var directory: DeviceDirectory? { state.withLock { $0.directory } }
 
   package func start(_ directory: DeviceDirectory) async throws {
     let links = state.withLock { state in

@@ -59,10 +59,13 @@ package final class ManualLoop: LoopDriver {
     alarms.all.filter { $0.deadline != nil }.min { ($0.deadline ?? .zero) < ($1.deadline ?? .zero) }
   }
 
-  /// Deadlines of the alarms that are set, earliest first. On the loop only.
-  package var deadlines: [Duration] {
-    checkIsolated()
-    return alarms.all.compactMap(\.deadline).sorted()
+  /// How many alarms are set.
+  package var alarmCount: Int {
+    get async {
+      await withCheckedContinuation { continuation in
+        execute { continuation.resume(returning: self.alarms.all.count { $0.deadline != nil }) }
+      }
+    }
   }
 
   private final class Alarm: LoopAlarm {

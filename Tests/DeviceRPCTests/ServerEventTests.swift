@@ -1,0 +1,153 @@
+import DeviceRPC
+import DeviceRPCTesting
+import FoundationEssentials
+import Metrics
+import MetricsTestKit
+import Testing
+
+@Suite(.timeLimit(.minutes(1))) struct ServerEventTests {
+  @Test func `a device's life is told in order`() async throws {
+    try await withServer { server, transport in
+      let events = server.events()
+      let link = await transport.scripted()
+      let call = server.begin(Call("m", params: [1]))
+      let sent = await link.next()
+      await link.acknowledge(sent)
+      await link.answer(sent, .ok, 2)
+      let result = try await call.value.get()
+      await link.answer(sent, .ok, 2)
+      await transport.directory?.home(of: "x").received(id: "n/0001", status: .ok, detail: nil, from: nil)
+      await transport.directory?.home(of: "x").received(id: "m/74e4", status: .ok, detail: nil, from: "x")
+      await transport.disconnect("sensor-1", reason: "battery")
+      await server.shutdown()
+      var told: [DeviceEvent] = []
+      for await event in events { told.append(event) }
+      try #require(told.count == 7)
+      guard case .online(let online) = told[0], case .offline(let offline, "battery") = told[6] else {
+        Issue.record("\(told)")
+        return
+      }
+      #expect(online.name == "sensor-1" && online.isOnline && !offline.isOnline)
+      #expect(told[1] == .callSent(id: "m/74e4", device: "sensor-1", call: Call("m", params: [1], timeout: .seconds(10))))
+      #expect(told[2] == .callEnded(id: "m/74e4", device: "sensor-1", outcome: .result(result)))
+      #expect(told[3] == .strayResult(id: "m/74e4", device: "sensor-1", isLate: true))
+      #expect(told[4] == .strayResult(id: "n/0001", device: nil, isLate: false))
+      #expect(told[5] == .strayResult(id: "m/74e4", device: "x", isLate: false))
+    }
+  }
+
+  @Test func `a call that ends without a result tells its error`() async throws {
+    try await withServer { server, transport in
+      let events = server.events()
+      let link = await transport.scripted()
+      let call = server.begin(Call("m"))
+      await link.fail(await link.next(), "reset")
+      let error = try #require(await call.value.error)
+      await server.shutdown()
+      var ends: [CallOutcome] = []
+      for await case .callEnded(_, _, let outcome) in events { ends.append(outcome) }
+      #expect(ends == [.error(error)])
+    }
+  }
+
+  @Test func `of what a subscriber does not read the oldest is dropped`() async throws {
+    try await withServer(limits: .testing { $0.bufferedEvents = 3 }) { server, transport in
+      let (slow, quick) = (server.events(), server.events())
+      var reader = quick.makeAsyncIterator()
+      for number in 0..<10 {
+        _ = await transport.scripted("\(number)")
+        guard case .online(let info) = await reader.next() else { break }
+        #expect(info.name == "\(number)")
+      }
+      for name in 0..<10 { await transport.disconnect("\(name)") }
+      await server.shutdown()
+      var names: [String] = []
+      for await case .offline(let info, _) in slow { names.append(info.name) }
+      #expect(names == ["7", "8", "9"])
+    }
+  }
+
+  @Test func `a stream that is asked for after the end ends at once`() async throws {
+    try await withServer { server, _ in
+      await server.shutdown()
+      for await event in server.events() { Issue.record("\(event)") }
+    }
+  }
+
+  @Test func `a subscriber that goes away is forgotten`() async throws {
+    try await withServer { server, transport in
+      for _ in 0..<100 { _ = server.events() }
+      let subscriber = Task { for await _ in server.events() {} }
+      subscriber.cancel()
+      await subscriber.value
+      let hub = Mirror(reflecting: server).descendant("hub")
+      #expect(hub.map { "\($0)" } != nil)
+      _ = await transport.scripted()
+    }
+  }
+
+  // MARK: Presence
+
+  @Test func `presence tells when a device was first seen and last heard`() async throws {
+    try await withServer { server, transport in
+      #expect(await server.device("sensor-1").info == nil)
+      // The time that somebody waited for it does not count.
+      let call = server.begin(Call("m", wait: .seconds(60)))
+      await until { await transport.stored("pending", "entries") == 1 }
+      await transport.advance(by: .seconds(30))
+      let before = Date()
+      let link = await transport.scripted()
+      let sent = await link.next()
+      let first = try #require(await server.device("sensor-1").info)
+      #expect(first.isOnline && first.openCalls == 1)
+      #expect(first.address == "memory:sensor-1" && first.dialect == "scripted")
+      #expect(first.firstSeen == first.lastHeard)
+      #expect(abs(first.firstSeen.timeIntervalSince(before) - 30) < 10)
+      await transport.advance(by: .seconds(5))
+      await link.answer(sent)
+      _ = await call.value
+      await transport.advance(by: .seconds(7))
+      await transport.disconnect("sensor-1")
+      let last = try #require(await server.device("sensor-1").info)
+      #expect(!last.isOnline && last.openCalls == 0)
+      #expect(last.address == "memory:sensor-1")
+      #expect(last.firstSeen == first.firstSeen)
+      #expect(abs(last.lastHeard.timeIntervalSince(first.firstSeen) - 5) < 0.001)
+    }
+  }
+
+  // MARK: Metrics
+
+  @Test func `metrics count calls, strays and the devices of all loops`() async throws {
+    let metrics = TestMetrics()
+    let transport = InMemoryTransport(loops: 3)
+    let server = withMetricsFactory(metrics) {
+      DeviceRPCServer(transport: transport, limits: .testing(), log: silentLog)
+    }
+    try await server.start()
+    var links: [ScriptedLink] = []
+    for number in 0..<10 { links.append(await transport.scripted("\(number)")) }
+    let answered = server.begin(Call("m"), on: "0")
+    let sent = await links[0].next()
+    await transport.advance(by: .milliseconds(20))
+    await links[0].answer(sent)
+    await links[0].answer(sent)
+    #expect(await answered.value.isOK)
+    let failed = server.begin(Call("m"), on: "1")
+    await links[1].fail(await links[1].next(), "reset")
+    #expect(await failed.value.error != nil)
+    #expect(try metrics.expectCounter("device_rpc_calls_sent_total").totalValue == 2)
+    #expect(try metrics.expectCounter("device_rpc_calls_answered_total").totalValue == 1)
+    #expect(try metrics.expectCounter("device_rpc_calls_failed_total").totalValue == 1)
+    #expect(try metrics.expectCounter("device_rpc_stray_results_total").totalValue == 1)
+    #expect(try metrics.expectTimer("device_rpc_round_trip").values == [20_000_000])
+    #expect(try metrics.expectMeter("device_rpc_devices_online").lastValue == 10)
+    // Replaced links are the same device.
+    _ = await transport.scripted("0")
+    for number in 0..<4 { await transport.disconnect("\(number)") }
+    #expect(try metrics.expectMeter("device_rpc_devices_online").lastValue == 6)
+    #expect(await server.onlineDevices() == 6)
+    await server.shutdown()
+    #expect(try metrics.expectMeter("device_rpc_devices_online").lastValue == 0)
+  }
+}

@@ -1,0 +1,95 @@
+import DeviceRPC
+import DeviceRPCTesting
+import Logging
+import Testing
+
+typealias Outcome = Result<CallResult, CallError>
+
+let silentLog = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+
+extension Limits {
+  /// Open calls end at once when the server does.
+  static func testing(_ change: (inout Limits) -> Void = { _ in }) -> Limits {
+    var limits = Limits()
+    limits.grace = .zero
+    change(&limits)
+    return limits
+  }
+}
+
+/// A started server over manual loops, shut down afterwards. Nothing of it may be left then.
+func withServer(
+  loops: Int = 1, limits: Limits = .testing(),
+  _ body: (DeviceRPCServer, InMemoryTransport) async throws -> Void
+) async throws {
+  weak var leakedServer: DeviceRPCServer?
+  weak var leakedTransport: InMemoryTransport?
+  do {
+    let transport = InMemoryTransport(loops: loops)
+    let server = DeviceRPCServer(transport: transport, limits: limits, log: silentLog, firstSerial: 0x74e4)
+    try await server.start()
+    try await body(server, transport)
+    await server.shutdown()
+    (leakedServer, leakedTransport) = (server, transport)
+  }
+  // A task that has just ended may hold its server for a moment yet.
+  for _ in 0..<10_000 where leakedServer != nil || leakedTransport != nil { await Task.yield() }
+  #expect(leakedServer == nil)
+  #expect(leakedTransport == nil)
+}
+
+extension DeviceRPCServer {
+  func outcome(_ call: Call, on device: String = "sensor-1") async -> Outcome {
+    do throws(CallError) { return .success(try await perform(call, on: device)) } catch { return .failure(error) }
+  }
+
+  /// A call under way.
+  func begin(_ call: Call, on device: String = "sensor-1") -> Task<Outcome, Never> {
+    Task { await self.outcome(call, on: device) }
+  }
+
+  func openCalls(of device: String = "sensor-1") async -> Int { await self.device(device).info?.openCalls ?? 0 }
+}
+
+extension InMemoryTransport {
+  /// A device whose messages the test answers for.
+  func scripted(
+    _ name: String = "sensor-1", window: Int = 1, refuses: @escaping @Sendable (Call) -> String? = { _ in nil }
+  ) async -> ScriptedLink {
+    let link = ScriptedLink(name, window: window, refuses: refuses)
+    await connect(name, link)
+    return link
+  }
+}
+
+extension InMemoryTransport {
+  /// How much the private collections of that name hold on all loops: their bounds are a promise, but nobody else's
+  /// business.
+  func stored(_ path: String...) async -> Int {
+    var count = 0
+    for loop in directory?.loops ?? [] { count += await loop.stored(path) }
+    return count
+  }
+}
+
+extension DeviceLoop {
+  fileprivate func stored(_ path: [String]) -> Int {
+    var value: Any? = self
+    for label in path { value = value.flatMap { Mirror(reflecting: $0).descendant(label) } }
+    return (value as? any Collection)?.count ?? 0
+  }
+}
+
+/// Lets other tasks run until the condition holds; the time limit of the suite ends it otherwise.
+func until(_ condition: () async -> Bool) async {
+  while await !condition() { await Task.yield() }
+}
+
+extension Result where Failure == CallError {
+  var error: CallError? { if case .failure(let error) = self { error } else { nil } }
+}
+
+extension Outcome {
+  var detail: RPCValue? { (try? get())?.detail }
+  var isOK: Bool { (try? get())?.status == .ok }
+}
