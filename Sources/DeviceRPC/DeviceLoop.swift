@@ -202,7 +202,7 @@ package actor DeviceLoop {
     if let drainDeadline { next = min(next ?? drainDeadline, drainDeadline) }
     guard next != alarmDeadline else { return }
     if alarm == nil {
-      alarm = driver.makeAlarm { [unowned self] in self.assumeIsolated { $0.expire() } }
+      alarm = driver.makeAlarm { [weak self] in self?.assumeIsolated { $0.expire() } }
     }
     alarmDeadline = next
     alarm?.set(next)
