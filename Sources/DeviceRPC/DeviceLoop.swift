@@ -35,6 +35,8 @@ package actor DeviceLoop {
   private let log: Logger
   private let hub: EventHub
   private let metrics: ServerMetrics
+  // Longer is as good as for ever, and the sum with any time of the clock fits every representation.
+  private static let century = Duration.seconds(100 * 365 * 86_400)
   // The wall clock at zero of the loop's clock.
   private let epoch: Date
   private var pending: Pending
@@ -54,6 +56,9 @@ package actor DeviceLoop {
     metrics: ServerMetrics
   ) {
     self.driver = driver
+    var limits = limits
+    limits.longestTimeout = min(max(limits.longestTimeout, .zero), Self.century)
+    limits.grace = min(max(limits.grace, .zero), Self.century)
     self.limits = limits
     self.log = log
     self.hub = hub
