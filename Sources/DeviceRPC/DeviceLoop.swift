@@ -295,7 +295,12 @@ package actor DeviceLoop {
     case .call(let entry):
       let device = devicesByIndex[entry.device]
       device?.lastHeard = now
-      complete(entry, .success(result(of: entry, device?.name ?? "", status, detail, now: now)))
+      let name = device?.name ?? ""
+      // That it was delivered is all that a one-way call asks, whichever of the two packets tells it.
+      let result =
+        entry.call.isOneWay
+        ? result(of: entry, name, .ok, nil, now: now) : result(of: entry, name, status, detail, now: now)
+      complete(entry, .success(result))
       if let device { pump(device, now: now) }
     case .ended: noteStray(id, name, isLate: true)
     case .unknown: noteStray(id, name, isLate: false)
