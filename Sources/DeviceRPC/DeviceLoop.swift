@@ -21,6 +21,8 @@ package actor DeviceLoop {
     var lastAddress: String?
     var lastDialect: String?
     var link: (any DeviceLink)?
+    // False until calls may go out on the link.
+    var isReady = false
 
     init(name: String, index: Int, now: Duration) {
       self.name = name
@@ -133,7 +135,7 @@ package actor DeviceLoop {
   }
 
   private func pump(_ device: DeviceState, now: Duration) {
-    guard let link = device.link else { return }
+    guard let link = device.link, device.isReady else { return }
     while let entry = pending.nextToSend(device.index, window: link.window) {
       do throws(CallError) {
         let payload: [UInt8]
@@ -223,6 +225,7 @@ package actor DeviceLoop {
     guard let device = devices[name] ?? makeDevice(name, now: now) else { return false }
     let earlier = device.link
     device.link = link
+    device.isReady = false
     device.lastHeard = now
     device.offlineSince = nil
     if earlier == nil { onlineCount += 1 }
@@ -230,13 +233,15 @@ package actor DeviceLoop {
     metrics.devicesOnline.set(onlineCount)
     log.debug("device online", metadata: ["device": "\(name)", "address": "\(link.address)"])
     hub.send(.online(info(device)))
+    pending.open(device.index, now: now)
+    updateAlarm()
     return true
   }
 
   /// Calls that wait for the device may leave on its link.
   package func ready(_ name: String) {
     guard let device = devices[name], device.link != nil else { return }
-    pending.open(device.index, now: driver.now)
+    device.isReady = true
     pump(device, now: driver.now)
     updateAlarm()
   }
