@@ -19,12 +19,10 @@ package struct CoAPRequest: Sendable {
 
   /// The value of the first query parameter of that name, `ep` of `ep=sensor-1`.
   package func queryValue(_ name: String) -> String? {
-    for item in query where item.utf8.count > name.utf8.count {
-      let bytes = item.utf8
-      let equals = bytes.index(bytes.startIndex, offsetBy: name.utf8.count)
-      if bytes[equals] == UInt8(ascii: "="), item.hasPrefix(name) {
-        return String(item[item.index(after: equals)...])
-      }
+    // By bytes: a combining character after the equals sign is one Character with it.
+    let start = Array((name + "=").utf8)
+    for item in query where item.utf8.starts(with: start) {
+      return String(decoding: item.utf8.dropFirst(start.count), as: UTF8.self)
     }
     return nil
   }
