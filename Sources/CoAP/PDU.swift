@@ -10,6 +10,7 @@ enum PDU {
       isConfirmable: coap_pdu_get_type(pdu) == COAP_MESSAGE_CON,
       path: "", query: [], payload: payload(pdu))
     var isReadable = true
+    var isFirstSegment = true
     forEachOption(pdu) { number, value in
       switch number {
       case COAP_OPTION_OBSERVE: request.observe = uint(value)
@@ -20,7 +21,9 @@ enum PDU {
       case COAP_OPTION_BLOCK2: request.block2 = CoAPBlock(optionValue: uint(value))
       case COAP_OPTION_URI_PATH:
         guard let segment = pathSegment(value) else { return isReadable = false }
-        request.path += request.path.isEmpty ? segment : "/" + segment
+        // The first segment may be empty: //.rpc is another resource than /.rpc.
+        request.path += isFirstSegment ? segment : "/" + segment
+        isFirstSegment = false
       case COAP_OPTION_URI_QUERY:
         guard let item = String(validating: value, as: UTF8.self) else { return isReadable = false }
         request.query.append(item)
