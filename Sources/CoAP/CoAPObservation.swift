@@ -28,8 +28,9 @@ package final class CoAPObservation: @unchecked Sendable {
   package let path: String
   /// The sequence number of the last response or notification (RFC 7641 §3.4), 24 bits.
   package private(set) var sequence: UInt32
-  // Until the end: a weak reference would cost every observer a side table.
-  private var owner: (any CoAPObservationOwner)?
+  /// Who is told, until the end; a later registration with the same token has another one.
+  // Not weak: that would cost every observer a side table.
+  package private(set) var owner: (any CoAPObservationOwner)?
   private let exponent: UInt8?
   private var hasEnded = false
   // Acknowledged notifications of which the peer has still to fetch blocks.

@@ -50,7 +50,7 @@ final class GoliothLink: DeviceLink, CoAPObservationOwner {
 
   private func notify(_ payload: [UInt8], serial: UInt32) {
     do throws(CoAPFailure) {
-      guard let observation = session.observation(token: token) else { throw .closed }
+      guard let observation else { throw .closed }
       let notification = CoAPResponse(.content, contentFormat: format.contentFormat, payload: payload)
       try observation.notify(notification, number: serial)
     } catch {
@@ -62,11 +62,14 @@ final class GoliothLink: DeviceLink, CoAPObservationOwner {
   }
 
   func replaced() {
-    let session = session
-    let token = token
     session.loop.execute {
-      if let observation = session.observation(token: token) { session.drop(observation, reason: .replaced) }
+      if let observation = self.observation { self.session.drop(observation, reason: .replaced) }
     }
+  }
+
+  // A device that renews its registration uses the same token again: the observation is then another link's.
+  private var observation: CoAPObservation? {
+    session.observation(token: token).flatMap { $0.owner === self ? $0 : nil }
   }
 
   // MARK: CoAPObservationOwner
