@@ -1,0 +1,269 @@
+import CoAP
+import DeviceRPC
+import DeviceRPCCoAP
+import Testing
+
+/// What becomes of calls when messages are lost, repeated or refused, and when devices go in the middle.
+@Suite struct DeliveryWireTests {
+  /// Retransmissions after 20 to 40 ms, given up after two.
+  static let impatient = CoAPTransmission(ackTimeout: 0.02, ackRandomFactor: 1, maxRetransmit: 2)
+
+  @Test("A device that never acknowledges: undelivered, offline, and nobody behind it waits on")
+  func vanished() async throws {
+    try await withServer(transmission: Self.impatient) { server, address in
+      let device = try RawDevice(to: address)
+      try await device.observe()
+      var events = server.events().makeAsyncIterator()
+      async let first = failure { try await server.device(device.name).call("f") }
+      try await server.entered(1, for: device.name)
+      async let second = failure { try await server.device(device.name).call("g") }
+      try await server.entered(2, for: device.name)
+      async let third = failure { try await server.device(device.name).call("h", wait: .milliseconds(300)) }
+      // The call and both retransmissions are one message.
+      let call = try await device.peer.receive()
+      #expect(try await device.peer.receive() == call)
+      #expect(try await device.peer.receive() == call)
+      guard case .undelivered(device.name, let reason) = await first else {
+        Issue.record("not undelivered")
+        return
+      }
+      #expect(reason.contains("not acknowledged"))
+      #expect(await second == .offline(device.name))
+      #expect(await third == .offline(device.name))
+      #expect(await server.onlineDevices() == 0)
+      while let event = await events.next() {
+        guard case .offline(let info, let reason) = event else { continue }
+        #expect(info.name == device.name && reason.contains("not acknowledged"))
+        break
+      }
+      // It is back with the next registration.
+      try await device.observe()
+      async let result = server.device(device.name).call("f")
+      try await device.serve()
+      _ = try await result
+    }
+  }
+
+  @Test("A Reset to a call: undelivered and offline at once")
+  func reset() async throws {
+    try await withServer { server, address in
+      let device = try RawDevice(to: address)
+      try await device.observe()
+      async let first = failure { try await server.device(device.name).call("f") }
+      try await server.entered(1, for: device.name)
+      async let second = failure { try await server.device(device.name).call("g") }
+      try await server.entered(2, for: device.name)
+      let call = try await device.peer.receiveMessage()
+      device.peer.send([0x70] + call.acknowledgement.dropFirst())
+      #expect(await first == .undelivered(device: device.name, reason: "rejected with a Reset"))
+      #expect(await second == .offline(device.name))
+      #expect(await failure { try await server.device(device.name).call("f") } == .offline(device.name))
+      try await device.expectNothingElse()
+    }
+  }
+
+  @Test("The second call leaves when the first is acknowledged, not before")
+  func oneAtATime() async throws {
+    try await withServer { server, address in
+      let device = try RawDevice(to: address)
+      try await device.observe()
+      async let first = server.device(device.name).call("f")
+      try await server.entered(1, for: device.name)
+      async let second = server.device(device.name).call("g")
+      try await server.entered(2, for: device.name)
+      let one = try await device.peer.receiveMessage()
+      #expect(one.id == "f/74e4")
+      try await device.expectNothingElse()
+      // Acknowledgements of something else change nothing.
+      device.peer.send([0x60, 0, UInt8((one.messageID &+ 1) >> 8), UInt8((one.messageID &+ 1) & 0xff)])
+      try await device.expectNothingElse()
+      device.peer.send(one.acknowledgement)
+      let two = try await device.receiveCall()
+      #expect(two.id == "g/74e5" && two.messageID != one.messageID)
+      _ = try await device.post(#"{"id":"g/74e5","status":0}"#)
+      _ = try await device.post(#"{"id":"f/74e4","status":0}"#)
+      _ = try await (first, second)
+    }
+  }
+
+  @Test("200 calls at once to one device arrive one by one in order, and each gets its own result")
+  func burst() async throws {
+    try await withServer { server, address in
+      let device = try RawDevice(to: address)
+      try await device.observe()
+      try await withThrowingTaskGroup(of: Bool.self) { group in
+        for number in 0..<200 {
+          group.addTask {
+            try await server.device(device.name).call("f", number).detail == RPCValue(number)
+          }
+        }
+        var last = ""
+        var calls = 0
+        var answers = 0
+        while calls < 200 || answers < 200 {
+          let message = try await device.peer.receiveMessage()
+          guard message.code == .content else {
+            // The next call may be here before the answer to the last result.
+            #expect(message.code == .changed)
+            answers += 1
+            continue
+          }
+          calls += 1
+          #expect(message.id > last)
+          last = message.id
+          device.peer.send(message.acknowledgement)
+          let params = try #require(message.text.split(separator: "[").last?.dropLast(2))
+          let result = #"{"id":"\#(message.id)","status":0,"detail":\#(params)}"#
+          device.peer.send(device.result(Array(result.utf8)).bytes)
+        }
+        for try await isRight in group { #expect(isRight) }
+      }
+      try await device.expectNothingElse()
+    }
+  }
+
+  @Test("A device that opens a second observation gets what had not left there, in order; what had left counts there too")
+  func secondSession() async throws {
+    try await withServer { server, address in
+      let old = try RawDevice(to: address)
+      try await old.observe()
+      async let first = server.device(old.name).call("f")
+      try await server.entered(1, for: old.name)
+      async let second = server.device(old.name).call("g")
+      try await server.entered(2, for: old.name)
+      async let third = server.device(old.name).call("h")
+      try await server.entered(3, for: old.name)
+      let one = try await old.peer.receiveMessage()
+      // The message was lost or not, the device comes from another port now.
+      let new = try RawDevice(to: address, token: [1])
+      try await new.observe()
+      let two = try await new.receiveCall()
+      let three = try await new.receiveCall()
+      #expect([one.id, two.id, three.id] == ["f/74e4", "g/74e5", "h/74e6"])
+      for call in [three, one, two] {
+        #expect(try await new.post(#"{"id":"\#(call.id)","status":0,"detail":"\#(call.id)"}"#).code == .changed)
+      }
+      #expect(try await first.detail == "f/74e4")
+      #expect(try await second.detail == "g/74e5")
+      #expect(try await third.detail == "h/74e6")
+      // An acknowledgement or a Reset on the old session concerns nobody any more.
+      old.peer.send([0x70] + one.acknowledgement.dropFirst())
+      try await old.expectNothingElse()
+      #expect(await server.onlineDevices() == 1)
+    }
+  }
+
+  @Test("A device that reboots on the same port with the same message ids is called again, and never runs an old call")
+  func reboot() async throws {
+    try await withServer(transmission: CoAPTransmission(ackTimeout: 0.05, ackRandomFactor: 1)) { server, address in
+      let device = try RawDevice(to: address)
+      try await device.observe()
+      async let first = failure { try await server.device(device.name).call("reboot", timeout: .seconds(1)) }
+      try await server.entered(1, for: device.name)
+      async let second = server.device(device.name).call("g")
+      try await server.entered(2, for: device.name)
+      #expect(try await device.peer.receiveMessage().id == "reboot/74e4")
+      // It reboots before it has acknowledged: message id, port and token are those of its first life.
+      var packet = device.get(observe: 0)
+      packet.messageID = 2
+      packet.options.append((60, [1]))
+      let answer = try await device.exchange(packet)
+      #expect(answer.code == .content && answer.uint(6) != nil)
+      let call = try await device.receiveCall()
+      #expect(call.id == "g/74e5")
+      #expect(try await device.post(#"{"id":"g/74e5","status":0}"#).code == .changed)
+      _ = try await second
+      guard case .undelivered = await first else {
+        Issue.record("not undelivered")
+        return
+      }
+      try await device.expectNothingElse()
+    }
+  }
+
+  @Test("A repeated request is answered from memory and counted once")
+  func retransmittedRequest() async throws {
+    try await withServer { server, address in
+      let device = try RawDevice(to: address)
+      let registration = device.get(observe: 0)
+      let first = try await device.exchange(registration)
+      let again = try await device.exchange(registration)
+      #expect(first.uint(6) == 2 && again.uint(6) == 2 && again.payload == first.payload)
+      var events = server.events().makeAsyncIterator()
+      async let result = server.device(device.name).call("f")
+      let call = try await device.receiveCall()
+      let post = device.result(Array(#"{"id":"\#(call.id)","status":0,"detail":1}"#.utf8))
+      for _ in 0..<3 { #expect(try await device.exchange(post).code == .changed) }
+      #expect(try await result.detail == 1)
+      // The same message id with another token is another request (RFC 7252 §4.5 takes the endpoint's word for it).
+      var other = post
+      other.token = [0x77]
+      #expect(try await device.exchange(other).token == [0x77])
+      // An error is remembered like a success.
+      let bad = device.result([0xff])
+      let refusal = try await device.exchange(bad)
+      #expect(try await device.exchange(bad).text == refusal.text)
+      var strays = 0
+      _ = try await device.post(#"{"id":"end/0000","status":0}"#)
+      while let event = await events.next() {
+        guard case .strayResult(let id, _, _) = event else { continue }
+        if id == "end/0000" { break }
+        strays += 1
+      }
+      #expect(strays == 1)
+    }
+  }
+
+  @Test("A result that comes before the acknowledgement of its call ends the call, and the next one waits for neither")
+  func resultFirst() async throws {
+    try await withServer { server, address in
+      let device = try RawDevice(to: address)
+      try await device.observe()
+      for _ in 0..<3 {
+        async let result = server.device(device.name).call("f")
+        let call = try await device.peer.receiveMessage()
+        _ = try await device.post(#"{"id":"\#(call.id)","status":0}"#)
+        _ = try await result
+        device.peer.send(call.acknowledgement)
+      }
+    }
+  }
+
+  @Test("A result that carries the message id of its call in a non-confirmable message does not hold up the next call")
+  func sameMessageID() async throws {
+    try await withServer { server, address in
+      let device = try RawDevice(to: address)
+      try await device.observe()
+      for _ in 0..<3 {
+        async let result = server.device(device.name).call("f")
+        let call = try await device.peer.receiveMessage()
+        var post = device.result(Array(#"{"id":"\#(call.id)","status":0}"#.utf8), type: 1)
+        post.messageID = call.messageID
+        #expect(try await device.exchange(post).code == .changed)
+        _ = try await result
+      }
+      #expect(await server.onlineDevices() == 1)
+    }
+  }
+
+  @Test("A device that answers a call with a response gets a Reset for it, and the next call")
+  func responseToNotification() async throws {
+    try await withServer { server, address in
+      let device = try RawDevice(to: address)
+      try await device.observe()
+      for _ in 0..<3 {
+        async let result = server.device(device.name).call("f")
+        let call = try await device.peer.receiveMessage()
+        let mid = device.nextMessageID()
+        device.peer.send(Packet(code: .changed, messageID: mid, token: device.token).bytes)
+        #expect(try await device.peer.receive() == [0x70, 0, UInt8(mid >> 8), UInt8(mid & 0xff)])
+        _ = try await device.post(#"{"id":"\#(call.id)","status":0}"#)
+        _ = try await result
+      }
+      // A response to nothing at all is refused too (RFC 7252 §4.2).
+      device.peer.send(hex: "6145 4444 aa")
+      device.peer.send(hex: "4145 4445 aa")
+      #expect(try await device.peer.receiveHex() == "70004445")
+    }
+  }
+}
