@@ -92,8 +92,10 @@ package final class CoAPObservation: @unchecked Sendable {
   }
 
   func failed(_ number: UInt32, _ failure: CoAPFailure) {
-    owner?.notification(number, failed: failure, on: self)
+    let owner = owner
+    // In this order: told of the notification alone the owner would send its next one.
     session.drop(self, reason: .failed(failure))
+    owner?.notification(number, failed: failure, on: self)
   }
 
   func end(_ reason: End) {
