@@ -24,11 +24,11 @@ package struct CoAPLimits: Sendable, Hashable {
 
 /// The transmission parameters of RFC 7252 §4.8.
 package struct CoAPTransmission: Sendable, Hashable {
-  /// ACK_TIMEOUT: seconds before the first retransmission. 2.
+  /// ACK_TIMEOUT: seconds before the first retransmission. 2; libcoap takes no less than 1.
   package var ackTimeout = 2.0
-  /// ACK_RANDOM_FACTOR: the first wait is between ACK_TIMEOUT and this many times as long. 1.5.
+  /// ACK_RANDOM_FACTOR: the first wait is between ACK_TIMEOUT and this many times as long. 1.5, at least 1.
   package var ackRandomFactor = 1.5
-  /// MAX_RETRANSMIT: how often a message is sent again, each time after twice the wait. 4.
+  /// MAX_RETRANSMIT: how often a message is sent again, each time after twice the wait. 4, at least 1.
   package var maxRetransmit = 4
 
   package init() {}

@@ -347,11 +347,12 @@ extension CoAPTransmission {
   func apply(to session: OpaquePointer?) {
     coap_session_set_ack_timeout(session, Self.fixedPoint(ackTimeout))
     coap_session_set_ack_random_factor(session, Self.fixedPoint(ackRandomFactor))
-    coap_session_set_max_retransmit(session, UInt16(clamping: maxRetransmit))
+    coap_session_set_max_retransmit(session, UInt16(clamping: max(1, maxRetransmit)))
   }
 
+  // libcoap ignores what is less than 1 and keeps its default.
   private static func fixedPoint(_ value: Double) -> coap_fixed_point_t {
-    let thousandths = Int(clamping: Int64(max(0, min(value, 60_000)) * 1_000))
+    let thousandths = Int(clamping: Int64(max(1, min(value, 60_000)) * 1_000))
     return coap_fixed_point_t(
       integer_part: UInt16(clamping: thousandths / 1_000), fractional_part: UInt16(thousandths % 1_000))
   }
