@@ -33,6 +33,8 @@ package final class CoAPObservation: @unchecked Sendable {
   package private(set) var owner: (any CoAPObservationOwner)?
   private let exponent: UInt8?
   private var hasEnded = false
+  /// The message id of the notification that is under way, until it is acknowledged or given up.
+  private(set) var outstanding: UInt16?
   // Acknowledged notifications of which the peer has still to fetch blocks.
   private var awaitingBlocks: UInt32?
 
@@ -70,6 +72,7 @@ package final class CoAPObservation: @unchecked Sendable {
     guard let mid = session.send(first, token: token, type: COAP_MESSAGE_CON, on: handle) else {
       throw .closed
     }
+    outstanding = mid
     session.shard.expectAcknowledgement(of: mid, number: number, on: self)
   }
 
@@ -82,6 +85,7 @@ package final class CoAPObservation: @unchecked Sendable {
   }
 
   func acknowledged(_ number: UInt32) {
+    outstanding = nil
     if awaitingBlocks != number { owner?.notificationAcknowledged(number, on: self) }
   }
 
@@ -92,6 +96,7 @@ package final class CoAPObservation: @unchecked Sendable {
   }
 
   func failed(_ number: UInt32, _ failure: CoAPFailure) {
+    outstanding = nil
     let owner = owner
     // In this order: told of the notification alone the owner would send its next one.
     session.drop(self, reason: .failed(failure))

@@ -123,8 +123,20 @@ package final class CoAPSession: @unchecked Sendable {
     guard let index = observations.firstIndex(where: { $0 === observation }) else { return }
     observations.remove(at: index)
     shard.forget(observation)
-    if let handle { coap_session_release(handle) }
+    if let handle {
+      // A device that has registered anew may have run the call, and be back from a reboot that was the call.
+      if observation.outstanding != nil { stopSending(on: handle) }
+      coap_session_release(handle)
+    }
     observation.end(reason)
+  }
+
+  /// Takes back what is under way to the peer, unless another observation has a notification there too.
+  ///
+  /// libcoap can take back all messages of a session or none; a separate response goes with them.
+  private func stopSending(on handle: OpaquePointer) {
+    guard !observations.contains(where: { $0.outstanding != nil }) else { return }
+    coap_session_disconnected(handle, COAP_NACK_NOT_DELIVERABLE)
   }
 
   // MARK: Bodies in blocks (RFC 7959)
