@@ -139,6 +139,11 @@ package final class CoAPSession: @unchecked Sendable {
     coap_session_disconnected(handle, COAP_NACK_NOT_DELIVERABLE)
   }
 
+  /// Makes libcoap forget that a message is under way which it no longer has.
+  func freeSlot() {
+    if let handle { coap_session_disconnected(handle, COAP_NACK_NOT_DELIVERABLE) }
+  }
+
   // MARK: Bodies in blocks (RFC 7959)
 
   private final class Transfers {

@@ -37,6 +37,7 @@ final class CoAPShard: EventLoop.EventSource {
   /// Whether the pump has it on its list of shards to prepare.
   var isUnprepared = false
   private var acknowledged: [(number: UInt32, observation: CoAPObservation)] = []
+  private var stuck: [CoAPSession] = []
 
   /// The time of the pass, in whole seconds.
   var seconds: UInt32 { UInt32(truncatingIfNeeded: loop.passTime / 1_000_000_000) }
@@ -145,6 +146,11 @@ final class CoAPShard: EventLoop.EventSource {
         messageID: datagram.message_id)
       if datagram.type == 2, let (number, observation) = expected.removeValue(forKey: key) {
         acknowledged.append((number, observation))
+      } else if datagram.type == 1, let (number, observation) = expected.removeValue(forKey: key) {
+        // libcoap takes any message with this id for the answer, and then never lets go of its only slot. A device that
+        // numbers its messages like that has the notification.
+        acknowledged.append((number, observation))
+        stuck.append(observation.session)
       }
       if datagram.length > AdoptedSocket.largestDatagram { truncated.insert(key) }
     }
@@ -158,6 +164,7 @@ final class CoAPShard: EventLoop.EventSource {
       for (socket, _) in sockets { _ = rewind_peek(socket.descriptor) }
       truncated.removeAll()
     }
+    while let session = stuck.popLast() { session.freeSlot() }
     while !acknowledged.isEmpty {
       let settled = acknowledged
       acknowledged.removeAll(keepingCapacity: true)
