@@ -79,6 +79,7 @@ final class CoAPShard: EventLoop.EventSource {
     coap_context_set_session_timeout(context, UInt32(clamping: limits.sessionTimeout))
     coap_register_event_handler(context, onSessionEvent)
     coap_register_nack_handler(context, onNack)
+    coap_register_response_handler(context, onResponse)
     registerResources()
     var remaining = zip(descriptors, isIPv6).map { $0 }[...]
     do throws(CoAPSystemError) {
@@ -109,6 +110,7 @@ final class CoAPShard: EventLoop.EventSource {
     transferTimer?.cancel()
     while let session = sessions.last { forget(session) }
     coap_register_nack_handler(context, nil)
+    coap_register_response_handler(context, nil)
     coap_register_event_handler(context, nil)
     coap_free_context(context)
   }
@@ -231,6 +233,16 @@ final class CoAPShard: EventLoop.EventSource {
     }
   }
 
+  /// A response, though we ask nothing. libcoap has taken the notification with its token off its queue.
+  fileprivate func received(_ handle: OpaquePointer, responseTo token: CoAPToken) {
+    guard let data = coap_session_get_app_data(handle) else { return }
+    let session = Unmanaged<CoAPSession>.fromOpaque(data).takeUnretainedValue()
+    guard let observation = session.observation(token: token), let mid = observation.outstanding,
+      let (number, _) = expected.removeValue(forKey: key(session.address, mid))
+    else { return }
+    loop.atEndOfPass { observation.acknowledged(number) }
+  }
+
   // MARK: Requests
 
   fileprivate func answer(_ handle: OpaquePointer, _ pdu: OpaquePointer?, _ response: OpaquePointer?) {
@@ -336,6 +348,15 @@ private func onNack(
 ) {
   guard let session, let failure = CoAPFailure(reason) else { return }
   shard(of: session)?.failed(session, mid: UInt16(truncatingIfNeeded: mid), failure)
+}
+
+// A Reset for what was not asked for (RFC 7252 §4.2); what is not confirmable is ignored.
+private func onResponse(
+  session: OpaquePointer?, sent: OpaquePointer?, received: OpaquePointer?, mid: coap_mid_t
+) -> coap_response_t {
+  guard let session, coap_pdu_get_type(received) != COAP_MESSAGE_ACK else { return COAP_RESPONSE_OK }
+  shard(of: session)?.received(session, responseTo: PDU.token(received))
+  return coap_pdu_get_type(received) == COAP_MESSAGE_CON ? COAP_RESPONSE_FAIL : COAP_RESPONSE_OK
 }
 
 extension CoAPFailure {
