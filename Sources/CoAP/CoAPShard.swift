@@ -268,8 +268,11 @@ final class CoAPShard: EventLoop.EventSource {
   private func freshAnswer(
     to pdu: OpaquePointer?, mid: UInt16, token: CoAPToken, on session: CoAPSession
   ) -> CoAPResponse? {
-    guard var request = PDU.request(pdu, mid: mid, token: token) else {
-      return .error(.badRequest, "a path or query is not UTF-8")
+    var request: CoAPRequest
+    do throws(PDU.Unreadable) {
+      request = try PDU.request(pdu, mid: mid, token: token)
+    } catch {
+      return .error(.badRequest, error.diagnostic)
     }
     if !truncated.isEmpty, truncated.contains(key(session.address, mid)) {
       return .error(

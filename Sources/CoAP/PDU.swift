@@ -2,14 +2,21 @@ internal import CLibcoap
 
 /// Reading and writing libcoap's PDUs; a pointer never leaves the call it was given to.
 enum PDU {
-  /// Copies a request out of `pdu`; nil when a path or query is not UTF-8 (RFC 7252 §5.10.1).
-  static func request(_ pdu: OpaquePointer?, mid: UInt16, token: CoAPToken) -> CoAPRequest? {
+  /// What is wrong with a request, to be answered with 4.00.
+  struct Unreadable: Error {
+    let diagnostic: String
+  }
+
+  /// Copies a request out of `pdu`.
+  static func request(
+    _ pdu: OpaquePointer?, mid: UInt16, token: CoAPToken
+  ) throws(Unreadable) -> CoAPRequest {
     var request = CoAPRequest(
       method: CoAPCode(rawValue: UInt8(truncatingIfNeeded: coap_pdu_get_code(pdu).rawValue)),
       token: token, messageID: mid,
       isConfirmable: coap_pdu_get_type(pdu) == COAP_MESSAGE_CON,
       path: "", query: [], payload: payload(pdu))
-    var isReadable = true
+    var problem: String?
     var isFirstSegment = true
     forEachOption(pdu) { number, value in
       switch number {
@@ -17,20 +24,28 @@ enum PDU {
       case COAP_OPTION_CONTENT_FORMAT:
         request.contentFormat = ContentFormat(rawValue: UInt16(clamping: uint(value)))
       case COAP_OPTION_ACCEPT: request.accept = ContentFormat(rawValue: UInt16(clamping: uint(value)))
-      case COAP_OPTION_BLOCK1: request.block1 = CoAPBlock(optionValue: uint(value))
-      case COAP_OPTION_BLOCK2: request.block2 = CoAPBlock(optionValue: uint(value))
+      case COAP_OPTION_BLOCK1: request.block1 = block(value, &problem)
+      case COAP_OPTION_BLOCK2: request.block2 = block(value, &problem)
       case COAP_OPTION_URI_PATH:
-        guard let segment = pathSegment(value) else { return isReadable = false }
+        guard let segment = pathSegment(value) else { return problem = "a path or query is not UTF-8" }
         // The first segment may be empty: //.rpc is another resource than /.rpc.
         request.path += isFirstSegment ? segment : "/" + segment
         isFirstSegment = false
       case COAP_OPTION_URI_QUERY:
-        guard let item = String(validating: value, as: UTF8.self) else { return isReadable = false }
+        guard let item = String(validating: value, as: UTF8.self) else { return problem = "a path or query is not UTF-8" }
         request.query.append(item)
       default: break
       }
     }
-    return isReadable ? request : nil
+    if let problem { throw Unreadable(diagnostic: problem) }
+    return request
+  }
+
+  // The reserved block size must not be taken for no block at all (RFC 7959 §2.2).
+  private static func block(_ value: UnsafeBufferPointer<UInt8>, _ problem: inout String?) -> CoAPBlock? {
+    let block = CoAPBlock(optionValue: uint(value))
+    if block == nil { problem = "a block size of 7 is reserved" }
+    return block
   }
 
   static func response(_ pdu: OpaquePointer?) -> CoAPResponse {
