@@ -37,6 +37,7 @@ package final class CoAPObservation: @unchecked Sendable {
   private(set) var outstanding: UInt16?
   // Acknowledged notifications of which the peer has still to fetch blocks.
   private var awaitingBlocks: UInt32?
+  private var isBodyLost = false
 
   init(
     session: CoAPSession, token: CoAPToken, path: String, sequence: UInt32,
@@ -65,6 +66,7 @@ package final class CoAPObservation: @unchecked Sendable {
     var response = response
     response.observe = sequence
     awaitingBlocks = nil
+    isBodyLost = false
     guard
       let first = session.firstBlock(of: response, path: path, exponent: exponent, notification: number)
     else { throw .closed }
@@ -90,9 +92,16 @@ package final class CoAPObservation: @unchecked Sendable {
   }
 
   func fetchedLastBlock(of number: UInt32) {
-    guard awaitingBlocks == number else { return }
+    guard awaitingBlocks == number, !isBodyLost else { return }
     awaitingBlocks = nil
     owner?.notificationAcknowledged(number, on: self)
+  }
+
+  /// The blocks that were not fetched are there no longer; the observation itself is sound.
+  func lostBody(of number: UInt32) {
+    guard awaitingBlocks == number, !isBodyLost else { return }
+    isBodyLost = true
+    owner?.notification(number, failed: .notFetched, on: self)
   }
 
   func failed(_ number: UInt32, _ failure: CoAPFailure) {

@@ -262,8 +262,11 @@ package final class CoAPSession: @unchecked Sendable {
   }
 
   func forgetOutgoing() {
-    if let outgoing { shard.budget.give(outgoing.response.payload.count) }
+    guard let body = outgoing else { return }
     outgoing = nil
+    shard.budget.give(body.response.payload.count)
+    guard let number = body.notification else { return }
+    loop.atEndOfPass { for observation in self.observations { observation.lostBody(of: number) } }
   }
 
   // MARK: Sending

@@ -104,6 +104,8 @@ package enum CoAPFailure: Error, Sendable, Hashable, CustomStringConvertible {
   case reset
   /// The network said that nobody listens there (ICMP).
   case unreachable
+  /// The peer has acknowledged the first block of a notification and did not fetch the others (RFC 7959 §2.6).
+  case notFetched
   /// The session or the endpoint was closed first, or libcoap had no memory for the message.
   case closed
   /// No response in time.
@@ -116,6 +118,7 @@ package enum CoAPFailure: Error, Sendable, Hashable, CustomStringConvertible {
     case .notAcknowledged: "not acknowledged after all retransmissions"
     case .reset: "rejected with a Reset"
     case .unreachable: "nobody listens at that address"
+    case .notFetched: "its first block was acknowledged, the others were not fetched"
     case .closed: "the session was closed"
     case .timedOut: "no response in time"
     case .malformed(let what): "malformed: \(what)"
