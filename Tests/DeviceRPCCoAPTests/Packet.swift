@@ -97,7 +97,7 @@ final class RawDevice: Sendable {
   /// Registers and returns the first answer.
   @discardableResult
   func observe(more: [(number: Int, value: [UInt8])] = []) async throws -> RawMessage {
-    let answer = try await exchange(get(observe: 0, more: more))
+    let answer = try await request(get(observe: 0, more: more))
     try #require(answer.code == .content && answer.uint(6) != nil)
     return answer
   }
@@ -106,6 +106,17 @@ final class RawDevice: Sendable {
   func exchange(_ packet: Packet) async throws -> RawMessage {
     peer.send(packet.bytes)
     return try await peer.receiveMessage()
+  }
+
+  /// Sends a packet and returns its response, piggybacked or separate (RFC 7252 §5.2.2), the latter acknowledged.
+  func request(_ packet: Packet) async throws -> RawMessage {
+    let answer = try await exchange(packet)
+    guard answer.code.rawValue == 0 else { return answer }
+    try #require(answer.type == 2 && answer.messageID == packet.messageID)
+    let response = try await peer.receiveMessage()
+    try #require(response.token == packet.token)
+    if response.type == 0 { peer.send(response.acknowledgement) }
+    return response
   }
 
   func post(_ payload: [UInt8], format: Int? = nil) async throws -> RawMessage {
