@@ -96,15 +96,18 @@ final class GoliothEndpoint: CoAPHandler {
       return answer
     }
     home.run { loop in
-      let isKnown = loop.observed(name, on: link)
-      session.loop.execute {
-        session.respond(isKnown ? answer : .full, to: request)
-        if isKnown {
-          home.run { $0.ready(name) }
-        } else if let observation = session.observation(token: request.token) {
-          session.drop(observation, reason: .closed)
+      guard loop.observed(name, on: link) else {
+        return session.loop.execute {
+          session.respond(.full, to: request)
+          if let observation = session.observation(token: request.token), observation.owner === link {
+            session.drop(observation, reason: .closed)
+          }
         }
       }
+      // Calls leave over the same queue, behind the answer. A call between observed and ready would find the device
+      // out of reach.
+      session.loop.execute { session.respond(answer, to: request) }
+      loop.ready(name)
     }
     return nil
   }
