@@ -50,3 +50,30 @@ private func onLog(level: coap_log_t, message: UnsafePointer<CChar>?) {
   let line = text.last?.isNewline == true ? String(text.dropLast()) : text
   CoAPLibrary.log.debug("\(line)")
 }
+
+extension CoAPFailure {
+  /// Nil for a reason that does not end the message: after an ICMP error libcoap goes on trying.
+  init?(_ reason: coap_nack_reason_t) {
+    switch reason {
+    case COAP_NACK_TOO_MANY_RETRIES: self = .notAcknowledged
+    case COAP_NACK_RST: self = .reset
+    case COAP_NACK_ICMP_ISSUE: return nil
+    default: self = .closed
+    }
+  }
+}
+
+extension CoAPTransmission {
+  func apply(to session: OpaquePointer?) {
+    coap_session_set_ack_timeout(session, Self.fixedPoint(ackTimeout))
+    coap_session_set_ack_random_factor(session, Self.fixedPoint(ackRandomFactor))
+    coap_session_set_max_retransmit(session, UInt16(clamping: max(1, maxRetransmit)))
+  }
+
+  // libcoap ignores what is less than 1 and keeps its default.
+  private static func fixedPoint(_ value: Double) -> coap_fixed_point_t {
+    let thousandths = Int(clamping: Int64(max(1, min(value, 60_000)) * 1_000))
+    return coap_fixed_point_t(
+      integer_part: UInt16(clamping: thousandths / 1_000), fractional_part: UInt16(thousandths % 1_000))
+  }
+}

@@ -18,6 +18,8 @@ package final class CoAPSession: @unchecked Sendable {
   private var oldestExchange = 0
   // Most sessions never transfer anything in blocks: those that do pay for the room.
   private var transfers: Transfers?
+  // Message id of the confirmable separate response that is not acknowledged yet.
+  private var separate: UInt16?
 
   init(handle: OpaquePointer, address: CoAPAddress, shard: CoAPShard) {
     self.handle = handle
@@ -31,6 +33,7 @@ package final class CoAPSession: @unchecked Sendable {
   /// Tells observations and transfers that the peer is gone. libcoap frees its session itself.
   func end() {
     for observation in observations { drop(observation, reason: .closed) }
+    if let mid = separate { shard.expectNothing(of: mid, on: self) }
     forgetIncoming()
     forgetOutgoing()
     handle = nil
@@ -122,7 +125,7 @@ package final class CoAPSession: @unchecked Sendable {
     assert(loop.isCurrent)
     guard let index = observations.firstIndex(where: { $0 === observation }) else { return }
     observations.remove(at: index)
-    shard.forget(observation)
+    if let mid = observation.outstanding { shard.expectNothing(of: mid, on: self) }
     if let handle {
       // A device that has registered anew may have run the call, and be back from a reboot that was the call.
       if observation.outstanding != nil { stopSending(on: handle) }
@@ -278,9 +281,22 @@ package final class CoAPSession: @unchecked Sendable {
     remember(
       response, messageID: request.messageID, token: request.token, method: request.method,
       now: shard.seconds)
-    _ = send(
-      cutting(response, for: request), token: request.token, type: request.isConfirmable ? COAP_MESSAGE_CON : COAP_MESSAGE_NON,
-      on: handle)
+    // libcoap keeps a second confirmable message back until the first is acknowledged, without any bound. A peer that
+    // never acknowledges must not fill the memory, and a response need not be confirmable (RFC 7252 §5.2.2).
+    let isConfirmable =
+      request.isConfirmable && separate == nil && !observations.contains { $0.outstanding != nil }
+    let mid = send(
+      cutting(response, for: request), token: request.token,
+      type: isConfirmable ? COAP_MESSAGE_CON : COAP_MESSAGE_NON, on: handle)
+    if isConfirmable, let mid {
+      separate = mid
+      shard.expectAcknowledgement(of: mid, on: self)
+    }
+  }
+
+  /// A separate response has been acknowledged, or never will be.
+  func settled(_ messageID: UInt16) {
+    if separate == messageID { separate = nil }
   }
 
   /// Hands a message with a response code to libcoap. Returns its message id, or nil when it could not be built.

@@ -29,18 +29,45 @@ final class CoAPShard: EventLoop.EventSource {
   private var ownSource: Int?
   private var sockets: [(socket: AdoptedSocket, source: Int)] = []
   private var sessions: [CoAPSession] = []
-  private var expected: [ExpectedAcknowledgement: (number: UInt32, observation: CoAPObservation)] = [:]
+  private var expected: [ExpectedAcknowledgement: Sent] = [:]
   private var transferring: [ObjectIdentifier: CoAPSession] = [:]
   private var transferTimer: LoopTimer?
   private var peeked = [peeked_datagram](repeating: peeked_datagram(), count: Int(PEEK_BATCH))
   private var truncated: Set<ExpectedAcknowledgement> = []
   /// Whether the pump has it on its list of shards to prepare.
   var isUnprepared = false
-  private var acknowledged: [(number: UInt32, observation: CoAPObservation)] = []
+  private var acknowledged: [Sent] = []
   private var stuck: [CoAPSession] = []
 
   /// The time of the pass, in whole seconds.
   var seconds: UInt32 { UInt32(truncatingIfNeeded: loop.passTime / 1_000_000_000) }
+
+  /// A confirmable message of ours that is under way.
+  private enum Sent {
+    case notification(UInt32, CoAPObservation)
+    case response(UInt16, CoAPSession)
+
+    var session: CoAPSession {
+      switch self {
+      case .notification(_, let observation): observation.session
+      case .response(_, let session): session
+      }
+    }
+
+    func acknowledged() {
+      switch self {
+      case .notification(let number, let observation): observation.acknowledged(number)
+      case .response(let messageID, let session): session.settled(messageID)
+      }
+    }
+
+    func failed(_ failure: CoAPFailure) {
+      switch self {
+      case .notification(let number, let observation): observation.failed(number, failure)
+      case .response(let messageID, let session): session.settled(messageID)
+      }
+    }
+  }
 
   private struct ExpectedAcknowledgement: Hashable {
     let high: UInt64
@@ -146,13 +173,13 @@ final class CoAPShard: EventLoop.EventSource {
       let key = ExpectedAcknowledgement(
         high: datagram.address_high, low: datagram.address_low, port: datagram.port,
         messageID: datagram.message_id)
-      if datagram.type == 2, let (number, observation) = expected.removeValue(forKey: key) {
-        acknowledged.append((number, observation))
-      } else if datagram.type == 1, let (number, observation) = expected.removeValue(forKey: key) {
+      if datagram.type == 2, let sent = expected.removeValue(forKey: key) {
+        acknowledged.append(sent)
+      } else if datagram.type == 1, let sent = expected.removeValue(forKey: key) {
         // libcoap takes any message with this id for the answer, and then never lets go of its only slot. A device that
         // numbers its messages like that has the notification.
-        acknowledged.append((number, observation))
-        stuck.append(observation.session)
+        acknowledged.append(sent)
+        stuck.append(sent.session)
       }
       if datagram.length > AdoptedSocket.largestDatagram { truncated.insert(key) }
     }
@@ -170,7 +197,7 @@ final class CoAPShard: EventLoop.EventSource {
     while !acknowledged.isEmpty {
       let settled = acknowledged
       acknowledged.removeAll(keepingCapacity: true)
-      for (number, observation) in settled { observation.acknowledged(number) }
+      for sent in settled { sent.acknowledged() }
     }
   }
 
@@ -178,12 +205,15 @@ final class CoAPShard: EventLoop.EventSource {
   func prepare() { if !isClosed { prepare_context(context) } }
 
   func expectAcknowledgement(of messageID: UInt16, number: UInt32, on observation: CoAPObservation) {
-    expected[key(observation.session.address, messageID)] = (number, observation)
+    expected[key(observation.session.address, messageID)] = .notification(number, observation)
   }
 
-  func forget(_ observation: CoAPObservation) {
-    // Few notifications are under way to one peer, but all of a shard's are in this table.
-    for (key, entry) in expected where entry.observation === observation { expected[key] = nil }
+  func expectAcknowledgement(of messageID: UInt16, on session: CoAPSession) {
+    expected[key(session.address, messageID)] = .response(messageID, session)
+  }
+
+  func expectNothing(of messageID: UInt16, on session: CoAPSession) {
+    expected[key(session.address, messageID)] = nil
   }
 
   private func key(_ address: CoAPAddress, _ messageID: UInt16) -> ExpectedAcknowledgement {
@@ -227,9 +257,9 @@ final class CoAPShard: EventLoop.EventSource {
   fileprivate func failed(_ handle: OpaquePointer, mid: UInt16, _ failure: CoAPFailure) {
     guard let data = coap_session_get_app_data(handle) else { return }
     let session = Unmanaged<CoAPSession>.fromOpaque(data).takeUnretainedValue()
-    if let (number, observation) = expected.removeValue(forKey: key(session.address, mid)) {
+    if let sent = expected.removeValue(forKey: key(session.address, mid)) {
       // libcoap is in the middle of its own queue.
-      loop.atEndOfPass { observation.failed(number, failure) }
+      loop.atEndOfPass { sent.failed(failure) }
     }
   }
 
@@ -238,9 +268,9 @@ final class CoAPShard: EventLoop.EventSource {
     guard let data = coap_session_get_app_data(handle) else { return }
     let session = Unmanaged<CoAPSession>.fromOpaque(data).takeUnretainedValue()
     guard let observation = session.observation(token: token), let mid = observation.outstanding,
-      let (number, _) = expected.removeValue(forKey: key(session.address, mid))
+      let sent = expected.removeValue(forKey: key(session.address, mid))
     else { return }
-    loop.atEndOfPass { observation.acknowledged(number) }
+    loop.atEndOfPass { sent.acknowledged() }
   }
 
   // MARK: Requests
@@ -360,31 +390,4 @@ private func onResponse(
   guard let session, coap_pdu_get_type(received) != COAP_MESSAGE_ACK else { return COAP_RESPONSE_OK }
   shard(of: session)?.received(session, responseTo: PDU.token(received))
   return coap_pdu_get_type(received) == COAP_MESSAGE_CON ? COAP_RESPONSE_FAIL : COAP_RESPONSE_OK
-}
-
-extension CoAPFailure {
-  /// Nil for a reason that does not end the message: after an ICMP error libcoap goes on trying.
-  init?(_ reason: coap_nack_reason_t) {
-    switch reason {
-    case COAP_NACK_TOO_MANY_RETRIES: self = .notAcknowledged
-    case COAP_NACK_RST: self = .reset
-    case COAP_NACK_ICMP_ISSUE: return nil
-    default: self = .closed
-    }
-  }
-}
-
-extension CoAPTransmission {
-  func apply(to session: OpaquePointer?) {
-    coap_session_set_ack_timeout(session, Self.fixedPoint(ackTimeout))
-    coap_session_set_ack_random_factor(session, Self.fixedPoint(ackRandomFactor))
-    coap_session_set_max_retransmit(session, UInt16(clamping: max(1, maxRetransmit)))
-  }
-
-  // libcoap ignores what is less than 1 and keeps its default.
-  private static func fixedPoint(_ value: Double) -> coap_fixed_point_t {
-    let thousandths = Int(clamping: Int64(max(1, min(value, 60_000)) * 1_000))
-    return coap_fixed_point_t(
-      integer_part: UInt16(clamping: thousandths / 1_000), fractional_part: UInt16(thousandths % 1_000))
-  }
 }

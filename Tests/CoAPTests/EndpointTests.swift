@@ -138,7 +138,7 @@ import Testing
       _ = try await served.peer.request(CoAPClientRequest(.get, ["x"]))
       #expect(
         served.handler.log.withLock { $0 }
-          == ["failed 1: rejected with a Reset", "ended: failed(rejected with a Reset)"])
+          == ["ended: failed(rejected with a Reset)", "failed 1: rejected with a Reset"])
     }
   }
 
