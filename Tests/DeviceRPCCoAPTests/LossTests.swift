@@ -1,0 +1,158 @@
+import CoAP
+import DeviceRPC
+import DeviceRPCCoAP
+import Foundation
+import Glibc
+import Synchronization
+import Testing
+
+/// A network that loses every fifth datagram in each direction, and doubles and reorders others.
+@Suite struct LossTests {
+  @Test("At 20 % loss each way every call ends once, with its own result or a plain word about its delivery", .timeLimit(.minutes(2)))
+  func calls() async throws {
+    let transmission = CoAPTransmission(ackTimeout: 1, ackRandomFactor: 1, maxRetransmit: 2)
+    try await withServer(transmission: transmission) { server, address in
+      let proxy = try LossyProxy(to: address, loss: 20, mischief: 5, seed: 7_252)
+      let fleet = try LossyFleet(count: 150, through: proxy.address)
+      defer {
+        fleet.stop()
+        proxy.stop()
+      }
+      await fleet.allObserving()
+      #expect(await server.onlineDevices() == 150)
+      let (answered, lost) = await withTaskGroup(of: Result<Bool, CallError>.self) { group in
+        for number in 0..<300 {
+          group.addTask {
+            do throws(CallError) {
+              let result = try await server.device("d\(number % 150)").call("f", number, timeout: .seconds(30))
+              return .success(result.detail == RPCValue(number))
+            } catch {
+              return .failure(error)
+            }
+          }
+        }
+        var answered = 0
+        var lost = 0
+        for await outcome in group {
+          switch outcome {
+          case .success(let isRight):
+            #expect(isRight)
+            answered += 1
+          case .failure(.undelivered), .failure(.offline): lost += 1
+          case .failure(let error): Issue.record(error)
+          }
+        }
+        return (answered, lost)
+      }
+      // All three sendings of a call or their acknowledgements are lost in one case of twenty.
+      #expect(answered + lost == 300 && answered >= 240, "\(answered) answered")
+      // However often its message came, a call was run once.
+      #expect(fleet.runs.withLock { $0.values.allSatisfy { $0 == 1 } })
+      #expect(fleet.runs.withLock { $0.count } >= answered)
+      let share = proxy.lost.load(ordering: .relaxed) * 100 / max(1, proxy.seen.load(ordering: .relaxed))
+      #expect((10...30).contains(share))
+    }
+  }
+}
+
+/// Devices that do as RFC 7252 says: they repeat what is not answered, and know a repeated call by its message id.
+final class LossyFleet: Sendable {
+  /// How often each call was run, by device and id.
+  let runs = Mutex<[String: Int]>([:])
+  private let isStopping = Atomic(false)
+  private let hasStopped = DispatchSemaphore(value: 0)
+  private let observing: AsyncStream<Int>
+
+  init(count: Int, through proxy: CoAPAddress) throws {
+    let devices = try (0..<count).map { LossyDevice(name: "d\($0)", descriptor: try LossyProxy.socket(), server: proxy.port) }
+    let (stream, continuation) = AsyncStream.makeStream(of: Int.self)
+    observing = stream
+    total = count
+    let thread = Thread { [self] in
+      var devices = devices
+      var ready = 0
+      while !isStopping.load(ordering: .relaxed) {
+        var waiting = devices.map { pollfd(fd: $0.descriptor, events: Int16(POLLIN), revents: 0) }
+        _ = poll(&waiting, nfds_t(waiting.count), 20)
+        let now = Date.timeIntervalSinceReferenceDate
+        for index in devices.indices {
+          for id in devices[index].turn(now: now) { runs.withLock { $0[id, default: 0] += 1 } }
+        }
+        let count = devices.count { $0.isObserving }
+        if count != ready { continuation.yield(count) }
+        ready = count
+      }
+      for device in devices { close(device.descriptor) }
+      continuation.finish()
+      hasStopped.signal()
+    }
+    thread.start()
+  }
+
+  private let total: Int
+
+  func allObserving() async {
+    for await count in observing where count == total { return }
+  }
+
+  func stop() {
+    isStopping.store(true, ordering: .relaxed)
+    hasStopped.wait()
+  }
+}
+
+private struct LossyDevice {
+  let name: String
+  let descriptor: Int32
+  let server: UInt16
+  private(set) var isObserving = false
+  private var unanswered: [(packet: Packet, next: TimeInterval)] = []
+  private var lastMessageID: UInt16 = 0
+  private var seen: Set<UInt16> = []
+  private var hasStarted = false
+
+  init(name: String, descriptor: Int32, server: UInt16) {
+    self.name = name
+    self.descriptor = descriptor
+    self.server = server
+  }
+
+  /// Takes what has come and repeats what is due; returns the calls that were run.
+  mutating func turn(now: TimeInterval) -> [String] {
+    if !hasStarted {
+      hasStarted = true
+      var observe = Packet(code: .get, messageID: 0, token: [1])
+      observe.options = Packet.path(".rpc") + [(6, []), (15, Array("ep=\(name)".utf8)), (17, [50])]
+      post(observe, now: now)
+    }
+    var ran: [String] = []
+    while let (bytes, _) = LossyProxy.receive(descriptor) {
+      guard let message = RawMessage(bytes) else { continue }
+      if message.type == 2 {
+        if message.uint(6) != nil { isObserving = true }
+        unanswered.removeAll { $0.packet.messageID == message.messageID }
+      } else if message.type == 0 {
+        LossyProxy.send(message.acknowledgement, over: descriptor, to: server)
+        guard message.token == [1], seen.insert(message.messageID).inserted else { continue }
+        ran.append("\(name) \(message.id)")
+        let number = message.text.split(separator: "[").last?.dropLast(2) ?? ""
+        var result = Packet(code: .post, messageID: 0, token: [2])
+        result.options = Packet.path(".rpc", "status") + [(12, [50])]
+        result.payload = Array(#"{"id":"\#(message.id)","status":0,"detail":\#(number)}"#.utf8)
+        post(result, now: now)
+      }
+    }
+    for index in unanswered.indices where unanswered[index].next <= now {
+      LossyProxy.send(unanswered[index].packet.bytes, over: descriptor, to: server)
+      unanswered[index].next = now + 0.1
+    }
+    return ran
+  }
+
+  private mutating func post(_ packet: Packet, now: TimeInterval) {
+    lastMessageID += 1
+    var packet = packet
+    packet.messageID = lastMessageID
+    unanswered.append((packet, now))
+  }
+}

@@ -1,0 +1,177 @@
+import CoAP
+import Foundation
+import Glibc
+import Synchronization
+
+/// Stands between peers and a server, and loses, doubles and reorders datagrams by a seeded generator.
+final class LossyProxy: Sendable {
+  struct NoSocket: Error {}
+
+  let address: CoAPAddress
+  /// Datagrams seen and datagrams lost, both directions.
+  let seen = Atomic(0)
+  let lost = Atomic(0)
+  private let isStopping = Atomic(false)
+  private let hasStopped = DispatchSemaphore(value: 0)
+
+  /// - Parameters:
+  ///   - loss: percent of datagrams lost, each way.
+  ///   - mischief: percent that are doubled, and as many that change places with the next one.
+  init(to server: CoAPAddress, loss: Int, mischief: Int, seed: UInt64) throws {
+    let front = try Self.socket()
+    guard let address = CoAPAddress(host: "127.0.0.1", port: Self.port(of: front)) else { throw NoSocket() }
+    self.address = address
+    let thread = Thread { [self] in
+      var relay = Relay(front: front, server: server.port, loss: loss, mischief: mischief, seed: seed)
+      while !isStopping.load(ordering: .relaxed) {
+        let (seen, lost) = relay.turn()
+        self.seen.add(seen, ordering: .relaxed)
+        self.lost.add(lost, ordering: .relaxed)
+      }
+      relay.close()
+      hasStopped.signal()
+    }
+    thread.start()
+  }
+
+  func stop() {
+    isStopping.store(true, ordering: .relaxed)
+    hasStopped.wait()
+  }
+
+  static func socket() throws -> Int32 {
+    let descriptor = Glibc.socket(AF_INET, Int32(SOCK_DGRAM.rawValue | SOCK_NONBLOCK.rawValue), 0)
+    var own = loopback(0)
+    let code = withUnsafeMutableBytes(of: &own) {
+      bind(descriptor, $0.assumingMemoryBound(to: sockaddr.self).baseAddress, socklen_t($0.count))
+    }
+    guard code == 0 else { throw NoSocket() }
+    return descriptor
+  }
+
+  static func loopback(_ port: UInt16) -> sockaddr_in {
+    var address = sockaddr_in()
+    address.sin_family = sa_family_t(AF_INET)
+    address.sin_port = port.bigEndian
+    address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
+    return address
+  }
+
+  static func port(of descriptor: Int32) -> UInt16 {
+    var own = sockaddr_in()
+    var size = socklen_t(MemoryLayout<sockaddr_in>.size)
+    withUnsafeMutableBytes(of: &own) {
+      _ = getsockname(descriptor, $0.assumingMemoryBound(to: sockaddr.self).baseAddress, &size)
+    }
+    return UInt16(bigEndian: own.sin_port)
+  }
+
+  static func send(_ bytes: [UInt8], over descriptor: Int32, to port: UInt16) {
+    var remote = loopback(port)
+    withUnsafeMutableBytes(of: &remote) {
+      _ = sendto(
+        descriptor, bytes, bytes.count, 0, $0.assumingMemoryBound(to: sockaddr.self).baseAddress, socklen_t($0.count))
+    }
+  }
+
+  static func receive(_ descriptor: Int32) -> ([UInt8], UInt16)? {
+    var bytes = [UInt8](repeating: 0, count: 2_048)
+    var remote = sockaddr_in()
+    var size = socklen_t(MemoryLayout<sockaddr_in>.size)
+    let count = withUnsafeMutableBytes(of: &remote) {
+      recvfrom(descriptor, &bytes, bytes.count, 0, $0.assumingMemoryBound(to: sockaddr.self).baseAddress, &size)
+    }
+    return count < 0 ? nil : (Array(bytes[0..<count]), UInt16(bigEndian: remote.sin_port))
+  }
+}
+
+/// SplitMix64: the same sequence for the same seed.
+struct SeededGenerator: RandomNumberGenerator {
+  var state: UInt64
+
+  mutating func next() -> UInt64 {
+    state &+= 0x9e37_79b9_7f4a_7c15
+    var z = state
+    z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
+    z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
+    return z ^ (z >> 31)
+  }
+}
+
+/// The proxy's thread: one socket in front, one towards the server for each peer.
+private struct Relay {
+  private struct Held {
+    let bytes: [UInt8]
+    let descriptor: Int32
+    let port: UInt16
+  }
+
+  let front: Int32
+  let server: UInt16
+  let loss: Int
+  let mischief: Int
+  private var generator: SeededGenerator
+  private var backs: [UInt16: Int32] = [:]
+  private var peers: [Int32: UInt16] = [:]
+  private var held: Held?
+
+  init(front: Int32, server: UInt16, loss: Int, mischief: Int, seed: UInt64) {
+    self.front = front
+    self.server = server
+    self.loss = loss
+    self.mischief = mischief
+    generator = SeededGenerator(state: seed)
+  }
+
+  /// Waits up to 10 ms for datagrams and relays them; returns how many it saw and lost.
+  mutating func turn() -> (Int, Int) {
+    var waiting = ([front] + peers.keys).map { pollfd(fd: $0, events: Int16(POLLIN), revents: 0) }
+    let count = poll(&waiting, nfds_t(waiting.count), 10)
+    if count <= 0 { release() }
+    var seen = 0
+    var lost = 0
+    for entry in waiting where entry.revents != 0 {
+      while let (bytes, port) = LossyProxy.receive(entry.fd) {
+        seen += 1
+        if Int.random(in: 0..<100, using: &generator) < loss {
+          lost += 1
+        } else if entry.fd != front, let peer = peers[entry.fd] {
+          relay(Held(bytes: bytes, descriptor: front, port: peer))
+        } else if entry.fd == front, let back = back(for: port) {
+          relay(Held(bytes: bytes, descriptor: back, port: server))
+        }
+      }
+    }
+    return (seen, lost)
+  }
+
+  private mutating func relay(_ datagram: Held) {
+    switch Int.random(in: 0..<100, using: &generator) {
+    case ..<mischief where held == nil: held = datagram
+    case ..<(2 * mischief):
+      LossyProxy.send(datagram.bytes, over: datagram.descriptor, to: datagram.port)
+      fallthrough
+    default:
+      LossyProxy.send(datagram.bytes, over: datagram.descriptor, to: datagram.port)
+      release()
+    }
+  }
+
+  private mutating func release() {
+    if let held { LossyProxy.send(held.bytes, over: held.descriptor, to: held.port) }
+    held = nil
+  }
+
+  private mutating func back(for port: UInt16) -> Int32? {
+    if let back = backs[port] { return back }
+    guard let back = try? LossyProxy.socket() else { return nil }
+    backs[port] = back
+    peers[back] = port
+    return back
+  }
+
+  func close() {
+    Glibc.close(front)
+    for back in backs.values { Glibc.close(back) }
+  }
+}
