@@ -88,6 +88,15 @@ let package = Package(
       name: "DeviceRPCCoAPTests",
       dependencies: ["DeviceRPC", "DeviceRPCCoAP", "DeviceSimulator", "CoAP", "CBOR"],
       swiftSettings: strict),
+    .testTarget(
+      name: "DeviceSimulatorTests",
+      dependencies: [
+        "DeviceSimulator", "DeviceRPC", "DeviceRPCCoAP", "CBOR", "CoAP",
+        .product(name: "Logging", package: "swift-log"),
+      ],
+      swiftSettings: strict),
+    .testTarget(
+      name: "CommandTests", dependencies: ["device-rpc", "DeviceRPC"], swiftSettings: strict),
   ],
   swiftLanguageModes: [.v6]
 )

@@ -7,8 +7,8 @@ final class DeviceSession: Sendable {
     var token: CoAPToken?
     var wasConnected = false
     var heard = ContinuousClock.now
-    /// When the observation is out of date, unless a notification comes first.
-    var expiry = ContinuousClock.now
+    /// The last proof that the server knows of the observation.
+    var observed = ContinuousClock.now
   }
 
   private let device: SimulatedDevice
@@ -94,7 +94,7 @@ final class DeviceSession: Sendable {
       return state.token
     }
     if let earlier { await peer.forgetObservation(token: earlier) }
-    heard(answer)
+    heardOfObservation()
     return answer
   }
 
@@ -106,21 +106,21 @@ final class DeviceSession: Sendable {
     if answer?.code.isSuccess == true { device.onEvent?(.deregistered) }
   }
 
-  private func heard(_ notification: CoAPResponse) {
+  private func heardOfObservation() {
     let now = ContinuousClock.now
     state.withLock {
       $0.heard = now
-      $0.expiry = now + .seconds(notification.maxAge ?? 60)
+      $0.observed = now
     }
   }
 
-  /// Asks for a sign of life when there was none for a while, and registers again when the observation is out of
-  /// date (RFC 7641 §3.3.1). Ends with the session.
+  /// Asks for a sign of life when there was none for a while, and registers again when there was no notification for
+  /// longer. Ends with the session.
   private func keepAlive(_ peer: CoAPPeer) async {
     while !Task.isCancelled {
       let now = ContinuousClock.now
-      let (due, expiry) = state.withLock { ($0.heard + device.keepAlive, $0.expiry) }
-      if expiry <= now {
+      let (due, renewal) = state.withLock { ($0.heard + device.keepAlive, $0.observed + device.renewal) }
+      if renewal <= now {
         guard await observe(peer) != nil else { return }
       } else if due <= now {
         do throws(CoAPFailure) {
@@ -131,7 +131,7 @@ final class DeviceSession: Sendable {
           return end(error.description)
         }
       } else {
-        try? await Task.sleep(until: min(due, expiry))
+        try? await Task.sleep(until: min(due, renewal))
       }
     }
   }
@@ -142,7 +142,7 @@ final class DeviceSession: Sendable {
     await withTaskGroup(of: Void.self) { calls in
       var running = 0
       for await notification in notifications.stream {
-        heard(notification)
+        heardOfObservation()
         guard notification.code.isSuccess else {
           return end("the server ended the observation: \(notification.summary)")
         }

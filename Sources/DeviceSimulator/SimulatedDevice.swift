@@ -3,9 +3,8 @@ internal import CoAP
 /// A device in software: it observes `/.rpc` for calls, runs its functions and POSTs the results.
 ///
 /// It behaves as Golioth's firmware SDK 0.22 does on plain CoAP, including its keep-alive and its reconnects, with two
-/// differences: it tells its name in the query (`ep`), because without DTLS nothing else would, and it looks for the
-/// observation again when that is out of date (RFC 7641 §3.3.1), because without DTLS nothing else shows that a
-/// server has been started anew.
+/// differences, both because there is no DTLS: it tells its name in the query (`ep`), and it registers again from time
+/// to time (RFC 7641 §3.3.1), or it would not notice that a server has been started anew.
 ///
 /// ```swift
 /// let device = SimulatedDevice(name: "sensor-1")
@@ -24,6 +23,9 @@ public struct SimulatedDevice: Sendable {
   public var functions: [String: SimulatedFunction]
   /// Time without a word from the server after which it asks for a sign of life. 9 s.
   public var keepAlive: Duration = .seconds(9)
+  /// Time without a notification after which it registers again; firmware on DTLS needs about as long to come back to
+  /// a server that has been started anew. 20 s.
+  public var renewal: Duration = .seconds(20)
   /// How long it waits for an answer before it takes the server for gone. 10 s.
   public var responseTimeout: Duration = .seconds(10)
   /// The pause before it connects anew, doubled with each attempt that fails. 1 s to 30 s.

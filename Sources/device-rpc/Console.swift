@@ -39,7 +39,7 @@ final class Console: Service {
   /// From now on devices that leave do so because the server does.
   func willEnd() {
     isEnding.store(true, ordering: .relaxed)
-    output.line("closing: open calls have \(server.limits.grace.milliseconds) to end; Ctrl-C again stops at once")
+    output.line("closing: open calls have \(server.limits.grace.readable) to end; Ctrl-C again stops at once")
   }
 
   // MARK: Devices

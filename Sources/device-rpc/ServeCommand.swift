@@ -73,8 +73,15 @@ struct ServeCommand: AsyncParsableCommand {
   var logLevel = Logger.Level.warning
 
   func validate() throws {
-    for host in host where CoAPAddress(host: numericHost(host), port: port) == nil {
-      throw ValidationError("--host \(host) is not an IPv4 or IPv6 address.")
+    for host in host {
+      guard let address = CoAPAddress(host: numericHost(host), port: port) else {
+        throw ValidationError("--host \(host) is not an IPv4 or IPv6 address.")
+      }
+      guard address.isLoopback || allowPlainCoapFromNetwork else {
+        throw ValidationError(
+          "Plain CoAP on \(host) lets anybody who reaches it pose as any device. "
+            + "If that is meant, add --allow-plain-coap-from-network.")
+      }
     }
     guard (1...1_048_576).contains(maxPayload) else {
       throw ValidationError("--max-payload is a number of bytes from 1 to 1048576.")
@@ -110,13 +117,7 @@ struct ServeCommand: AsyncParsableCommand {
     configuration.golioth.maximumPayload = maxPayload
     var limits = Limits()
     limits.defaultTimeout = .seconds(timeout)
-    do {
-      return try DeviceRPCServer(coap: configuration, limits: limits, logger: logger)
-    } catch CoAPConfigurationError.plainOnNetwork(let host) {
-      throw ValidationError(
-        "Plain CoAP on \(host) lets anybody who reaches it pose as any device. "
-          + "If that is meant, add --allow-plain-coap-from-network.")
-    }
+    return try DeviceRPCServer(coap: configuration, limits: limits, logger: logger)
   }
 
   private func greet(_ addresses: [String], _ output: Output) {
@@ -124,7 +125,7 @@ struct ServeCommand: AsyncParsableCommand {
     guard let address = addresses.first else { return }
     let port = address.split(separator: ":").last ?? ""
     output.line("connect a device:  device-rpc simulate --port \(port)")
-    output.line("or by hand:        coap-client -m get -s 600 -A 50 '\(address)/.rpc?ep=sensor-1'")
+    output.line("or by hand:        coap-client-openssl -m get -s 600 -A 50 '\(address)/.rpc?ep=sensor-1'")
     output.line("then call it here: sensor-1 multiply 7 191        (\"help\" shows more)")
   }
 }

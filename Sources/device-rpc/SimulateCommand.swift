@@ -15,9 +15,9 @@ struct SimulateCommand: AsyncParsableCommand {
         multiply A B           {"value": A times B}
         echo PARAMETER ...     {"value": what it was given}
         sleep SECONDS          {"slept": SECONDS}, after that time
-        fail [STATUS [TEXT]]   the status, 13 (INTERNAL) unless told, with {"error": TEXT}
+        fail [STATUS [TEXT]]   {"error": TEXT} with that status, or 13 (INTERNAL)
 
-      Calls of anything else are answered with NOT_FOUND (5). The devices connect again when the server goes away. \
+      Calls of anything else are answered with NOT_FOUND (5). The devices connect again when the server goes away, at the latest 20 s after it has been started anew. \
       Ctrl-C or SIGTERM has them take leave of the server, with exit code 0; a second one ends the command at once.
 
       Examples:

@@ -1,0 +1,161 @@
+import Foundation
+import Testing
+
+@Suite(.timeLimit(.minutes(1))) struct CommandTests {
+  @Test("demo tells its story, ends with 1337 and leaves nothing behind", arguments: ["cbor", "json"])
+  func demo(_ format: String) async throws {
+    try await withCommand("demo", "--format", format) { command in
+      let lines = await command.rest()
+      #expect(lines.last == "1337")
+      for number in 1...6 { #expect(lines.contains { $0.hasPrefix("\(number). ") }) }
+      #expect(lines.contains { $0.contains("GET /.rpc?ep=sensor-1, Observe 0, Accept application/\(format)") })
+      #expect(lines.contains { $0.contains(#""id":"multiply/"#) && $0.contains(#""params":["#) })
+      #expect(lines.contains { $0.contains("POST /.rpc/status, Content-Format application/\(format)") })
+      #expect(await command.rest(.error).isEmpty)
+      #expect(await command.exitCode() == 0)
+    }
+  }
+
+  @Test("A call typed into serve is answered by a simulated device", arguments: ["cbor", "json"])
+  func serveAndSimulate(_ format: String) async throws {
+    try await withServe { serve, port in
+      try await withCommand("simulate", "--port", port, "--format", format) { simulate in
+        #expect(try await serve.line(with: "connected").hasPrefix("sensor-1 connected from 127.0.0.1:"))
+        try serve.type("sensor-1 multiply 7 191")
+        let result = try await serve.line(with: "multiply/")
+        #expect(result.contains(" OK (0) {\"value\":1337"))
+        #expect(result.hasSuffix(" ms"))
+        try serve.type(#"sensor-1 echo {"a": [1, 2]} "two words""#)
+        #expect(try await serve.line(with: "echo/").contains(#""two words"]"#))
+        try serve.type("sensor-1 fail 9 paper")
+        #expect(try await serve.line(with: "fail/").contains(#" FAILED_PRECONDITION (9) {"error":"paper"} "#))
+        try serve.type("sensor-1")
+        #expect(try await serve.line(with: "heard").contains("(Golioth, \(format.uppercased()))"))
+
+        simulate.send(SIGINT)
+        #expect(await simulate.exitCode() == 0)
+        _ = try await simulate.line(with: "multiply/")
+        #expect(try await serve.line(with: "disconnected") == "sensor-1 disconnected: it has deregistered")
+        try serve.type("sensor-1 multiply 7 191")
+        #expect(try await serve.line(with: "multiply") == "sensor-1 multiply: sensor-1 is not connected")
+      }
+    }
+  }
+
+  @Test("serve goes on when its input ends, and a signal ends it with 0", arguments: [SIGINT, SIGTERM])
+  func signals(_ signal: Int32) async throws {
+    try await withServe { serve, port in
+      try serve.type("devices")
+      _ = try await serve.line(with: "no device has connected yet")
+      try serve.closeInput()
+      try await withCommand("simulate", "--port", port) { _ in
+        _ = try await serve.line(with: "sensor-1 connected")
+        serve.send(signal)
+        #expect(await serve.exitCode() == 0)
+        #expect(await serve.rest(.error).isEmpty)
+      }
+    }
+  }
+
+  @Test("A second Ctrl-C does not wait for open calls")
+  func secondSignal() async throws {
+    try await withServe { serve, port in
+      try await withCommand("simulate", "--port", port) { simulate in
+        _ = try await serve.line(with: "sensor-1 connected")
+        try serve.type("sensor-1 sleep 3600")
+        _ = try await simulate.line(with: "sleep/")
+        serve.send(SIGINT)
+        _ = try await serve.line(with: "closing")
+        serve.send(SIGINT)
+        #expect(await serve.exitCode() == 130)
+      }
+    }
+  }
+
+  @Test("quit closes the server")
+  func quit() async throws {
+    try await withServe { serve, _ in
+      try serve.type("quit")
+      #expect(await serve.exitCode() == 0)
+    }
+  }
+
+  @Test("A line that means nothing gives one line on standard error, and serve goes on")
+  func mistake() async throws {
+    try await withServe { serve, _ in
+      try serve.type("sensor-1 echo [1, 2")
+      #expect(await serve.line(.error) == "a bracket is not closed (\"help\" shows how to call)")
+      try serve.type("sensor-1 multiply 7 191")
+      #expect(
+        try await serve.line(with: "multiply:")
+          == "sensor-1 multiply: no device named \"sensor-1\" has connected yet")
+    }
+  }
+
+  @Test("An address in use is told in one line, with exit code 1")
+  func addressInUse() async throws {
+    try await withServe { _, port in
+      try await withCommand("serve", "--port", port) { second in
+        #expect(
+          await second.rest(.error) == [
+            "cannot listen on 127.0.0.1:\(port): Address already in use (is another server running? choose another --port)"
+          ])
+        #expect(await second.exitCode() == 1)
+        #expect(await second.rest().isEmpty)
+      }
+    }
+  }
+
+  @Test(
+    "Wrong usage is exit code 64",
+    arguments: [
+      ["serve", "--host", "0.0.0.0"], ["serve", "--host", "nowhere"], ["serve", "--timeout", "-1"],
+      ["serve", "--max-payload", "0"], ["simulate", "--devices", "0"], ["simulate", "--server", "1.2.3"], ["nonsense"],
+    ])
+  func usage(_ arguments: [String]) async throws {
+    let command = try RunningCommand(arguments)
+    defer { command.send(SIGKILL) }
+    #expect(await command.exitCode() == 64)
+    #expect(await command.line(.error)?.hasPrefix("Error: ") == true)
+  }
+
+  @Test("simulate says once that there is no server, and ends by itself after --seconds")
+  func unreachable() async throws {
+    // A port that was free a moment ago.
+    let port = try await withServe { serve, port in
+      serve.send(SIGINT)
+      _ = await serve.exitCode()
+      return port
+    }
+    try await withCommand("simulate", "--port", port, "--seconds", "1.5") { simulate in
+      let lines = await simulate.rest()
+      #expect(
+        lines == [
+          "no connection to 127.0.0.1:\(port): nobody listens at that address; trying again",
+          "taking leave of the server",
+        ])
+      #expect(await simulate.exitCode() == 0)
+    }
+  }
+
+  @Test("Many devices are named by number")
+  func manyDevices() async throws {
+    try await withServe { serve, port in
+      try await withCommand("simulate", "--port", port, "--devices", "30", "--name", "d") { simulate in
+        #expect(try await simulate.line(with: "connected") == "30 devices connected to 127.0.0.1:\(port)")
+        try serve.type("d30 multiply 7 191")
+        #expect(try await serve.line(with: "multiply/").contains("1337"))
+      }
+    }
+  }
+
+  @Test("Help has examples", arguments: [[], ["demo"], ["serve"], ["simulate"]])
+  func help(_ command: [String]) async throws {
+    let help = try RunningCommand(command + ["--help"])
+    defer { help.send(SIGKILL) }
+    let text = await help.rest().joined(separator: "\n")
+    #expect(text.contains("device-rpc demo") || text.contains("Examples:\n  device-rpc"))
+    #expect(text.contains("USAGE: device-rpc"))
+    #expect(await help.exitCode() == 0)
+  }
+}

@@ -1,0 +1,126 @@
+import CBOR
+import CoAP
+import Testing
+
+@testable import DeviceSimulator
+
+@Suite struct ValueTests {
+  static let kinds: [SimulatedValue] = [
+    .null, .bool(true), .bool(false), .int(0), .int(-1), .int(.max), .int(.min), .double(7), .double(-0.25),
+    .double(1e300), .text(""), .text("Grüße \"\\\u{7}"), .bytes([0, 255]), .array([]), .array([.int(1), .array([.null])]),
+    .map([]), .map([.init("b", .int(1)), .init("a", .map([.init("", .null)]))]),
+  ]
+
+  @Test("CBOR gives back each kind of value, map members in their order", arguments: kinds)
+  func cborRoundTrip(_ value: SimulatedValue) throws {
+    #expect(try SimulatedValue(cbor: value.cbor) == value)
+  }
+
+  @Test("JSON gives back each kind of value that it has")
+  func jsonRoundTrip() throws {
+    let value: SimulatedValue = [
+      "a": [.null, .bool(true), .int(7), .int(.min), .double(-0.25), "é\n"], "b": [:], "c": [],
+    ]
+    #expect(try SimulatedValue(json: value.json()) == value)
+  }
+
+  @Test("JSON is written by name, whole doubles without fraction, bytes as base64")
+  func jsonText() throws {
+    let value: SimulatedValue = ["value": .double(1_337), "bytes": .bytes([1, 2, 3]), "path": "a/b"]
+    #expect(String(decoding: try value.json(), as: UTF8.self) == #"{"bytes":"AQID","path":"a/b","value":1337}"#)
+  }
+
+  @Test("Integers beyond Int64, tags, undefined and indefinite lengths are understood")
+  func leniency() throws {
+    #expect(try SimulatedValue(cbor: [0x1b, 255, 255, 255, 255, 255, 255, 255, 255]) == .double(0x1p64))
+    #expect(try SimulatedValue(cbor: [0x3b, 255, 255, 255, 255, 255, 255, 255, 255]) == .double(-0x1p64))
+    #expect(try SimulatedValue(cbor: [0xc1, 0xc2, 0x07]) == .int(7))
+    #expect(try SimulatedValue(cbor: [0x9f, 0xf7, 0xf9, 0x3c, 0x00, 0xff]) == [.null, .double(1)])
+  }
+
+  @Test(
+    "Malformed CBOR throws",
+    arguments: [[], [0xa1, 0x61], [0xa1, 0x01, 0x02], [0x9f], [0xff], [0x01, 0x02], [0xc1], [UInt8](repeating: 0x81, count: 9_999)])
+  func malformedCBOR(_ bytes: [UInt8]) {
+    #expect(throws: CBORError.self) { try SimulatedValue(cbor: bytes) }
+  }
+
+  @Test(
+    "Malformed JSON throws, however deeply it is nested",
+    arguments: ["", "{", "[1 2]", "{\"a\" 1}", "nul", String(repeating: "[", count: 100_000), "\u{0}"])
+  func malformedJSON(_ text: String) {
+    #expect(throws: (any Error).self) { try SimulatedValue(json: Array(text.utf8)) }
+  }
+
+  @Test("A value describes itself without control characters")
+  func description() {
+    let value: SimulatedValue = ["a": [.int(7), .double(7), .bytes([0, 255])], "b": "x\u{1b}[31m\u{9b}\"\\"]
+    #expect(value.description == #"{"a":[7,7.0,h'00ff'],"b":"x\u001b[31m\u009b\"\\"}"#)
+    #expect(SimulatedValue.array([.double(.nan), .double(-.infinity)]).description == "[NaN,-Infinity]")
+  }
+
+  @Test("A result in CBOR is the firmware's, byte for byte")
+  func goldenResult() throws {
+    let call = try #require(
+      SimulatedCall(["id": "multiply/74e4", "method": "multiply", "params": [.double(7), .double(191)]]))
+    let request = call.request(SimulatedResult(detail: ["value": .double(1_337)]), format: .cbor)
+    // As seen of golioth-firmware-sdk 0.22.0.
+    #expect(
+      request.payload == [0xbf, 0x62] + Array("id".utf8) + [0x6d] + Array("multiply/74e4".utf8)
+        + [0x66] + Array("detail".utf8) + [0xbf, 0x65] + Array("value".utf8)
+        + [0xfb, 0x40, 0x94, 0xe4, 0, 0, 0, 0, 0, 0xff, 0x6a] + Array("statusCode".utf8) + [0x00, 0xff])
+    #expect(request.path == [".rpc", "status"])
+    #expect(request.contentFormat == .cbor)
+  }
+
+  @Test("A result in JSON is the documentation's; what JSON cannot express becomes INTERNAL")
+  func jsonResult() throws {
+    let call = try #require(SimulatedCall(["id": "f/1", "method": "f", "params": []]))
+    let good = call.request(SimulatedResult(status: 5), format: .json)
+    #expect(String(decoding: good.payload, as: UTF8.self) == #"{"id":"f/1","status":5}"#)
+    let bad = call.request(SimulatedResult(detail: .double(.nan)), format: .json)
+    #expect(String(decoding: bad.payload, as: UTF8.self) == #"{"id":"f/1","status":13}"#)
+  }
+
+  @Test(
+    "What the firmware would drop is no call",
+    arguments: [
+      [:], .null, ["id": .int(1), "method": "f", "params": []], ["id": "f/1", "params": []],
+      ["id": "f/1", "method": "f"], ["id": "f/1", "method": "f", "params": [:]],
+    ] as [SimulatedValue])
+  func noCall(_ message: SimulatedValue) {
+    #expect(SimulatedCall(message) == nil)
+  }
+}
+
+@Suite struct FunctionTests {
+  @Test("multiply takes two numbers of either kind and answers a double")
+  func multiply() async {
+    for params: [SimulatedValue] in [
+      [.double(7), .double(191)], [.int(7), .int(191)], [.int(7), .double(191)],
+    ] {
+      #expect(await SimulatedFunctions.multiply(params) == SimulatedResult(detail: ["value": .double(1_337)]))
+    }
+    for params: [SimulatedValue] in [[], [.int(7)], [.int(7), "191"], [.int(1), .int(2), .int(3)]] {
+      #expect(await SimulatedFunctions.multiply(params) == SimulatedResult(status: 3))
+    }
+    #expect(await SimulatedFunctions.multiply([.double(1e300), .double(1e300)]).status == 11)
+  }
+
+  @Test("sleep refuses times that are negative, too long or no times")
+  func sleep() async {
+    for params: [SimulatedValue] in [[], [.int(-1)], [.int(3_601)], [.double(.nan)], ["1"], [.int(0), .int(0)]] {
+      #expect(await SimulatedFunctions.sleep(params).status == 3)
+    }
+    #expect(await SimulatedFunctions.sleep([.int(0)]) == SimulatedResult(detail: ["slept": .int(0)]))
+  }
+
+  @Test("fail answers the status and the text that it is given")
+  func fail() async {
+    #expect(await SimulatedFunctions.fail([]).status == 13)
+    #expect(
+      await SimulatedFunctions.fail([.double(9), "paper"]) == SimulatedResult(status: 9, detail: ["error": "paper"]))
+    #expect(await SimulatedFunctions.fail([.double(1e300)]).status == 3)
+    #expect(await SimulatedFunctions.fail(["x"]).status == 3)
+  }
+}
