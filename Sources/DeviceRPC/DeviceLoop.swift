@@ -14,7 +14,8 @@ package actor DeviceLoop {
   private final class DeviceState {
     let name: String
     let index: Int
-    let firstSeen: Duration
+    // Nil as long as it is only a name for which calls wait.
+    var firstSeen: Duration?
     var lastHeard: Duration
     var offlineSince: Duration?
     // Of the last link, while there is none.
@@ -27,7 +28,6 @@ package actor DeviceLoop {
     init(name: String, index: Int, now: Duration) {
       self.name = name
       self.index = index
-      firstSeen = now
       lastHeard = now
       offlineSince = now
     }
@@ -108,15 +108,17 @@ package actor DeviceLoop {
       if isEnding { throw .shuttingDown(.notSent) }
       if slot.isCancelled { throw .cancelled(.notSent) }
       let wait = min(max(call.wait, .zero), limits.longestTimeout)
-      guard let device = devices[name] ?? (wait > .zero ? makeDevice(name, now: now) : nil) else {
-        throw .unknownDevice(name)
-      }
-      if device.link == nil && wait == .zero { throw .offline(name) }
+      if devices[name]?.link == nil && wait == .zero { throw absence(of: name) }
+      // No device can ever have such a name.
+      if name.utf8.count > limits.deviceName { throw .unknownDevice(name) }
       guard pending.count < limits.calls else {
         throw .limitExceeded("\(limits.calls) calls are under way, as many as this server takes")
       }
-      guard pending.count(for: device.index) < limits.callsPerDevice else {
+      guard devices[name].map({ pending.count(for: $0.index) }) ?? 0 < limits.callsPerDevice else {
         throw .limitExceeded("\(limits.callsPerDevice) calls to \(name) are under way, as many as it may have")
+      }
+      guard let device = devices[name] ?? makeDevice(name, now: now) else {
+        throw .limitExceeded("\(limits.devices) devices are known, as many as this server remembers")
       }
       let serial = pending.reserve()
       var call = call
@@ -160,6 +162,7 @@ package actor DeviceLoop {
   private func finish(_ serial: UInt32, _ outcome: Outcome) {
     guard let entry = pending.end(serial) else { return }
     complete(entry, outcome)
+    forgetIfOnlyCalled(entry.device)
   }
 
   private func complete(
@@ -187,7 +190,8 @@ package actor DeviceLoop {
   private func expire() {
     alarmDeadline = nil
     let now = driver.now
-    for (entry, wasReachable) in pending.expire(now: now) {
+    let expired = pending.expire(now: now)
+    for (entry, wasReachable) in expired {
       let name = devicesByIndex[entry.device]?.name ?? ""
       let after = now - (entry.sent ?? entry.started)
       let error: CallError =
@@ -195,11 +199,12 @@ package actor DeviceLoop {
         case .delivered: .unanswered(device: name, after: entry.timeout)
         case .sent: .undelivered(device: name, reason: "no acknowledgement within \(after.readable)")
         case .notSent where wasReachable: .notSent(device: name, after: after)
-        case .notSent:
-          devicesByIndex[entry.device]?.lastAddress == nil ? .unknownDevice(name) : .offline(name)
+        case .notSent: absence(of: name)
         }
       complete(entry, .failure(error))
     }
+    // Not before: other calls of the same device may still have needed its name.
+    for (entry, _) in expired { forgetIfOnlyCalled(entry.device) }
     if let drainDeadline, drainDeadline <= now { finishDraining() }
     updateAlarm()
   }
@@ -226,6 +231,7 @@ package actor DeviceLoop {
     let earlier = device.link
     device.link = link
     device.isReady = false
+    device.firstSeen = device.firstSeen ?? now
     device.lastHeard = now
     device.offlineSince = nil
     if earlier == nil { onlineCount += 1 }
@@ -255,11 +261,7 @@ package actor DeviceLoop {
     device.lastDialect = link.dialect
     device.link = nil
     device.offlineSince = now
-    absent.append((device.index, now))
-    // A device that comes and goes leaves an entry each time.
-    if absent.count > 2 * devices.count + 64 {
-      absent = Deque(absent.filter { devicesByIndex[$0.index]?.offlineSince == $0.since })
-    }
+    noteAbsent(device, since: now)
     onlineCount -= 1
     metrics.devicesOnline.set(onlineCount)
     for entry in pending.close(device.index, now: now) { complete(entry, .failure(.offline(name))) }
@@ -324,6 +326,7 @@ package actor DeviceLoop {
   package func poll(_ name: String, encode: (Call, String) throws(CallError) -> [UInt8]) -> [UInt8]? {
     let now = driver.now
     guard let device = devices[name] else { return nil }
+    device.firstSeen = device.firstSeen ?? now
     device.lastHeard = now
     while let entry = pending.oldestWaiting(device.index) {
       do throws(CallError) {
@@ -358,8 +361,26 @@ package actor DeviceLoop {
     nextIndex += 1
     devices[name] = device
     devicesByIndex[device.index] = device
-    absent.append((device.index, now))
+    noteAbsent(device, since: now)
     return device
+  }
+
+  private func noteAbsent(_ device: DeviceState, since now: Duration) {
+    absent.append((device.index, now))
+    // A device that comes and goes leaves an entry each time.
+    if absent.count > 2 * devices.count + 64 {
+      absent = Deque(absent.filter { devicesByIndex[$0.index]?.offlineSince == $0.since })
+    }
+  }
+
+  private func forgetIfOnlyCalled(_ index: Int) {
+    guard let device = devicesByIndex[index], device.firstSeen == nil, pending.count(for: index) == 0 else { return }
+    devices[device.name] = nil
+    devicesByIndex[index] = nil
+  }
+
+  private func absence(of name: String) -> CallError {
+    devices[name]?.firstSeen == nil ? .unknownDevice(name) : .offline(name)
   }
 
   private func forgetLongestAbsent() -> Bool {
@@ -382,12 +403,14 @@ package actor DeviceLoop {
     return DeviceInfo(
       name: device.name, isOnline: device.link != nil,
       address: device.link?.address ?? device.lastAddress, dialect: device.link?.dialect ?? device.lastDialect,
-      firstSeen: epoch.addingTimeInterval(device.firstSeen.seconds),
+      firstSeen: epoch.addingTimeInterval((device.firstSeen ?? heard).seconds),
       lastHeard: epoch.addingTimeInterval(heard.seconds), openCalls: pending.count(for: device.index))
   }
 
-  func allDevices() -> [DeviceInfo] { devices.values.map(info) }
-  func device(_ name: String) -> DeviceInfo? { devices[name].map(info) }
+  func allDevices() -> [DeviceInfo] { devices.values.filter { $0.firstSeen != nil }.map(info) }
+  func device(_ name: String) -> DeviceInfo? {
+    devices[name].flatMap { $0.firstSeen == nil ? nil : info($0) }
+  }
   var onlineDevices: Int { onlineCount }
 
   // MARK: The end
