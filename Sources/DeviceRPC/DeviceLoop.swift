@@ -234,9 +234,11 @@ package actor DeviceLoop {
     device.firstSeen = device.firstSeen ?? now
     device.lastHeard = now
     device.offlineSince = nil
-    if earlier == nil { onlineCount += 1 }
+    if earlier == nil {
+      onlineCount += 1
+      metrics.devicesOnline.increment()
+    }
     if let earlier, earlier !== link { earlier.replaced() }
-    metrics.devicesOnline.set(onlineCount)
     log.debug("device online", metadata: ["device": "\(name)", "address": "\(link.address)"])
     hub.send(.online(info(device)))
     pending.open(device.index, now: now)
@@ -263,7 +265,7 @@ package actor DeviceLoop {
     device.offlineSince = now
     noteAbsent(device, since: now)
     onlineCount -= 1
-    metrics.devicesOnline.set(onlineCount)
+    metrics.devicesOnline.decrement()
     for entry in pending.close(device.index, now: now) { complete(entry, .failure(.offline(name))) }
     log.debug("device offline", metadata: ["device": "\(name)", "reason": "\(reason)"])
     hub.send(.offline(info(device), reason: reason))
