@@ -46,6 +46,7 @@ public struct DeviceInfo: Sendable, Hashable {
 final class EventHub: Sendable {
   private struct State {
     var next = 0
+    var isFinished = false
     var subscribers: [Int: AsyncStream<DeviceEvent>.Continuation] = [:]
   }
 
@@ -58,11 +59,16 @@ final class EventHub: Sendable {
   func subscribe() -> AsyncStream<DeviceEvent> {
     let (stream, continuation) = AsyncStream.makeStream(
       of: DeviceEvent.self, bufferingPolicy: .bufferingNewest(buffered))
-    let number = state.withLock { state in
+    let number: Int? = state.withLock { state in
+      guard !state.isFinished else { return nil }
       state.next += 1
       state.subscribers[state.next] = continuation
       hasSubscribers.store(true, ordering: .relaxed)
       return state.next
+    }
+    guard let number else {
+      continuation.finish()
+      return stream
     }
     continuation.onTermination = { [weak self] _ in self?.unsubscribe(number) }
     return stream
@@ -83,6 +89,10 @@ final class EventHub: Sendable {
   }
 
   func finish() {
-    for subscriber in state.withLock({ Array($0.subscribers.values) }) { subscriber.finish() }
+    let subscribers = state.withLock { state in
+      state.isFinished = true
+      return Array(state.subscribers.values)
+    }
+    for subscriber in subscribers { subscriber.finish() }
   }
 }
