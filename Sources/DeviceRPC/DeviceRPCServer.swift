@@ -17,9 +17,14 @@ public final class DeviceRPCServer: Service {
   private let directory: DeviceDirectory
   private let log: Logger
   private let hub: EventHub
-  private let phase = Mutex(Phase.idle)
+  private let life = Mutex(Life())
 
-  private enum Phase { case idle, running, ending }
+  private struct Life {
+    enum Phase { case idle, starting, running, ending, ended }
+    var phase = Phase.idle
+    // Those who wait for the end of `starting` or `ending`.
+    var waiters: [CheckedContinuation<Void, Never>] = []
+  }
 
   /// - Parameter firstSerial: the number in the id of the first call; random by default, so that a late result from
   ///   before a restart finds no call.
@@ -48,17 +53,49 @@ public final class DeviceRPCServer: Service {
   /// Where devices connect: `coap://127.0.0.1:5683`; empty before `start()`.
   public var addresses: [String] { transport.addresses }
 
-  /// Starts listening; returns when devices can connect. Does nothing when the server has been started.
+  /// Starts listening; returns when devices can connect. Does nothing when the server has been started, or shut down.
   ///
-  /// Throws what the transport throws, such as an address that is in use.
+  /// Throws what the transport throws, such as an address that is in use; it may be tried again then.
   public func start() async throws {
-    let isFirst = phase.withLock { phase in
-      defer { if phase == .idle { phase = .running } }
-      return phase == .idle
+    guard await enter(.starting, from: [.idle]) else { return }
+    do {
+      try await transport.start(directory)
+    } catch {
+      leave(to: .idle)
+      throw error
     }
-    guard isFirst else { return }
-    try await transport.start(directory)
+    leave(to: .running)
     log.info("listening", metadata: ["addresses": "\(addresses.joined(separator: ", "))"])
+  }
+
+  /// Enters a phase that takes time; one that is under way is waited for. False when it is too late, or done already.
+  private func enter(_ next: Life.Phase, from allowed: Set<Life.Phase>) async -> Bool {
+    while true {
+      let isEntered: Bool? = life.withLock { life in
+        if life.phase == .starting || life.phase == .ending { return nil }
+        guard allowed.contains(life.phase) else { return false }
+        life.phase = next
+        return true
+      }
+      if let isEntered { return isEntered }
+      await withCheckedContinuation { continuation in
+        let isOver = life.withLock { life in
+          if life.phase != .starting && life.phase != .ending { return true }
+          life.waiters.append(continuation)
+          return false
+        }
+        if isOver { continuation.resume() }
+      }
+    }
+  }
+
+  private func leave(to next: Life.Phase) {
+    let waiters = life.withLock { life in
+      defer { life.waiters = [] }
+      life.phase = next
+      return life.waiters
+    }
+    for waiter in waiters { waiter.resume() }
   }
 
   /// Starts, waits for a graceful shutdown or for the task's cancellation, and shuts down.
@@ -74,19 +111,16 @@ public final class DeviceRPCServer: Service {
   }
 
   /// Takes no new calls, gives the open ones `Limits.grace` to end, ends the rest with `CallError.shuttingDown`, and
-  /// closes all sockets. Does nothing when it has been called before.
+  /// closes all sockets. A second one does nothing but wait for the first.
   public func shutdown() async {
-    let isFirst = phase.withLock { phase in
-      defer { phase = .ending }
-      return phase != .ending
-    }
-    guard isFirst else { return }
+    guard await enter(.ending, from: [.idle, .running]) else { return }
     await withTaskGroup { group in
       for loop in directory.loops { group.addTask { await loop.drain(self.limits.grace) } }
     }
     await transport.close()
     for loop in directory.loops { await loop.close() }
     hub.finish()
+    leave(to: .ended)
     log.info("closed")
   }
 
