@@ -146,15 +146,3 @@ extension Delivery {
     }
   }
 }
-
-extension Duration {
-  /// For messages: `1.5 s`, `230 ms`, `85 us`.
-  package var readable: String {
-    let (seconds, attoseconds) = components
-    let microseconds = attoseconds / 1_000_000_000_000
-    if seconds == 0 && microseconds < 1_000 { return "\(microseconds) us" }
-    if seconds == 0 { return "\(microseconds / 1_000) ms" }
-    let tenths = microseconds / 100_000
-    return tenths == 0 ? "\(seconds) s" : "\(seconds).\(tenths) s"
-  }
-}

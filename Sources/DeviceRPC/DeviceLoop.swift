@@ -11,28 +11,6 @@ package actor DeviceLoop {
   typealias Outcome = Result<CallResult, CallError>
   private typealias Pending = PendingCalls<Int, UnsafeContinuation<Outcome, Never>>
 
-  private final class DeviceState {
-    let name: String
-    let index: Int
-    // Nil as long as it is only a name for which calls wait.
-    var firstSeen: Duration?
-    var lastHeard: Duration
-    var offlineSince: Duration?
-    // Of the last link, while there is none.
-    var lastAddress: String?
-    var lastDialect: String?
-    var link: (any DeviceLink)?
-    // False until calls may go out on the link.
-    var isReady = false
-
-    init(name: String, index: Int, now: Duration) {
-      self.name = name
-      self.index = index
-      lastHeard = now
-      offlineSince = now
-    }
-  }
-
   private let limits: Limits
   private let log: Logger
   private let hub: EventHub
@@ -439,18 +417,5 @@ package actor DeviceLoop {
     finishDraining()
     alarm?.cancel()
     alarm = nil
-  }
-}
-
-extension Duration {
-  var seconds: Double {
-    let (seconds, attoseconds) = components
-    return Double(seconds) + Double(attoseconds) * 1e-18
-  }
-
-  var nanoseconds: Int64 {
-    let (seconds, attoseconds) = components
-    let (scaled, overflow) = seconds.multipliedReportingOverflow(by: 1_000_000_000)
-    return overflow ? .max : scaled &+ attoseconds / 1_000_000_000
   }
 }

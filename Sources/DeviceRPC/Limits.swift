@@ -2,7 +2,8 @@
 ///
 /// Full means an error to the newcomer; those that are already served keep being served.
 public struct Limits: Sendable, Hashable {
-  /// Devices remembered, connected or not; the one that is away for longest makes room. 200,000, about 1 KB each.
+  /// Devices remembered by one loop, connected or not; the one that is away for longest makes room. 200,000, about
+  /// 1 KB each.
   public var devices = 200_000
   /// Calls under way or waiting, to all devices of one loop. 100,000, about 500 bytes each and the parameters.
   public var calls = 100_000

@@ -1,0 +1,22 @@
+/// What a loop keeps of one device; used on the loop only.
+final class DeviceState {
+  let name: String
+  let index: Int
+  // Nil as long as it is only a name for which calls wait.
+  var firstSeen: Duration?
+  var lastHeard: Duration
+  var offlineSince: Duration?
+  // Of the last link, while there is none.
+  var lastAddress: String?
+  var lastDialect: String?
+  var link: (any DeviceLink)?
+  // False until calls may go out on the link.
+  var isReady = false
+
+  init(name: String, index: Int, now: Duration) {
+    self.name = name
+    self.index = index
+    lastHeard = now
+    offlineSince = now
+  }
+}
