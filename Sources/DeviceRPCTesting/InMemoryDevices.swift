@@ -40,7 +40,7 @@ public final class InMemoryDevices: Sendable {
   /// firmware: a byte string arrives as its base64 text.
   public typealias Firmware = @Sendable (_ method: String, _ params: RPCValue) -> Reaction
 
-  /// Connects a device, and returns when it can be called; before the server has been started, it connects at the start.
+  /// Connects a device, and returns when it can be called; before the server is started, it connects at the start.
   ///
   /// A device of the same name that is connected has its connection replaced, as if it had restarted.
   ///

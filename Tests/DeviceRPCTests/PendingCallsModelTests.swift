@@ -108,8 +108,8 @@ private struct NaiveTable {
     // Mostly a call that may still be open, at times one from long ago.
     func someCall() -> UInt32 {
       guard !added.isEmpty else { return 0 }
-      return random.next() % 10 == 0 ? added.randomElement(using: &random) ?? 0
-        : added.suffix(40).randomElement(using: &random) ?? 0
+      let isOld = random.next() % 10 == 0
+      return added.suffix(isOld ? added.count : 40).randomElement(using: &random) ?? 0
     }
 
     for step in 0..<30_000 {
