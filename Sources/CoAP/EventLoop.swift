@@ -148,7 +148,14 @@ package final class EventLoop: SerialExecutor, @unchecked Sendable {
     }
     if wasAsleep { wake() }
     // An actor that outlives its loop must still be able to finish its tasks; its I/O is gone by then.
-    if hasStopped { Self.afterEnd.withLock { _ in run(work) } }
+    if hasStopped {
+      afterEnd.withLock { _ in
+        // For as long as it does the loop's work this thread is the loop's.
+        thread.store(pthread_self(), ordering: .relaxed)
+        runToTheEnd([work])
+        thread.store(0, ordering: .relaxed)
+      }
+    }
   }
 
   package func asUnownedSerialExecutor() -> UnownedSerialExecutor {
@@ -169,7 +176,16 @@ package final class EventLoop: SerialExecutor, @unchecked Sendable {
     }
   }
 
-  private static let afterEnd = Mutex(())
+  private func runToTheEnd(_ work: [Work]) {
+    var batch = work
+    while !batch.isEmpty {
+      for work in batch { run(work) }
+      batch = localWork
+      localWork = []
+    }
+  }
+
+  private let afterEnd = Mutex(())
 
   private func wake() {
     var one: UInt64 = 1
@@ -281,16 +297,22 @@ package final class EventLoop: SerialExecutor, @unchecked Sendable {
   }
 
   private func end() {
-    let (batch, waiters) = state.withLock { state in
-      state.hasStopped = true
-      defer { state.waiters = [] }
-      return (state.work, state.waiters)
+    // Nobody else may begin with what comes late before this thread is done.
+    let waiters = afterEnd.withLock { _ in
+      let (batch, waiters) = state.withLock { state in
+        state.hasStopped = true
+        defer { (state.work, state.waiters) = ([], []) }
+        return (state.work, state.waiters)
+      }
+      runToTheEnd(batch)
+      timers = []
+      sources = []
+      close(wakeUp)
+      close(epoll)
+      // The system may give the number of this thread to another one.
+      thread.store(0, ordering: .relaxed)
+      return waiters
     }
-    for work in batch { run(work) }
-    timers = []
-    sources = []
-    close(wakeUp)
-    close(epoll)
     for waiter in waiters { waiter.resume() }
   }
 }
