@@ -49,16 +49,10 @@ package actor DeviceLoop {
 
   // MARK: Calls
 
-  // What connects a waiting caller to its call. Unchecked because it is touched on the loop only.
-  private final class Slot: @unchecked Sendable {
-    var serial: UInt32?
-    var isCancelled = false
-  }
-
   /// One hop to the loop, and one back when the call ends: `nonsending` spares those to and from nowhere.
   nonisolated(nonsending) func perform(_ call: Call, on name: String) async -> Outcome {
     if Task.isCancelled { return .failure(.cancelled(.notSent)) }
-    let slot = Slot()
+    let slot = CallSlot()
     return await withTaskCancellationHandler {
       // The table ends each call exactly once, which is what a checked continuation would watch over.
       await withUnsafeContinuation { continuation in
@@ -69,17 +63,8 @@ package actor DeviceLoop {
     }
   }
 
-  /// Runs `body` on this loop: now if the caller is on it, else as soon as it is its turn.
-  nonisolated package func run(_ body: @escaping @Sendable (isolated DeviceLoop) -> Void) {
-    if driver.isCurrent {
-      assumeIsolated { body($0) }
-    } else {
-      driver.execute { self.assumeIsolated { body($0) } }
-    }
-  }
-
   private func begin(
-    _ call: Call, on name: String, _ slot: Slot, _ completion: UnsafeContinuation<Outcome, Never>
+    _ call: Call, on name: String, _ slot: CallSlot, _ completion: UnsafeContinuation<Outcome, Never>
   ) {
     let now = driver.now
     do throws(CallError) {
@@ -128,10 +113,7 @@ package actor DeviceLoop {
     }
   }
 
-  private func noteSent(
-    _ entry: Pending.Entry, to device: DeviceState,
-    isSettled: Bool = false, now: Duration
-  ) {
+  private func noteSent(_ entry: Pending.Entry, to device: DeviceState, isSettled: Bool = false, now: Duration) {
     pending.sent(entry.serial, isSettled: isSettled, now: now)
     metrics.callsSent.increment()
     hub.send(.callSent(id: entry.id, device: device.name, call: entry.call))
@@ -143,9 +125,7 @@ package actor DeviceLoop {
     forgetIfOnlyCalled(entry.device)
   }
 
-  private func complete(
-    _ entry: Pending.Entry, _ outcome: Outcome
-  ) {
+  private func complete(_ entry: Pending.Entry, _ outcome: Outcome) {
     switch outcome {
     case .success(let result):
       metrics.callsAnswered.increment()
@@ -159,7 +139,7 @@ package actor DeviceLoop {
     if isEnding, pending.isEmpty { finishDraining() }
   }
 
-  private func cancel(_ slot: Slot) {
+  private func cancel(_ slot: CallSlot) {
     slot.isCancelled = true
     guard let serial = slot.serial, let entry = pending[serial] else { return }
     finish(serial, .failure(.cancelled(entry.delivery)))
@@ -322,8 +302,7 @@ package actor DeviceLoop {
   }
 
   private func result(
-    of entry: Pending.Entry, _ name: String, _ status: RPCStatus,
-    _ detail: RPCValue?, now: Duration
+    of entry: Pending.Entry, _ name: String, _ status: RPCStatus, _ detail: RPCValue?, now: Duration
   ) -> CallResult {
     CallResult(
       id: entry.id, device: name, method: entry.call.method, status: status, detail: detail,

@@ -20,3 +20,10 @@ final class DeviceState {
     offlineSince = now
   }
 }
+
+/// What connects a waiting caller to its call.
+// Unchecked because it is touched on the loop only.
+final class CallSlot: @unchecked Sendable {
+  var serial: UInt32?
+  var isCancelled = false
+}

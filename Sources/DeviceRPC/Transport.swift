@@ -72,3 +72,14 @@ package struct DeviceDirectory: Sendable {
     PendingCalls<Int, Int>.serial(in: id).map { loops[Int($0) % loops.count] }
   }
 }
+
+extension DeviceLoop {
+  /// Runs `body` on this loop: now if the caller is on it, else as soon as it is its turn.
+  nonisolated package func run(_ body: @escaping @Sendable (isolated DeviceLoop) -> Void) {
+    if driver.isCurrent {
+      assumeIsolated { body($0) }
+    } else {
+      driver.execute { self.assumeIsolated { body($0) } }
+    }
+  }
+}
