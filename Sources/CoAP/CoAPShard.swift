@@ -202,14 +202,20 @@ final class CoAPShard: EventLoop.EventSource {
   }
 
   /// Lets libcoap look after idle sessions and its timer.
-  func prepare() { if !isClosed { prepare_context(context) } }
+  func prepare() {
+    guard !isClosed else { return }
+    prepare_context(context)
+    if !expected.isEmpty { pump.noteTraffic(of: self) }
+  }
 
   func expectAcknowledgement(of messageID: UInt16, number: UInt32, on observation: CoAPObservation) {
     expected[key(observation.session.address, messageID)] = .notification(number, observation)
+    pump.noteTraffic(of: self)
   }
 
   func expectAcknowledgement(of messageID: UInt16, on session: CoAPSession) {
     expected[key(session.address, messageID)] = .response(messageID, session)
+    pump.noteTraffic(of: self)
   }
 
   func expectNothing(of messageID: UInt16, on session: CoAPSession) {

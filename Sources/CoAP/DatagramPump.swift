@@ -5,8 +5,9 @@ internal import CLibcoap
 /// `coap_io_do_epoll` reads each event's datagram for the context of the event's own endpoint, and then walks all
 /// sessions of the context that it was called for. Called for a context without any, that walk costs nothing, however
 /// many peers there are. (libcoap 4.3.1, net.c; the tests of this module watch over it.) What the walk is for, dropping
-/// idle sessions and setting libcoap's timer, each shard with traffic gets once a second; retransmissions do not need
-/// it, since `coap_send` sets the timer itself.
+/// idle sessions and setting libcoap's timer, each shard with traffic or with unacknowledged messages gets once a second.
+/// Retransmissions mostly do not need it, since `coap_send` sets the timer itself; but when the next one is due before
+/// `coap_io_prepare_epoll` returns, libcoap disarms the timer and leaves it so.
 final class DatagramPump {
   private let loop: EventLoop
   private let context: OpaquePointer
@@ -59,11 +60,15 @@ final class DatagramPump {
 
   // A few at a time: a walk over all sessions of all shards would hold up the calls.
   private func prepareShards() {
-    for shard in unprepared.prefix(4) {
+    let batch = Array(unprepared.prefix(4))
+    unprepared.removeFirst(batch.count)
+    let isMore = !unprepared.isEmpty
+    for shard in batch {
       shard.isUnprepared = false
       shard.prepare()
     }
-    unprepared.removeFirst(min(4, unprepared.count))
-    if !unprepared.isEmpty { timer?.arm(at: EventLoop.monotonic + 100_000_000) }
+    if !unprepared.isEmpty {
+      timer?.arm(at: EventLoop.monotonic + (isMore ? 100_000_000 : 1_000_000_000))
+    }
   }
 }
