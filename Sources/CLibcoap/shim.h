@@ -1,18 +1,17 @@
-// What Swift cannot import of libcoap and of the kernel's socket interface: macros, and calls that need
-// _GNU_SOURCE. Nothing else belongs here.
+// What Swift cannot import of libcoap and of the kernel's socket interface: macros, and calls that glibc declares for
+// _GNU_SOURCE only. Nothing else belongs here. Not _GNU_SOURCE itself: it changes types that Swift's Glibc module has
+// too (fd_set), and the compiler then refuses one of the two.
 #pragma once
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 #include <coap3/coap.h>
 #include <errno.h>
 #include <netinet/in.h>
-#include <pthread.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 // The head of a datagram that waits in a socket's receive queue.
@@ -32,7 +31,7 @@ struct peeked_datagram {
 // Looks at up to PEEK_BATCH waiting datagrams without taking them; they must be taken before the next look. Returns
 // their number, or 0.
 static inline int peek_datagrams(int fd, struct peeked_datagram *out) {
-  struct mmsghdr messages[PEEK_BATCH];
+  struct { struct msghdr msg_hdr; unsigned int msg_len; } messages[PEEK_BATCH];  // struct mmsghdr
   struct iovec vectors[PEEK_BATCH];
   struct sockaddr_in6 names[PEEK_BATCH];
   uint8_t heads[PEEK_BATCH][PEEK_BYTES];
@@ -46,7 +45,7 @@ static inline int peek_datagrams(int fd, struct peeked_datagram *out) {
     messages[i].msg_hdr.msg_namelen = sizeof names[i];
   }
   // MSG_TRUNC makes the kernel advance the peek offset by the whole datagram.
-  int count = recvmmsg(fd, messages, PEEK_BATCH, MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT, NULL);
+  int count = (int)syscall(SYS_recvmmsg, fd, messages, PEEK_BATCH, MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT, NULL);
   for (int i = 0; i < count; i++) {
     struct peeked_datagram *d = &out[i];
     uint32_t length = messages[i].msg_len;
@@ -107,7 +106,7 @@ static inline int run_own_events(coap_context_t *context) {
   return count;
 }
 
-static inline void name_thread(pthread_t thread, const char *name) { pthread_setname_np(thread, name); }
+static inline void name_this_thread(const char *name) { prctl(PR_SET_NAME, name); }
 
 static inline coap_pdu_code_t pdu_code(uint8_t code) { return (coap_pdu_code_t)code; }
 static inline coap_request_t request_method(int method) { return (coap_request_t)method; }

@@ -33,6 +33,7 @@ package final class EventLoop: SerialExecutor, @unchecked Sendable {
   private let state = Mutex(State())
   private let epoll: Int32
   private let wakeUp: Int32
+  private let name: String
   private let thread = Atomic<pthread_t>(0)
   private let tasks = Tasks()
 
@@ -47,6 +48,7 @@ package final class EventLoop: SerialExecutor, @unchecked Sendable {
   ///
   /// - Throws: `CoAPSystemError` when the system has no descriptor or thread left.
   package init(name: String) throws(CoAPSystemError) {
+    self.name = name
     epoll = epoll_create1(Int32(EPOLL_CLOEXEC))
     guard epoll >= 0 else { throw CoAPSystemError("epoll_create1") }
     wakeUp = eventfd(0, Int32(EFD_CLOEXEC | EFD_NONBLOCK))
@@ -69,6 +71,7 @@ package final class EventLoop: SerialExecutor, @unchecked Sendable {
         guard let argument else { return nil }
         let loop = Unmanaged<EventLoop>.fromOpaque(argument).takeRetainedValue()
         loop.thread.store(pthread_self(), ordering: .relaxed)
+        name_this_thread(String(loop.name.prefix(15)))
         loop.run()
         return nil
       }, retained.toOpaque())
@@ -78,7 +81,6 @@ package final class EventLoop: SerialExecutor, @unchecked Sendable {
       close(epoll)
       throw CoAPSystemError("pthread_create", code: code)
     }
-    name_thread(thread, String(name.prefix(15)))
     pthread_detach(thread)
   }
 
