@@ -12,7 +12,7 @@ public struct Device: Sendable {
     self.server = server
   }
 
-  /// What the server knows of the device; nil when it has never connected.
+  /// What the server knows of the device; nil when it has never connected and no call waits for it.
   public var info: DeviceInfo? {
     get async { await server.info(of: name) }
   }

@@ -367,9 +367,7 @@ package actor DeviceLoop {
   }
 
   func allDevices() -> [DeviceInfo] { devices.values.filter { $0.firstSeen != nil }.map(info) }
-  func device(_ name: String) -> DeviceInfo? {
-    devices[name].flatMap { $0.firstSeen == nil ? nil : info($0) }
-  }
+  func device(_ name: String) -> DeviceInfo? { devices[name].map(info) }
   var onlineDevices: Int { onlineCount }
 
   // MARK: The end

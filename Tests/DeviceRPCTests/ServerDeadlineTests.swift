@@ -79,11 +79,13 @@ import Testing
     try await withServer { server, transport in
       let call = server.begin(Call("m", wait: .seconds(60)), on: "new")
       await until { await transport.stored("pending", "entries") == 1 }
-      #expect(await server.device("new").info == nil)
+      let info = try #require(await server.device("new").info)
+      #expect(!info.isOnline && info.address == nil && info.openCalls == 1)
       #expect(await server.devices().isEmpty)
       #expect(await server.outcome(Call("m"), on: "new").error == .unknownDevice("new"))
       await transport.advance(by: .seconds(60))
       #expect(await call.value.error == .unknownDevice("new"))
+      #expect(await server.device("new").info == nil)
       #expect(await server.devices().isEmpty)
     }
   }
