@@ -1,7 +1,7 @@
 import CoAP
 import DeviceRPC
 import DeviceRPCCoAP
-import Foundation
+import Dispatch
 import Glibc
 import Synchronization
 import Testing
@@ -68,13 +68,13 @@ final class LossyFleet: Sendable {
     let (stream, continuation) = AsyncStream.makeStream(of: Int.self)
     observing = stream
     total = count
-    let thread = Thread { [self] in
+    DispatchQueue(label: "lossy-fleet").async { [self] in
       var devices = devices
       var ready = 0
       while !isStopping.load(ordering: .relaxed) {
         var waiting = devices.map { pollfd(fd: $0.descriptor, events: Int16(POLLIN), revents: 0) }
         _ = poll(&waiting, nfds_t(waiting.count), 20)
-        let now = Date.timeIntervalSinceReferenceDate
+        let now = EventLoop.monotonic
         for index in devices.indices {
           for id in devices[index].turn(now: now) { runs.withLock { $0[id, default: 0] += 1 } }
         }
@@ -86,7 +86,6 @@ final class LossyFleet: Sendable {
       continuation.finish()
       hasStopped.signal()
     }
-    thread.start()
   }
 
   private let total: Int
@@ -106,7 +105,7 @@ private struct LossyDevice {
   let descriptor: Int32
   let server: UInt16
   private(set) var isObserving = false
-  private var unanswered: [(packet: Packet, next: TimeInterval)] = []
+  private var unanswered: [(packet: Packet, next: UInt64)] = []
   private var lastMessageID: UInt16 = 0
   private var seen: Set<UInt16> = []
   private var hasStarted = false
@@ -118,7 +117,7 @@ private struct LossyDevice {
   }
 
   /// Takes what has come and repeats what is due; returns the calls that were run.
-  mutating func turn(now: TimeInterval) -> [String] {
+  mutating func turn(now: UInt64) -> [String] {
     if !hasStarted {
       hasStarted = true
       var observe = Packet(code: .get, messageID: 0, token: [1])
@@ -144,12 +143,12 @@ private struct LossyDevice {
     }
     for index in unanswered.indices where unanswered[index].next <= now {
       LossyProxy.send(unanswered[index].packet.bytes, over: descriptor, to: server)
-      unanswered[index].next = now + 0.1
+      unanswered[index].next = now + 100_000_000
     }
     return ran
   }
 
-  private mutating func post(_ packet: Packet, now: TimeInterval) {
+  private mutating func post(_ packet: Packet, now: UInt64) {
     lastMessageID += 1
     var packet = packet
     packet.messageID = lastMessageID

@@ -1,5 +1,5 @@
 import CoAP
-import Foundation
+import Dispatch
 import Glibc
 import Synchronization
 
@@ -21,7 +21,7 @@ final class LossyProxy: Sendable {
     let front = try Self.socket()
     guard let address = CoAPAddress(host: "127.0.0.1", port: Self.port(of: front)) else { throw NoSocket() }
     self.address = address
-    let thread = Thread { [self] in
+    DispatchQueue(label: "lossy-proxy").async { [self] in
       var relay = Relay(front: front, server: server.port, loss: loss, mischief: mischief, seed: seed)
       while !isStopping.load(ordering: .relaxed) {
         let (seen, lost) = relay.turn()
@@ -31,7 +31,6 @@ final class LossyProxy: Sendable {
       relay.close()
       hasStopped.signal()
     }
-    thread.start()
   }
 
   func stop() {
@@ -41,47 +40,49 @@ final class LossyProxy: Sendable {
 
   static func socket() throws -> Int32 {
     let descriptor = Glibc.socket(AF_INET, Int32(SOCK_DGRAM.rawValue | SOCK_NONBLOCK.rawValue), 0)
-    var own = loopback(0)
-    let code = withUnsafeMutableBytes(of: &own) {
-      bind(descriptor, $0.assumingMemoryBound(to: sockaddr.self).baseAddress, socklen_t($0.count))
-    }
+    let code = withAddress(0) { bind(descriptor, $0, $1) }
     guard code == 0 else { throw NoSocket() }
     return descriptor
   }
 
-  static func loopback(_ port: UInt16) -> sockaddr_in {
-    var address = sockaddr_in()
-    address.sin_family = sa_family_t(AF_INET)
-    address.sin_port = port.bigEndian
-    address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
-    return address
+  /// 127.0.0.1 as the kernel takes it. Written by hand: the module that the fields of `sockaddr_in` belong to depends on
+  /// what else is imported.
+  private static func withAddress<Result>(
+    _ port: UInt16, _ body: (UnsafeMutablePointer<sockaddr>?, socklen_t) -> Result
+  ) -> Result {
+    var family = UInt16(AF_INET)
+    let head = withUnsafeBytes(of: &family, Array.init)
+    var bytes = head + [UInt8(port >> 8), UInt8(port & 0xff), 127, 0, 0, 1] + [UInt8](repeating: 0, count: 8)
+    return bytes.withUnsafeMutableBytes {
+      body($0.assumingMemoryBound(to: sockaddr.self).baseAddress, socklen_t($0.count))
+    }
   }
 
   static func port(of descriptor: Int32) -> UInt16 {
-    var own = sockaddr_in()
-    var size = socklen_t(MemoryLayout<sockaddr_in>.size)
-    withUnsafeMutableBytes(of: &own) {
-      _ = getsockname(descriptor, $0.assumingMemoryBound(to: sockaddr.self).baseAddress, &size)
+    withAddress(0) { address, count in
+      var count = count
+      guard getsockname(descriptor, address, &count) == 0, let address else { return 0 }
+      return port(in: address)
     }
-    return UInt16(bigEndian: own.sin_port)
+  }
+
+  private static func port(in address: UnsafeMutablePointer<sockaddr>) -> UInt16 {
+    let bytes = UnsafeRawPointer(address).loadUnaligned(fromByteOffset: 2, as: UInt16.self)
+    return UInt16(bigEndian: bytes)
   }
 
   static func send(_ bytes: [UInt8], over descriptor: Int32, to port: UInt16) {
-    var remote = loopback(port)
-    withUnsafeMutableBytes(of: &remote) {
-      _ = sendto(
-        descriptor, bytes, bytes.count, 0, $0.assumingMemoryBound(to: sockaddr.self).baseAddress, socklen_t($0.count))
-    }
+    withAddress(port) { _ = sendto(descriptor, bytes, bytes.count, 0, $0, $1) }
   }
 
   static func receive(_ descriptor: Int32) -> ([UInt8], UInt16)? {
     var bytes = [UInt8](repeating: 0, count: 2_048)
-    var remote = sockaddr_in()
-    var size = socklen_t(MemoryLayout<sockaddr_in>.size)
-    let count = withUnsafeMutableBytes(of: &remote) {
-      recvfrom(descriptor, &bytes, bytes.count, 0, $0.assumingMemoryBound(to: sockaddr.self).baseAddress, &size)
+    return withAddress(0) { address, count in
+      var size = count
+      let count = recvfrom(descriptor, &bytes, bytes.count, 0, address, &size)
+      guard count >= 0, let address else { return nil }
+      return (Array(bytes[0..<count]), port(in: address))
     }
-    return count < 0 ? nil : (Array(bytes[0..<count]), UInt16(bigEndian: remote.sin_port))
   }
 }
 
