@@ -87,6 +87,12 @@ let package = Package(
       ],
       swiftSettings: strictForTests),
     .testTarget(
+      name: "FuzzTests",
+      dependencies: [
+        "CoAP", "DeviceRPC", "DeviceRPCCoAP", .product(name: "Logging", package: "swift-log"),
+      ],
+      swiftSettings: strict),
+    .testTarget(
       name: "DeviceRPCCoAPTests",
       dependencies: ["DeviceRPC", "DeviceRPCCoAP", "DeviceSimulator", "CoAP", "CBOR"],
       swiftSettings: strictForTests),
