@@ -40,49 +40,33 @@ final class LossyProxy: Sendable {
 
   static func socket() throws -> Int32 {
     let descriptor = Glibc.socket(AF_INET, Int32(SOCK_DGRAM.rawValue | SOCK_NONBLOCK.rawValue), 0)
-    let code = withAddress(0) { bind(descriptor, $0, $1) }
-    guard code == 0 else { throw NoSocket() }
+    var any = SocketAddress(0)
+    guard any.withPointer({ bind(descriptor, $0, $1) }) == 0 else { throw NoSocket() }
     return descriptor
   }
 
-  /// 127.0.0.1 as the kernel takes it. Written by hand: the module that the fields of `sockaddr_in` belong to depends on
-  /// what else is imported.
-  private static func withAddress<Result>(
-    _ port: UInt16, _ body: (UnsafeMutablePointer<sockaddr>?, socklen_t) -> Result
-  ) -> Result {
-    var family = UInt16(AF_INET)
-    let head = withUnsafeBytes(of: &family, Array.init)
-    var bytes = head + [UInt8(port >> 8), UInt8(port & 0xff), 127, 0, 0, 1] + [UInt8](repeating: 0, count: 8)
-    return bytes.withUnsafeMutableBytes {
-      body($0.assumingMemoryBound(to: sockaddr.self).baseAddress, socklen_t($0.count))
-    }
-  }
-
   static func port(of descriptor: Int32) -> UInt16 {
-    withAddress(0) { address, count in
+    var own = SocketAddress(0)
+    own.withPointer { address, count in
       var count = count
-      guard getsockname(descriptor, address, &count) == 0, let address else { return 0 }
-      return port(in: address)
+      _ = getsockname(descriptor, address, &count)
     }
-  }
-
-  private static func port(in address: UnsafeMutablePointer<sockaddr>) -> UInt16 {
-    let bytes = UnsafeRawPointer(address).loadUnaligned(fromByteOffset: 2, as: UInt16.self)
-    return UInt16(bigEndian: bytes)
+    return own.port
   }
 
   static func send(_ bytes: [UInt8], over descriptor: Int32, to port: UInt16) {
-    withAddress(port) { _ = sendto(descriptor, bytes, bytes.count, 0, $0, $1) }
+    var remote = SocketAddress(port)
+    remote.withPointer { _ = sendto(descriptor, bytes, bytes.count, 0, $0, $1) }
   }
 
   static func receive(_ descriptor: Int32) -> ([UInt8], UInt16)? {
     var bytes = [UInt8](repeating: 0, count: 2_048)
-    return withAddress(0) { address, count in
+    var remote = SocketAddress(0)
+    let count = remote.withPointer { address, count in
       var size = count
-      let count = recvfrom(descriptor, &bytes, bytes.count, 0, address, &size)
-      guard count >= 0, let address else { return nil }
-      return (Array(bytes[0..<count]), port(in: address))
+      return recvfrom(descriptor, &bytes, bytes.count, 0, address, &size)
     }
+    return count < 0 ? nil : (Array(bytes[0..<count]), remote.port)
   }
 }
 

@@ -13,29 +13,19 @@ final class RawPeer: Sendable {
   /// - Parameter port: the own port; 0 lets the system choose.
   init(to server: CoAPAddress, from host: String = "127.0.0.1", port: UInt16 = 0) throws {
     descriptor = socket(AF_INET, Int32(SOCK_DGRAM.rawValue), 0)
-    var own = sockaddr_in()
-    own.sin_family = sa_family_t(AF_INET)
-    own.sin_port = port.bigEndian
-    inet_pton(AF_INET, host, &own.sin_addr)
-    var remote = own
-    remote.sin_port = server.port.bigEndian
-    inet_pton(AF_INET, server.host, &remote.sin_addr)
-    var size = socklen_t(MemoryLayout<sockaddr_in>.size)
     // A server that never answers must fail the test, not hang it.
     var patience = timeval(tv_sec: 10, tv_usec: 0)
     setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &patience, socklen_t(MemoryLayout<timeval>.size))
     let descriptor = descriptor
-    let code = withUnsafeMutableBytes(of: &own) { own in
-      Glibc.bind(descriptor, own.assumingMemoryBound(to: sockaddr.self).baseAddress, size)
+    var own = SocketAddress(port, host: host)
+    guard own.withPointer({ Glibc.bind(descriptor, $0, $1) }) == 0 else { throw NothingArrived() }
+    var remote = SocketAddress(server.port, host: server.host)
+    guard remote.withPointer({ Glibc.connect(descriptor, $0, $1) }) == 0 else { throw NothingArrived() }
+    own.withPointer { address, count in
+      var count = count
+      _ = getsockname(descriptor, address, &count)
     }
-    guard code == 0 else { throw NothingArrived() }
-    withUnsafeBytes(of: &remote) { remote in
-      _ = Glibc.connect(descriptor, remote.assumingMemoryBound(to: sockaddr.self).baseAddress, size)
-    }
-    withUnsafeMutableBytes(of: &own) { own in
-      _ = getsockname(descriptor, own.assumingMemoryBound(to: sockaddr.self).baseAddress, &size)
-    }
-    self.port = UInt16(bigEndian: own.sin_port)
+    self.port = own.port
   }
 
   deinit { close(descriptor) }
@@ -65,6 +55,25 @@ final class RawPeer: Sendable {
 
   /// The next datagram in hexadecimal.
   func receiveHex() async throws -> String { try await receive().hex }
+}
+
+/// `sockaddr_in` by its bytes: which module its fields belong to depends on what else is imported.
+struct SocketAddress {
+  private var bytes: [UInt8]
+
+  init(_ port: UInt16, host: String = "127.0.0.1") {
+    let family = UInt16(AF_INET)
+    bytes = [UInt8(family & 0xff), UInt8(family >> 8), UInt8(port >> 8), UInt8(port & 0xff)]
+    bytes += host.split(separator: ".").compactMap { UInt8($0) } + [UInt8](repeating: 0, count: 8)
+  }
+
+  var port: UInt16 { UInt16(bytes[2]) << 8 | UInt16(bytes[3]) }
+
+  mutating func withPointer<Result>(_ body: (UnsafeMutablePointer<sockaddr>?, socklen_t) -> Result) -> Result {
+    bytes.withUnsafeMutableBytes {
+      body($0.assumingMemoryBound(to: sockaddr.self).baseAddress, socklen_t($0.count))
+    }
+  }
 }
 
 extension [UInt8] {
