@@ -3,53 +3,89 @@ import Synchronization
 import Testing
 
 /// `device-rpc` as a process of its own, from the directory of the test bundle.
-// Unchecked because the process is used by the test's task only; what its callbacks bring goes through streams.
+///
+/// Foundation's `Process` now and then misses the end of a process that is over quickly.
+// Unchecked because the iterators are used by the test's task only.
 final class RunningCommand: @unchecked Sendable {
   enum Stream { case output, error }
 
-  private let process = Process()
-  private let input = Pipe()
+  private let process: Mutex<pid_t?>
+  private let input: FileHandle
   private let exited = AsyncStream.makeStream(of: Int32.self)
   private var output: AsyncStream<String>.Iterator
   private var error: AsyncStream<String>.Iterator
 
   init(_ arguments: [String]) throws {
-    process.executableURL = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath()
-      .deletingLastPathComponent().appendingPathComponent("device-rpc")
-    process.arguments = arguments
-    let outputPipe = Pipe()
-    let errorPipe = Pipe()
-    process.standardInput = input
-    process.standardOutput = outputPipe
-    process.standardError = errorPipe
-    output = Self.lines(of: outputPipe).makeAsyncIterator()
-    error = Self.lines(of: errorPipe).makeAsyncIterator()
-    let continuation = exited.continuation
-    process.terminationHandler = {
-      continuation.yield($0.terminationReason == .exit ? $0.terminationStatus : -$0.terminationStatus)
-      continuation.finish()
+    let path = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath()
+      .deletingLastPathComponent().appendingPathComponent("device-rpc").path
+    let (process, input, output, error) = try Self.launch.withLock { _ in
+      let (inputEnd, input) = try Self.makePipe()
+      let (output, outputEnd) = try Self.makePipe()
+      let (error, errorEnd) = try Self.makePipe()
+      defer { for end in [inputEnd, outputEnd, errorEnd] { close(end) } }
+      return (try Self.spawn([path] + arguments, [inputEnd, outputEnd, errorEnd]), input, output, error)
     }
-    try process.run()
+    self.process = Mutex(process)
+    self.input = FileHandle(fileDescriptor: input, closeOnDealloc: true)
+    self.output = Self.lines(of: output).makeAsyncIterator()
+    self.error = Self.lines(of: error).makeAsyncIterator()
+    Thread { self.waitForExit(of: process) }.start()
   }
 
-  private static func lines(of pipe: Pipe) -> AsyncStream<String> {
+  // A process that inherits a pipe of another one keeps it from ending; so no process starts while pipes are made.
+  private static let launch = Mutex(())
+
+  private static func makePipe() throws -> (reading: Int32, writing: Int32) {
+    var ends: [Int32] = [0, 0]
+    guard pipe(&ends) == 0 else { throw POSIXError(.EMFILE) }
+    for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
+    return (ends[0], ends[1])
+  }
+
+  private static func spawn(_ arguments: [String], _ streams: [Int32]) throws -> pid_t {
+    var actions = posix_spawn_file_actions_t()
+    posix_spawn_file_actions_init(&actions)
+    defer { posix_spawn_file_actions_destroy(&actions) }
+    for (number, stream) in streams.enumerated() { posix_spawn_file_actions_adddup2(&actions, stream, Int32(number)) }
+    var words = arguments.map { strdup($0) } + [nil]
+    defer { for word in words { free(word) } }
+    var process = pid_t()
+    let code = posix_spawn(&process, arguments[0], &actions, nil, &words, environ)
+    guard code == 0 else { throw POSIXError(POSIXErrorCode(rawValue: code) ?? .EINVAL) }
+    return process
+  }
+
+  private func waitForExit(of process: pid_t) {
+    var info = siginfo_t()
+    while waitid(P_PID, id_t(process), &info, WEXITED | WNOWAIT) != 0, errno == EINTR {}
+    var status: Int32 = 0
+    // From here on the number may belong to another process.
+    self.process.withLock {
+      waitpid(process, &status, 0)
+      $0 = nil
+    }
+    exited.continuation.yield(status & 0x7f == 0 ? status >> 8 & 0xff : -(status & 0x7f))
+    exited.continuation.finish()
+  }
+
+  private static func lines(of descriptor: Int32) -> AsyncStream<String> {
     let (stream, continuation) = AsyncStream.makeStream(of: String.self)
-    let rest = Mutex(Data())
-    pipe.fileHandleForReading.readabilityHandler = { file in
-      let data = file.availableData
-      if data.isEmpty {
-        file.readabilityHandler = nil
-        continuation.finish()
-        return
-      }
-      rest.withLock { rest in
-        rest += data
+    Thread {
+      var rest: [UInt8] = []
+      var buffer = [UInt8](repeating: 0, count: 4_096)
+      while true {
+        let count = read(descriptor, &buffer, 4_096)
+        if count < 0, errno == EINTR { continue }
+        guard count > 0 else { break }
+        rest += buffer[..<count]
         while let end = rest.firstIndex(of: 10) {
           continuation.yield(String(decoding: rest[..<end], as: UTF8.self))
-          rest = Data(rest[(end + 1)...])
+          rest.removeSubrange(...end)
         }
       }
-    }
+      close(descriptor)
+      continuation.finish()
+    }.start()
     return stream
   }
 
@@ -75,11 +111,11 @@ final class RunningCommand: @unchecked Sendable {
     return lines
   }
 
-  func type(_ line: String) throws { try input.fileHandleForWriting.write(contentsOf: Data("\(line)\n".utf8)) }
+  func type(_ line: String) throws { try input.write(contentsOf: Data("\(line)\n".utf8)) }
 
-  func closeInput() throws { try input.fileHandleForWriting.close() }
+  func closeInput() throws { try input.close() }
 
-  func send(_ signal: Int32) { if process.isRunning { kill(process.processIdentifier, signal) } }
+  func send(_ signal: Int32) { process.withLock { process in if let process { kill(process, signal) } } }
 
   /// The exit code, or the negative number of the signal that ended it.
   func exitCode() async -> Int32? { await exited.stream.first { _ in true } }
