@@ -4,6 +4,7 @@
 #pragma once
 #include <coap3/coap.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -72,6 +73,9 @@ static inline int rewind_peek(int fd) {
   int zero = 0;
   return setsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &zero, sizeof zero);
 }
+
+// Puts `from` in the place of `to`, closed in child processes, which would otherwise keep the port (dup3).
+static inline int replace_descriptor(int from, int to) { return (int)syscall(SYS_dup3, from, to, O_CLOEXEC); }
 
 static inline int set_socket_flag(int fd, int level, int option, int value) {
   return setsockopt(fd, level, option, &value, sizeof value);

@@ -4,7 +4,7 @@ internal import Glibc
 /// A UDP socket of ours in the place of the one that libcoap's endpoint made.
 ///
 /// libcoap 4.3.1 has no way to be given a socket. Its endpoint's descriptor can be found in `/proc`, together with the
-/// cookie that libcoap wants back with each event (`coap_io_do_epoll`), and replaced by `dup2`. The socket is not put
+/// cookie that libcoap wants back with each event (`coap_io_do_epoll`), and replaced by `dup3`. The socket is not put
 /// back into libcoap's epoll: our loop watches it, so a datagram costs no second `epoll_wait`.
 struct AdoptedSocket {
   /// COAP_RXBUFFER_SIZE: what libcoap reads of a datagram at most.
@@ -27,7 +27,7 @@ struct AdoptedSocket {
         "fdinfo", code: 0, detail: "cannot read /proc/self/fdinfo, which adopting a socket needs")
     }
     // This closes libcoap's own socket, which leaves its epoll set with that.
-    guard dup2(socket, descriptor) >= 0 else { throw CoAPSystemError("dup2") }
+    guard replace_descriptor(socket, descriptor) >= 0 else { throw CoAPSystemError("dup3") }
     guard rewind_peek(descriptor) == 0 else { throw CoAPSystemError("SO_PEEK_OFF") }
     self.descriptor = descriptor
     self.cookie = cookie

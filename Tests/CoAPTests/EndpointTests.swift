@@ -1,4 +1,5 @@
 import CoAP
+import Glibc
 import Logging
 import Synchronization
 import Testing
@@ -152,6 +153,24 @@ import Testing
       }
       #expect(error?.isAddressInUse == true)
       #expect(error?.description.contains("cannot listen on \(served.address)") == true)
+    }
+  }
+
+  @Test("Child processes do not inherit the endpoint's sockets")
+  func closeOnExec() async throws {
+    try await withEndpoint { served in
+      var count = 0
+      for descriptor in Int32(0)..<4_096 {
+        var name = sockaddr_in()
+        var size = socklen_t(MemoryLayout<sockaddr_in>.size)
+        let code = withUnsafeMutableBytes(of: &name) {
+          getsockname(descriptor, $0.assumingMemoryBound(to: sockaddr.self).baseAddress, &size)
+        }
+        guard code == 0, name.sin_family == AF_INET, name.sin_port == served.address.port.bigEndian else { continue }
+        count += 1
+        #expect(fcntl(descriptor, F_GETFD) & FD_CLOEXEC != 0)
+      }
+      #expect(count >= 4)
     }
   }
 
