@@ -76,7 +76,7 @@ final class LossyFleet: Sendable {
         _ = poll(&waiting, nfds_t(waiting.count), 20)
         let now = EventLoop.monotonic
         for index in devices.indices {
-          for id in devices[index].turn(now: now) { runs.withLock { $0[id, default: 0] += 1 } }
+          devices[index].turn(now: now) { id in runs.withLock { $0[id, default: 0] += 1 } }
         }
         let count = devices.count { $0.isObserving }
         if count != ready { continuation.yield(count) }
@@ -116,15 +116,14 @@ private struct LossyDevice {
     self.server = server
   }
 
-  /// Takes what has come and repeats what is due; returns the calls that were run.
-  mutating func turn(now: UInt64) -> [String] {
+  /// Takes what has come and repeats what is due; tells `run` of each call before its result leaves.
+  mutating func turn(now: UInt64, run: (String) -> Void) {
     if !hasStarted {
       hasStarted = true
       var observe = Packet(code: .get, messageID: 0, token: [1])
       observe.options = Packet.path(".rpc") + [(6, []), (15, Array("ep=\(name)".utf8)), (17, [50])]
       post(observe, now: now)
     }
-    var ran: [String] = []
     while let (bytes, _) = LossyProxy.receive(descriptor) {
       guard let message = RawMessage(bytes) else { continue }
       if message.type == 2 {
@@ -133,7 +132,7 @@ private struct LossyDevice {
       } else if message.type == 0 {
         LossyProxy.send(message.acknowledgement, over: descriptor, to: server)
         guard message.token == [1], seen.insert(message.messageID).inserted else { continue }
-        ran.append("\(name) \(message.id)")
+        run("\(name) \(message.id)")
         let number = message.text.split(separator: "[").last?.dropLast(2) ?? ""
         var result = Packet(code: .post, messageID: 0, token: [2])
         result.options = Packet.path(".rpc", "status") + [(12, [50])]
@@ -145,7 +144,6 @@ private struct LossyDevice {
       LossyProxy.send(unanswered[index].packet.bytes, over: descriptor, to: server)
       unanswered[index].next = now + 100_000_000
     }
-    return ran
   }
 
   private mutating func post(_ packet: Packet, now: UInt64) {

@@ -149,6 +149,8 @@ import Testing
         let notification = try await device.peer.receiveMessage()
         #expect(notification.uint(23) == 14)
         device.peer.send(notification.acknowledgement)
+        // With this answer a pass of the loop is over, and the transfer with it.
+        #expect(try await get(device, "other", block: 1).code == .badRequest)
         #expect(try await get(device, "observed", block: 1).code == .badRequest)
         #expect(handler.log.withLock { $0.last } == "failed \(number)")
       }
