@@ -91,7 +91,7 @@ enum SharedSocket {
       try option(descriptor, SOL_SOCKET, SO_RCVBUF, Int32(clamping: receiveBuffer))
       var libcoap = address.libcoap
       let size = libcoap.size
-      let code = withUnsafePointer(to: &libcoap.addr.sa) { Glibc.bind(descriptor, $0, size) }
+      let code = libcoap.withSocketAddress { Glibc.bind(descriptor, $0, size) }
       guard code == 0 else { throw CoAPSystemError("bind", detail: "cannot listen on \(address)") }
     } catch {
       close(descriptor)
@@ -111,10 +111,20 @@ enum SharedSocket {
   ) throws(CoAPSystemError) -> CoAPAddress {
     var libcoap = address.libcoap
     var size = libcoap.size
-    let code = withUnsafeMutablePointer(to: &libcoap.addr.sa) { getsockname(descriptor, $0, &size) }
+    let code = libcoap.withSocketAddress { getsockname(descriptor, $0, &size) }
     guard code == 0, let bound = withUnsafePointer(to: &libcoap, { CoAPAddress($0) }) else {
       throw CoAPSystemError("getsockname")
     }
     return bound
+  }
+}
+
+extension coap_address_t {
+  /// The address where it lies. `&addr.sa` would be a copy of 16 bytes: a member of a C union is a computed property,
+  /// and an IPv6 address is longer.
+  fileprivate mutating func withSocketAddress<Result>(
+    _ body: (UnsafeMutablePointer<sockaddr>?) -> Result
+  ) -> Result {
+    withUnsafeMutableBytes(of: &addr) { body($0.assumingMemoryBound(to: sockaddr.self).baseAddress) }
   }
 }
