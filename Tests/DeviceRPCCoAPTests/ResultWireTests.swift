@@ -147,9 +147,9 @@ import Testing
       let device = try RawDevice(to: address)
       try await device.observe()
       var events = server.events().makeAsyncIterator()
-      async let error = failure { try await server.device(device.name).call("f", timeout: .seconds(2)) }
+      async let error = failure { try await server.device(device.name).call("f", timeout: .seconds(1)) }
       let call = try await device.receiveCall()
-      #expect(await error == .unanswered(device: device.name, after: .seconds(2)))
+      #expect(await error == .unanswered(device: device.name, after: .seconds(1)))
       #expect(try await device.post(#"{"id":"\#(call.id)","status":0}"#).code == .changed)
       while let event = await events.next() {
         guard case .strayResult(let id, let name, let isLate) = event else { continue }
