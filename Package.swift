@@ -104,6 +104,12 @@ let package = Package(
       ],
       swiftSettings: strictForTests),
     .testTarget(
+      name: "ForeignClientTests",
+      dependencies: [
+        "DeviceRPC", "DeviceRPCCoAP", "CoAP", .product(name: "Logging", package: "swift-log"),
+      ],
+      exclude: ["Resources"], swiftSettings: strictForTests),
+    .testTarget(
       name: "CommandTests", dependencies: ["device-rpc", "DeviceRPC"], swiftSettings: strictForTests),
   ],
   swiftLanguageModes: [.v6]
