@@ -12,8 +12,7 @@ enum AioCoAPDevice {
     guard FileManager.default.isExecutableFile(atPath: python) else { throw NotInstalled(what: "aiocoap") }
     let script = here.appendingPathComponent("Resources/device.py").path
     return try await withProcess(
-      python, [script, "coap://127.0.0.1:\(port)", "--name", name, "--format", format.rawValue],
-      environment: ["PYTHONDONTWRITEBYTECODE": "1"]
+      python, ["-B", script, "coap://127.0.0.1:\(port)", "--name", name, "--format", format.rawValue]
     ) { device in
       let first = try await device.line()
       guard first == "observing 2.05 Content \(format.number) \(format == .json ? "224f4b22" : "624f4b")" else {

@@ -1,71 +1,65 @@
 import Foundation
 import Synchronization
-import Testing
 
 /// Another program, with what it prints line by line.
+///
+/// Made of system calls and a thread that waits in them. Foundation's `Process` gives a child the blocked signals of
+/// Dispatch's threads, so that Ctrl-C does not reach it, and its handlers for pipes miss the end of one now and
+/// then when many processes come and go.
 final class ForeignProcess: Sendable {
   /// The lines of standard output without their ends, as bytes because not all clients print text.
   private let output: AsyncStream<[UInt8]>
   private let error: AsyncStream<[UInt8]>
   private let exits: AsyncStream<Int32>
-  private let process: Mutex<Process>
-  private let input = Pipe()
+  private let child: Child
+  private let input: FileDescriptor
 
-  init(_ executable: String, _ arguments: [String], environment: [String: String] = [:]) throws {
-    let process = Process()
-    process.executableURL = URL(fileURLWithPath: executable)
-    process.arguments = arguments
-    process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
-    let outputPipe = Pipe()
-    let errorPipe = Pipe()
-    process.standardInput = input
-    process.standardOutput = outputPipe
-    process.standardError = errorPipe
-    output = Self.lines(of: outputPipe)
-    error = Self.lines(of: errorPipe)
+  init(_ executable: String, _ arguments: [String]) throws {
+    let input = try FileDescriptor.pair()
+    let output = try FileDescriptor.pair()
+    let error = try FileDescriptor.pair()
+    child = Child(try Self.spawn(executable, arguments, [input.0, output.1, error.1]))
+    self.input = input.1
+    let outputLines = Lines(output.0)
+    let errorLines = Lines(error.0)
+    self.output = outputLines.stream
+    self.error = errorLines.stream
     let (exits, continuation) = AsyncStream.makeStream(of: Int32.self)
-    process.terminationHandler = {
-      continuation.yield($0.terminationReason == .exit ? $0.terminationStatus : -$0.terminationStatus)
+    self.exits = exits
+    let child = child
+    Thread.detachNewThread {
+      Lines.readAll([outputLines, errorLines])
+      continuation.yield(child.wait())
       continuation.finish()
     }
-    self.exits = exits
-    try Self.withAllSignals { try process.run() }
-    self.process = Mutex(process)
   }
 
-  // Dispatch's threads block signals, and a child inherits that: Ctrl-C would not reach it.
-  private static func withAllSignals(_ body: () throws -> Void) rethrows {
-    var none = sigset_t()
-    var before = sigset_t()
-    sigemptyset(&none)
-    pthread_sigmask(SIG_SETMASK, &none, &before)
-    defer { pthread_sigmask(SIG_SETMASK, &before, nil) }
-    try body()
-  }
-
-  private static func lines(of pipe: Pipe) -> AsyncStream<[UInt8]> {
-    let (stream, continuation) = AsyncStream.makeStream(of: [UInt8].self)
-    let rest = Mutex([UInt8]())
-    // Foundation calls this on a queue of its own, one call at a time.
-    pipe.fileHandleForReading.readabilityHandler = { file in
-      let data = file.availableData
-      rest.withLock { rest in
-        if data.isEmpty {
-          file.readabilityHandler = nil
-          if !rest.isEmpty { continuation.yield(rest) }
-          continuation.finish()
-          return
-        }
-        var parts = data.split(separator: 10, omittingEmptySubsequences: false)
-        let last = parts.removeLast()
-        for part in parts {
-          continuation.yield(rest + part)
-          rest = []
-        }
-        rest += last
-      }
+  /// Starts a program with these as its descriptors 0 to 2 and no signal blocked or ignored.
+  private static func spawn(_ executable: String, _ arguments: [String], _ descriptors: [FileDescriptor]) throws -> pid_t {
+    var actions = posix_spawn_file_actions_t()
+    posix_spawn_file_actions_init(&actions)
+    defer { posix_spawn_file_actions_destroy(&actions) }
+    for (number, descriptor) in descriptors.enumerated() {
+      posix_spawn_file_actions_adddup2(&actions, descriptor.number, Int32(number))
     }
-    return stream
+    var attributes = posix_spawnattr_t()
+    posix_spawnattr_init(&attributes)
+    defer { posix_spawnattr_destroy(&attributes) }
+    var signals = sigset_t()
+    sigemptyset(&signals)
+    posix_spawnattr_setsigmask(&attributes, &signals)
+    for signal in [SIGINT, SIGTERM, SIGPIPE] { sigaddset(&signals, signal) }
+    posix_spawnattr_setsigdefault(&attributes, &signals)
+    posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF))
+
+    let environment = ProcessInfo.processInfo.environment.map { "\($0)=\($1)" }
+    let argv = ([executable] + arguments).map { strdup($0) } + [nil]
+    let envp = environment.map { strdup($0) } + [nil]
+    defer { for text in argv + envp { free(text) } }
+    var pid: pid_t = 0
+    let code = withExtendedLifetime(descriptors) { posix_spawn(&pid, executable, &actions, &attributes, argv, envp) }
+    guard code == 0 else { throw POSIXError(POSIXErrorCode(rawValue: code) ?? .EIO) }
+    return pid
   }
 
   /// The next line of bytes, nil after the last.
@@ -99,11 +93,12 @@ final class ForeignProcess: Sendable {
     return lines.joined(separator: "\n")
   }
 
-  func type(_ line: String) throws { try input.fileHandleForWriting.write(contentsOf: Data("\(line)\n".utf8)) }
-
-  func send(_ signal: Int32) {
-    process.withLock { if $0.isRunning { kill($0.processIdentifier, signal) } }
+  func type(_ line: String) {
+    let bytes = Array("\(line)\n".utf8)
+    _ = Glibc.send(input.number, bytes, bytes.count, Int32(MSG_NOSIGNAL))
   }
+
+  func send(_ signal: Int32) { child.send(signal) }
 
   /// The exit code, or the negative number of the signal that ended it; to be asked once.
   func exitCode() async -> Int32? { await exits.first { _ in true } }
@@ -121,10 +116,9 @@ final class ForeignProcess: Sendable {
 
 /// Runs a program for the length of `body`; when it has not ended by then it is killed.
 func withProcess<Result>(
-  _ executable: String, _ arguments: [String], environment: [String: String] = [:],
-  _ body: (ForeignProcess) async throws -> Result
+  _ executable: String, _ arguments: [String], _ body: (ForeignProcess) async throws -> Result
 ) async throws -> Result {
-  let process = try ForeignProcess(executable, arguments, environment: environment)
+  let process = try ForeignProcess(executable, arguments)
   defer { process.send(SIGKILL) }
   return try await body(process)
 }
@@ -133,4 +127,90 @@ func withProcess<Result>(
 struct NotInstalled: Error, CustomStringConvertible {
   let what: String
   var description: String { "\(what) is not installed; run \".ci/setup tests\"" }
+}
+
+/// A process that we have started; a signal goes to no other one that has its number later.
+private final class Child: Sendable {
+  private let pid: pid_t
+  private let isReaped = Mutex(false)
+
+  init(_ pid: pid_t) { self.pid = pid }
+
+  func send(_ signal: Int32) {
+    isReaped.withLock { if !$0 { kill(pid, signal) } }
+  }
+
+  /// Blocks until the process has ended.
+  func wait() -> Int32 {
+    var info = siginfo_t()
+    while waitid(P_PID, id_t(pid), &info, WEXITED | WNOWAIT) != 0, errno == EINTR {}
+    return isReaped.withLock { isReaped in
+      var status: Int32 = 0
+      waitpid(pid, &status, 0)
+      isReaped = true
+      return status & 0x7f == 0 ? status >> 8 & 0xff : -(status & 0x7f)
+    }
+  }
+}
+
+private final class FileDescriptor: Sendable {
+  let number: Int32
+
+  private init(_ number: Int32) { self.number = number }
+  deinit { close(number) }
+
+  // Sockets rather than pipes: they can be made such that no other child inherits them, and what is typed to a program
+  // that has ended does not end the tests with SIGPIPE.
+  static func pair() throws -> (FileDescriptor, FileDescriptor) {
+    var numbers: [Int32] = [-1, -1]
+    guard socketpair(AF_UNIX, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0, &numbers) == 0 else {
+      throw POSIXError(POSIXErrorCode(rawValue: errno) ?? .EIO)
+    }
+    return (FileDescriptor(numbers[0]), FileDescriptor(numbers[1]))
+  }
+}
+
+/// What comes out of a descriptor, cut into lines.
+private final class Lines: Sendable {
+  let stream: AsyncStream<[UInt8]>
+  private let continuation: AsyncStream<[UInt8]>.Continuation
+  private let descriptor: FileDescriptor
+  private let rest = Mutex([UInt8]())
+
+  init(_ descriptor: FileDescriptor) {
+    self.descriptor = descriptor
+    (stream, continuation) = AsyncStream.makeStream()
+  }
+
+  /// Blocks until all have ended.
+  static func readAll(_ all: [Lines]) {
+    var open = all
+    while !open.isEmpty {
+      var waiting = open.map { pollfd(fd: $0.descriptor.number, events: Int16(POLLIN), revents: 0) }
+      guard poll(&waiting, nfds_t(waiting.count), -1) >= 0 || errno == EINTR else { break }
+      open = zip(open, waiting).filter { $1.revents == 0 || $0.read() }.map(\.0)
+    }
+    for lines in open { lines.continuation.finish() }
+  }
+
+  /// Takes what is there; false at the end.
+  private func read() -> Bool {
+    var bytes = [UInt8](repeating: 0, count: 65_536)
+    let count = Glibc.read(descriptor.number, &bytes, bytes.count)
+    return rest.withLock { rest in
+      guard count > 0 else {
+        if !rest.isEmpty { continuation.yield(rest) }
+        continuation.finish()
+        return false
+      }
+      var parts = bytes[0..<count].split(separator: 10, omittingEmptySubsequences: false)
+      let last = parts.removeLast()
+      for part in parts {
+        continuation.yield(rest + part)
+        rest = []
+      }
+      rest += last
+      return true
+    }
+  }
 }

@@ -38,11 +38,15 @@ class Device:
         )
         response = await request.response
         say("observing", response.code, int(response.opt.content_format), response.payload.hex())
-        async for notification in request.observation:
-            task = asyncio.create_task(self.answer(self.decode(notification.payload)))
-            self.running.add(task)
-            task.add_done_callback(self.running.discard)
-        say("not observing")
+        try:
+            async for notification in request.observation:
+                task = asyncio.create_task(self.answer(self.decode(notification.payload)))
+                self.running.add(task)
+                task.add_done_callback(self.running.discard)
+        finally:
+            if not request.observation.cancelled:
+                request.observation.cancel()
+            say("not observing")
 
     async def answer(self, call):
         say("called", call["id"])
@@ -99,7 +103,6 @@ async def main():
         elif line == "forget":
             observing.cancel()
             await asyncio.wait([observing])
-            say("forgotten")
     await context.shutdown()
 
 
