@@ -44,6 +44,7 @@ import Testing
         }
         return (answered, lost)
       }
+      fleet.stop()
       // All three sendings of a call or their acknowledgements are lost in one case of twenty.
       #expect(answered + lost == 300 && answered >= 240, "\(answered) answered")
       // However often its message came, a call was run once.
@@ -60,7 +61,7 @@ final class LossyFleet: Sendable {
   /// How often each call was run, by device and id.
   let runs = Mutex<[String: Int]>([:])
   private let isStopping = Atomic(false)
-  private let hasStopped = DispatchSemaphore(value: 0)
+  private let running = DispatchGroup()
   private let observing: AsyncStream<Int>
 
   init(count: Int, through proxy: CoAPAddress) throws {
@@ -68,6 +69,7 @@ final class LossyFleet: Sendable {
     let (stream, continuation) = AsyncStream.makeStream(of: Int.self)
     observing = stream
     total = count
+    running.enter()
     DispatchQueue(label: "lossy-fleet").async { [self] in
       var devices = devices
       var ready = 0
@@ -84,7 +86,7 @@ final class LossyFleet: Sendable {
       }
       for device in devices { close(device.descriptor) }
       continuation.finish()
-      hasStopped.signal()
+      running.leave()
     }
   }
 
@@ -94,9 +96,10 @@ final class LossyFleet: Sendable {
     for await count in observing where count == total { return }
   }
 
+  /// Returns when the thread has ended; may be called twice.
   func stop() {
     isStopping.store(true, ordering: .relaxed)
-    hasStopped.wait()
+    running.wait()
   }
 }
 

@@ -12,7 +12,7 @@ final class LossyProxy: Sendable {
   let seen = Atomic(0)
   let lost = Atomic(0)
   private let isStopping = Atomic(false)
-  private let hasStopped = DispatchSemaphore(value: 0)
+  private let running = DispatchGroup()
 
   /// - Parameters:
   ///   - loss: percent of datagrams lost, each way.
@@ -21,6 +21,7 @@ final class LossyProxy: Sendable {
     let front = try Self.socket()
     guard let address = CoAPAddress(host: "127.0.0.1", port: Self.port(of: front)) else { throw NoSocket() }
     self.address = address
+    running.enter()
     DispatchQueue(label: "lossy-proxy").async { [self] in
       var relay = Relay(front: front, server: server.port, loss: loss, mischief: mischief, seed: seed)
       while !isStopping.load(ordering: .relaxed) {
@@ -29,13 +30,14 @@ final class LossyProxy: Sendable {
         self.lost.add(lost, ordering: .relaxed)
       }
       relay.close()
-      hasStopped.signal()
+      running.leave()
     }
   }
 
+  /// Returns when the thread has ended; may be called twice.
   func stop() {
     isStopping.store(true, ordering: .relaxed)
-    hasStopped.wait()
+    running.wait()
   }
 
   static func socket() throws -> Int32 {
