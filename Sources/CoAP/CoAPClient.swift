@@ -90,6 +90,8 @@ package final class CoAPClient: EventLoop.EventSource, @unchecked Sendable {
     await loop.perform {
       guard let context = self.context else { return }
       for peer in self.peers.values { peer.end() }
+      // Each of them refers to the client.
+      self.peers = [:]
       self.loop.remove(self.source, descriptor: coap_context_get_coap_fd(context))
       self.timer?.cancel()
       coap_register_nack_handler(context, nil)
