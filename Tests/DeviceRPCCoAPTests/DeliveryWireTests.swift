@@ -265,4 +265,27 @@ import Testing
       #expect(try await device.peer.receiveHex() == "70004445")
     }
   }
+
+  @Test("Signalling, which is for CoAP over TCP, is ignored: nothing is answered, no size is changed, calls go on")
+  func signalling() async throws {
+    try await withServer { server, address in
+      let device = try RawDevice(to: address)
+      try await device.observe()
+      // CSM with a Max-Message-Size, ping, pong, release, abort (RFC 8323 §5).
+      for code in UInt8(1)...5 {
+        for type in UInt8(0)...3 {
+          for value in [[], [1], [4], [0xff, 0xff, 0xff, 0xff]] as [[UInt8]] {
+            var packet = Packet(
+              type: type, code: CoAPCode(7, code), messageID: device.nextMessageID(), token: device.token)
+            packet.options = [(2, value)]
+            device.peer.send(packet.bytes)
+          }
+        }
+      }
+      try await device.expectNothingElse()
+      async let result = server.device(device.name).call("f")
+      try await device.serve()
+      _ = try await result
+    }
+  }
 }
