@@ -164,12 +164,20 @@ final class CoAPShard: EventLoop.EventSource {
     let socket = sockets[Int(tag) - 1].socket
     let count = Int(peek_datagrams(socket.descriptor, &peeked))
     pump.noteTraffic(of: self)
+    pump.begin(self)
     guard count > 0 else {
       // Readable, and nothing to see: the offset is beyond the first datagram.
       _ = rewind_peek(socket.descriptor)
-      return pump.read(1, from: socket, of: self)
+      return pump.read(from: socket)
     }
     for datagram in peeked[0..<count] {
+      // Signalling is for TCP, but libcoap does as it says: it changes sizes, and repeats a pong to a forged address
+      // until somebody acknowledges it.
+      guard datagram.code >> 5 != 7 else {
+        pump.discard(from: socket)
+        continue
+      }
+      pump.read(from: socket)
       let key = ExpectedAcknowledgement(
         high: datagram.address_high, low: datagram.address_low, port: datagram.port,
         messageID: datagram.message_id)
@@ -183,7 +191,6 @@ final class CoAPShard: EventLoop.EventSource {
       }
       if datagram.length > AdoptedSocket.largestDatagram { truncated.insert(key) }
     }
-    pump.read(count, from: socket, of: self)
   }
 
   /// What was peeked has been read: libcoap has seen the acknowledgements too.

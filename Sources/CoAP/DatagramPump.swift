@@ -12,6 +12,8 @@ final class DatagramPump {
   private let loop: EventLoop
   private let context: OpaquePointer
   private var cookies: [UInt64] = []
+  // Descriptors to take a datagram from and forget it, each before the cookie with this index is used.
+  private var discards: [(before: Int, descriptor: Int32)] = []
   private var reading: [CoAPShard] = []
   private var unprepared: [CoAPShard] = []
   private var timer: LoopTimer?
@@ -36,19 +38,38 @@ final class DatagramPump {
     coap_free_context(context)
   }
 
-  /// Reads `count` datagrams from `socket` at the end of this pass.
-  func read(_ count: Int, from socket: AdoptedSocket, of shard: CoAPShard) {
+  /// Reads datagrams of `shard` at the end of this pass: say `read(from:)` or `discard(from:)` for each in their order.
+  func begin(_ shard: CoAPShard) {
     if reading.isEmpty { loop.atEndOfPass { [unowned self] in self.readAll() } }
-    for _ in 0..<count { cookies.append(socket.cookie) }
     reading.append(shard)
   }
 
+  /// Lets libcoap have the next datagram.
+  func read(from socket: AdoptedSocket) { cookies.append(socket.cookie) }
+
+  /// Keeps the next datagram from libcoap.
+  func discard(from socket: AdoptedSocket) { discards.append((cookies.count, socket.descriptor)) }
+
   private func readAll() {
-    read_datagrams(context, cookies, cookies.count)
+    var start = 0
+    for (index, descriptor) in discards {
+      readDatagrams(start..<index)
+      discard_datagram(descriptor)
+      start = index
+    }
+    readDatagrams(start..<cookies.count)
     cookies.removeAll(keepingCapacity: true)
+    discards.removeAll(keepingCapacity: true)
     let shards = reading
     reading.removeAll(keepingCapacity: true)
     for shard in shards { shard.hasRead() }
+  }
+
+  private func readDatagrams(_ range: Range<Int>) {
+    cookies.withUnsafeBufferPointer {
+      guard !range.isEmpty, let base = $0.baseAddress else { return }
+      read_datagrams(context, base + range.lowerBound, range.count)
+    }
   }
 
   func noteTraffic(of shard: CoAPShard) {
