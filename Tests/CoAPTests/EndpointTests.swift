@@ -183,4 +183,25 @@ import Testing
       #expect(served.handler.log.withLock { $0 } == ["ended: closed", "session ended"])
     }
   }
+
+  @Test("Nothing of a client or a session is left when all is closed")
+  func memory() async throws {
+    weak var client: CoAPClient?
+    weak var peer: CoAPPeer?
+    weak var session: CoAPSession?
+    let seen = Mutex<CoAPSession?>(nil)
+    try await withEndpoint(answer: { _, session in
+      seen.withLock { $0 = session }
+      return CoAPResponse(.content)
+    }) { served in
+      _ = try await served.peer.observe(CoAPClientRequest(.get, ["counter"])) { _ in }
+      _ = try await served.peer.request(CoAPClientRequest(.get, ["x"]))
+      client = served.client
+      peer = served.peer
+      session = seen.withLock { $0 }
+      #expect(session != nil)
+    }
+    seen.withLock { $0 = nil }
+    #expect(client == nil && peer == nil && session == nil)
+  }
 }

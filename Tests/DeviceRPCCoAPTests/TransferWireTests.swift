@@ -59,6 +59,12 @@ import Testing
     await loop.stop()
   }
 
+  /// Two jobs one after the other: in between the loop's timers have fired.
+  private func fireTimers(of loop: EventLoop) async {
+    await loop.perform {}
+    await loop.perform {}
+  }
+
   private func post(_ device: RawDevice, _ block: Int, more: Bool, count: Int = 1_024, exponent: Int = 6) async throws -> RawMessage {
     var packet = Packet(
       code: .post, messageID: device.nextMessageID(), token: [1], payload: [UInt8](repeating: 1, count: count))
@@ -134,7 +140,7 @@ import Testing
   @Test("A notification whose blocks nobody fetches fails when its time is over, and the observation goes on")
   func abandonedNotification() async throws {
     var limits = CoAPLimits()
-    // Forgotten in the next pass of the loop.
+    // Forgotten as soon as the loop's timers fire.
     limits.transferTimeout = 0
     try await withEndpoint(limits) { address, loop, handler in
       let device = try RawDevice(to: address)
@@ -149,10 +155,24 @@ import Testing
         let notification = try await device.peer.receiveMessage()
         #expect(notification.uint(23) == 14)
         device.peer.send(notification.acknowledgement)
-        // With this answer a pass of the loop is over, and the transfer with it.
-        #expect(try await get(device, "other", block: 1).code == .badRequest)
+        await fireTimers(of: loop)
         #expect(try await get(device, "observed", block: 1).code == .badRequest)
         #expect(handler.log.withLock { $0.last } == "failed \(number)")
+      }
+    }
+  }
+
+  @Test("A body that its sender gave up is forgotten when its time is over, and its bytes are free again")
+  func abandonedBody() async throws {
+    var limits = CoAPLimits()
+    limits.transferTimeout = 0
+    limits.transferBytes = 1_024
+    try await withEndpoint(limits) { address, loop, _ in
+      for _ in 0..<3 {
+        let device = try RawDevice(to: address)
+        #expect(try await post(device, 0, more: true).code == .continue)
+        await fireTimers(of: loop)
+        #expect(try await post(device, 1, more: true).code == .requestEntityIncomplete)
       }
     }
   }
