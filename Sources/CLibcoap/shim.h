@@ -77,10 +77,10 @@ static inline int rewind_peek(int fd) {
 // Puts `from` in the place of `to`, closed in child processes, which would otherwise keep the port (dup3).
 static inline int replace_descriptor(int from, int to) { return (int)syscall(SYS_dup3, from, to, O_CLOEXEC); }
 
-// Takes a datagram and forgets it; MSG_TRUNC moves the peek offset by the whole of it.
-static inline void discard_datagram(int fd) {
+// Takes a datagram and forgets it, if there is one; MSG_TRUNC moves the peek offset by the whole of it.
+static inline _Bool discard_datagram(int fd) {
   char nothing;
-  recv(fd, &nothing, 0, MSG_TRUNC | MSG_DONTWAIT);
+  return recv(fd, &nothing, 0, MSG_TRUNC | MSG_DONTWAIT) >= 0;
 }
 
 static inline int set_socket_flag(int fd, int level, int option, int value) {

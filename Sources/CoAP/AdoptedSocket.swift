@@ -69,6 +69,8 @@ enum SharedSocket {
       for socket in sockets { close(socket) }
       throw error
     }
+    // While the group grew, the kernel gave peers to sockets that are not theirs any more; they will send again.
+    for socket in sockets { for _ in 0..<4_096 where !discard_datagram(socket) { break } }
     return (sockets, bound)
   }
 

@@ -322,6 +322,8 @@ package final class CoAPPeer: @unchecked Sendable {
     self.handle = nil
     observers = [:]
     for token in Array(waiting.keys) { fail(token, .closed) }
+    // What libcoap has still to send again would keep its session, and a server would hear from a peer that has gone.
+    coap_session_disconnected(handle, COAP_NACK_NOT_DELIVERABLE)
     coap_session_release(handle)
   }
 }
