@@ -93,6 +93,9 @@ package actor DeviceLoop {
       pending.add(serial, call, to: device.index, timeout: timeout, completion: completion, now: now)
       if let payload { pending.keep(payload, for: serial) }
       pump(device, now: now)
+      if let entry = pending[serial], entry.sent == nil {
+        hub.send(.callQueued(id: entry.id, device: name, call: entry.call))
+      }
       updateAlarm()
     } catch {
       completion.resume(returning: .failure(error))

@@ -6,6 +6,8 @@ public enum DeviceEvent: Sendable, Hashable {
   /// A device has connected, or connected anew.
   case online(DeviceInfo)
   case offline(DeviceInfo, reason: String)
+  /// A call waits: for its turn, or for its device.
+  case callQueued(id: String, device: String, call: Call)
   /// A call has left for its device.
   case callSent(id: String, device: String, call: Call)
   case callEnded(id: String, device: String, outcome: CallOutcome)

@@ -58,7 +58,7 @@ final class Console: Service {
         output.line("\(device.name) disconnected: \(reason)")
       case .strayResult(let id, let device, let isLate):
         output.line("\(device ?? "a device") \(id): \(isLate ? "late or repeated result" : "result of an unknown call")")
-      case .callSent, .callEnded: break
+      case .callQueued, .callSent, .callEnded: break
       }
     }
   }

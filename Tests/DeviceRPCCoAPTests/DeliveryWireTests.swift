@@ -15,9 +15,9 @@ import Testing
       try await device.observe()
       var events = server.events().makeAsyncIterator()
       async let first = failure { try await server.device(device.name).call("f") }
-      try await server.entered(1, for: device.name)
+      await server.entered(1, for: device.name)
       async let second = failure { try await server.device(device.name).call("g") }
-      try await server.entered(2, for: device.name)
+      await server.entered(2, for: device.name)
       async let third = failure { try await server.device(device.name).call("h", wait: .milliseconds(300)) }
       // The call and its retransmission are one message.
       let call = try await device.peer.receive()
@@ -49,9 +49,9 @@ import Testing
       let device = try RawDevice(to: address)
       try await device.observe()
       async let first = failure { try await server.device(device.name).call("f") }
-      try await server.entered(1, for: device.name)
+      await server.entered(1, for: device.name)
       async let second = failure { try await server.device(device.name).call("g") }
-      try await server.entered(2, for: device.name)
+      await server.entered(2, for: device.name)
       let call = try await device.peer.receiveMessage()
       device.peer.send([0x70] + call.acknowledgement.dropFirst())
       #expect(await first == .undelivered(device: device.name, reason: "rejected with a Reset"))
@@ -67,9 +67,9 @@ import Testing
       let device = try RawDevice(to: address)
       try await device.observe()
       async let first = server.device(device.name).call("f")
-      try await server.entered(1, for: device.name)
+      await server.entered(1, for: device.name)
       async let second = server.device(device.name).call("g")
-      try await server.entered(2, for: device.name)
+      await server.entered(2, for: device.name)
       let one = try await device.peer.receiveMessage()
       #expect(one.id == "f/74e4")
       try await device.expectNothingElse()
@@ -127,11 +127,11 @@ import Testing
       let old = try RawDevice(to: address)
       try await old.observe()
       async let first = server.device(old.name).call("f")
-      try await server.entered(1, for: old.name)
+      await server.entered(1, for: old.name)
       async let second = server.device(old.name).call("g")
-      try await server.entered(2, for: old.name)
+      await server.entered(2, for: old.name)
       async let third = server.device(old.name).call("h")
-      try await server.entered(3, for: old.name)
+      await server.entered(3, for: old.name)
       let one = try await old.peer.receiveMessage()
       // The message was lost or not, the device comes from another port now.
       let new = try RawDevice(to: address, token: [1])
@@ -157,10 +157,10 @@ import Testing
     try await withServer { server, address in
       let device = try RawDevice(to: address)
       try await device.observe()
-      async let first = failure { try await server.device(device.name).call("reboot", timeout: .seconds(1)) }
-      try await server.entered(1, for: device.name)
+      async let first = failure { try await server.device(device.name).call("reboot", timeout: .seconds(5)) }
+      await server.entered(1, for: device.name)
       async let second = server.device(device.name).call("g")
-      try await server.entered(2, for: device.name)
+      await server.entered(2, for: device.name)
       #expect(try await device.peer.receiveMessage().id == "reboot/74e4")
       // It reboots before it has acknowledged: message id, port and token are those of its first life.
       var packet = device.get(observe: 0)

@@ -75,7 +75,7 @@ import Testing
       for number in 0..<16 {
         let device = try RawDevice(to: address, name: "d\(number)")
         async let result = server.device(device.name).call("f", wait: .seconds(10))
-        try await server.entered(1, for: device.name)
+        await server.entered(1, for: device.name)
         let poll = device.get(observe: nil)
         let call = try await device.request(poll)
         #expect(call.id.hasPrefix("f/"))
