@@ -29,45 +29,18 @@ final class CoAPShard: EventLoop.EventSource {
   private var ownSource: Int?
   private var sockets: [(socket: AdoptedSocket, source: Int)] = []
   private var sessions: [CoAPSession] = []
-  private var expected: [ExpectedAcknowledgement: Sent] = [:]
+  private var expected: [ExpectedAcknowledgement: SentMessage] = [:]
   private var transferring: [ObjectIdentifier: CoAPSession] = [:]
   private var transferTimer: LoopTimer?
   private var peeked = [peeked_datagram](repeating: peeked_datagram(), count: Int(PEEK_BATCH))
   private var truncated: Set<ExpectedAcknowledgement> = []
   /// Whether the pump has it on its list of shards to prepare.
   var isUnprepared = false
-  private var acknowledged: [Sent] = []
+  private var acknowledged: [SentMessage] = []
   private var stuck: [CoAPSession] = []
 
   /// The time of the pass, in whole seconds.
   var seconds: UInt32 { UInt32(truncatingIfNeeded: loop.passTime / 1_000_000_000) }
-
-  /// A confirmable message of ours that is under way.
-  private enum Sent {
-    case notification(UInt32, CoAPObservation)
-    case response(UInt16, CoAPSession)
-
-    var session: CoAPSession {
-      switch self {
-      case .notification(_, let observation): observation.session
-      case .response(_, let session): session
-      }
-    }
-
-    func acknowledged() {
-      switch self {
-      case .notification(let number, let observation): observation.acknowledged(number)
-      case .response(let messageID, let session): session.settled(messageID)
-      }
-    }
-
-    func failed(_ failure: CoAPFailure) {
-      switch self {
-      case .notification(let number, let observation): observation.failed(number, failure)
-      case .response(let messageID, let session): session.settled(messageID)
-      }
-    }
-  }
 
   private struct ExpectedAcknowledgement: Hashable {
     let high: UInt64
