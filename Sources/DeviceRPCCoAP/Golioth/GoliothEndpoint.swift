@@ -74,7 +74,9 @@ final class GoliothEndpoint: CoAPHandler {
     _ request: CoAPRequest, _ name: String, _ format: GoliothCodec.Format, on session: CoAPSession
   ) -> CoAPResponse? {
     let home = directory.home(of: name)
-    if let earlier = session.observation(token: request.token), let link = link(of: session), link.device != name {
+    if let earlier = session.observation(token: request.token), let link = earlier.owner as? GoliothLink,
+      link.device != name
+    {
       // The same registration under another name: the device of the old name is gone.
       session.drop(earlier, reason: .deregistered)
     }
