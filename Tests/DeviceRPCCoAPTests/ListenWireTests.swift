@@ -145,6 +145,23 @@ import Testing
     }
   }
 
+  @Test("Of two devices behind one address, the one whose token the other takes over is offline")
+  func tokenTakenOver() async throws {
+    try await withServer { server, address in
+      let gateway = try RawDevice(to: address)
+      for (name, token) in [("a", UInt8(1)), ("b", 2), ("b", 1)] {
+        var packet = gateway.get(observe: 0, token: [token])
+        packet.options.removeAll { $0.number == 15 }
+        packet.options.append((15, Array("ep=\(name)".utf8)))
+        #expect(try await gateway.exchange(packet).code == .content)
+      }
+      #expect(await failure { try await server.device("a").call("f") } == .offline("a"))
+      async let result = server.device("b").call("f")
+      try await gateway.serve()
+      _ = try await result
+    }
+  }
+
   @Test("A fifth observation of one address gets 5.03, and the four are served on")
   func observationsPerSession() async throws {
     try await withServer { server, address in
