@@ -7,8 +7,8 @@ package final class CoAPEndpoint: Sendable {
     package var addresses: [CoAPAddress]
     /// Contexts that one loop serves. The kernel spreads the peers over all of them.
     ///
-    /// 32. Measured with the C prototype of this transport on two cores: from 16 to 64 the rate of calls is the same for
-    /// 10 as for 10,000 peers; one context takes 18 s to let 95,000 peers in, 32 take 2.5 s.
+    /// 32. With 8 or 16 the calls to ten peers are fewer by a twentieth, and 95,000 peers connect more slowly with less
+    /// (`rpc-bench drive --shards`).
     package var shardsPerLoop: Int
     /// Bytes asked of the kernel for each socket's receive queue; it gives at most `net.core.rmem_max`.
     package var receiveBuffer = 4 << 20
