@@ -56,13 +56,15 @@ enum SharedSocket {
   static func bind(
     _ address: CoAPAddress, count: Int, receiveBuffer: Int
   ) throws(CoAPSystemError) -> ([Int32], CoAPAddress) {
-    // SO_REUSEPORT would let a second server share the port and take half of the devices.
-    let probe = try open(address, isShared: false, receiveBuffer: receiveBuffer)
-    let bound = try name(of: probe, like: address)
-    close(probe)
-    var sockets: [Int32] = []
+    // The first is bound without SO_REUSEPORT, which would let a second server share the port and take half of the
+    // devices, and kept: were it closed in between, somebody else could take the port.
+    let first = try open(address, isShared: false, receiveBuffer: receiveBuffer)
+    var sockets = [first]
+    let bound: CoAPAddress
     do throws(CoAPSystemError) {
-      for _ in 0..<count {
+      bound = try name(of: first, like: address)
+      try option(first, SOL_SOCKET, SO_REUSEPORT, 1)
+      for _ in 1..<max(1, count) {
         sockets.append(try open(bound, isShared: true, receiveBuffer: receiveBuffer))
       }
     } catch {

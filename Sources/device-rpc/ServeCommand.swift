@@ -125,7 +125,7 @@ struct ServeCommand: AsyncParsableCommand {
     guard let address = addresses.first else { return }
     let port = address.split(separator: ":").last ?? ""
     output.line("connect a device:  device-rpc simulate --port \(port)")
-    output.line("or by hand:        coap-client-openssl -m get -s 600 -A 50 '\(address)/.rpc?ep=sensor-1'")
+    output.line("or by hand:        coap-client-openssl -w -s 600 -A 50 '\(address)/.rpc?ep=sensor-1'")
     output.line("then call it here: sensor-1 multiply 7 191        (\"help\" shows more)")
   }
 }
