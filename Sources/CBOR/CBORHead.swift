@@ -91,7 +91,7 @@ extension CBORHead {
 
 /// The callbacks of libcbor's streaming decoder, which store the head through their context.
 ///
-/// Written once before its first use and only read afterwards, hence safe to share.
+/// Safe to share because it is written once, before its first use, and only read afterwards.
 nonisolated(unsafe) private let callbackTable: UnsafePointer<cbor_callbacks> = {
   let table = UnsafeMutablePointer<cbor_callbacks>.allocate(capacity: 1)
   table.initialize(
