@@ -9,7 +9,7 @@ package actor DeviceLoop {
   nonisolated package var unownedExecutor: UnownedSerialExecutor { driver.asUnownedSerialExecutor() }
 
   typealias Outcome = Result<CallResult, CallError>
-  private typealias Pending = PendingCalls<Int, UnsafeContinuation<Outcome, Never>>
+  private typealias Pending = PendingCalls<DeviceState, UnsafeContinuation<Outcome, Never>>
 
   private let limits: Limits
   private let log: Logger
@@ -20,11 +20,9 @@ package actor DeviceLoop {
   // The wall clock at zero of the loop's clock.
   private let epoch: Date
   private var pending: Pending
-  private var devices: [String: DeviceState] = [:]
-  private var devicesByIndex: [Int: DeviceState] = [:]
-  private var nextIndex = 0
+  private var devices: [String: DeviceRecord] = [:]
   private var onlineCount = 0
-  private var absent: Deque<(index: Int, since: Duration)> = []
+  private var absent: Deque<(device: DeviceRecord, since: Duration)> = []
   private var alarm: (any LoopAlarm)?
   private var alarmDeadline: Duration?
   private var isEnding = false
@@ -71,44 +69,44 @@ package actor DeviceLoop {
       if isEnding { throw .shuttingDown(.notSent) }
       if slot.isCancelled { throw .cancelled(.notSent) }
       let wait = min(max(call.wait, .zero), limits.longestTimeout)
-      if devices[name]?.link == nil && wait == .zero { throw absence(of: name) }
+      let known = devices[name]
+      if known?.device.link == nil && wait == .zero { throw absence(of: name) }
       // No device can ever have such a name.
       if name.utf8.count > limits.deviceName { throw .unknownDevice(name) }
       guard pending.count < limits.calls else {
         throw .limitExceeded("\(limits.calls) calls are under way, as many as this server takes")
       }
-      guard devices[name].map({ pending.count(for: $0.index) }) ?? 0 < limits.callsPerDevice else {
+      guard known?.openCalls ?? 0 < limits.callsPerDevice else {
         throw .limitExceeded("\(limits.callsPerDevice) calls to \(name) are under way, as many as it may have")
       }
-      guard let device = devices[name] ?? makeDevice(name, now: now) else {
+      guard let device = known ?? makeDevice(name, now: now) else {
         throw .limitExceeded("\(limits.devices) devices are known, as many as this server remembers")
       }
       let serial = pending.reserve()
+      let id = Pending.id(method: call.method, serial: serial)
       var call = call
       call.wait = wait
       // What cannot be sent is refused before it waits for its turn.
-      let payload = try device.link?.encode(call, id: Pending.id(method: call.method, serial: serial))
+      let payload = try device.device.link?.encode(call, id: id)
       let timeout = min(max(call.timeout ?? limits.defaultTimeout, .zero), limits.longestTimeout)
       slot.serial = serial
-      pending.add(serial, call, to: device.index, timeout: timeout, completion: completion, now: now)
-      if let payload { pending.keep(payload, for: serial) }
+      let entry = pending.add(
+        serial, id: id, call, to: device, payload: payload, timeout: timeout, completion: completion, now: now)
       pump(device, now: now)
-      if let entry = pending[serial], entry.sent == nil {
-        hub.send(.callQueued(id: entry.id, device: name, call: entry.call))
-      }
-      updateAlarm()
+      if entry.sent == nil { hub.send(.callQueued(id: id, device: name, call: call)) }
+      if alarmDeadline.map({ entry.deadline < $0 }) ?? true { updateAlarm() }
     } catch {
       completion.resume(returning: .failure(error))
     }
   }
 
-  private func pump(_ device: DeviceState, now: Duration) {
-    guard let link = device.link, device.isReady else { return }
-    while let entry = pending.nextToSend(device.index, window: link.window) {
+  private func pump(_ device: DeviceRecord, now: Duration) {
+    guard device.device.isReady, let link = device.device.link else { return }
+    while let entry = pending.nextToSend(device, window: link.window) {
       do throws(CallError) {
         let payload: [UInt8]
         if let encoded = entry.payload { payload = encoded } else { payload = try link.encode(entry.call, id: entry.id) }
-        noteSent(entry, to: device, now: now)
+        noteSent(entry, now: now)
         link.transmit(payload, serial: entry.serial)
       } catch {
         finish(entry.serial, .failure(error))
@@ -116,16 +114,16 @@ package actor DeviceLoop {
     }
   }
 
-  private func noteSent(_ entry: Pending.Entry, to device: DeviceState, isSettled: Bool = false, now: Duration) {
-    pending.sent(entry.serial, isSettled: isSettled, now: now)
+  private func noteSent(_ entry: Pending.Entry, isSettled: Bool = false, now: Duration) {
+    pending.sent(entry, isSettled: isSettled, now: now)
     metrics.callsSent.increment()
-    hub.send(.callSent(id: entry.id, device: device.name, call: entry.call))
+    hub.send(.callSent(id: entry.id, device: entry.lane.device.name, call: entry.call))
   }
 
   private func finish(_ serial: UInt32, _ outcome: Outcome) {
     guard let entry = pending.end(serial) else { return }
     complete(entry, outcome)
-    forgetIfOnlyCalled(entry.device)
+    forgetIfOnlyCalled(entry.lane)
   }
 
   private func complete(_ entry: Pending.Entry, _ outcome: Outcome) {
@@ -135,9 +133,7 @@ package actor DeviceLoop {
       metrics.roundTrip.recordNanoseconds(Int64(clamping: result.roundTrip.nanoseconds))
     case .failure: metrics.callsFailed.increment()
     }
-    hub.send(
-      .callEnded(
-        id: entry.id, device: devicesByIndex[entry.device]?.name ?? "", outcome: CallOutcome(outcome)))
+    hub.send(.callEnded(id: entry.id, device: entry.lane.device.name, outcome: CallOutcome(outcome)))
     entry.completion.resume(returning: outcome)
     if isEnding, pending.isEmpty { finishDraining() }
   }
@@ -153,7 +149,7 @@ package actor DeviceLoop {
     let now = driver.now
     let expired = pending.expire(now: now)
     for (entry, wasReachable) in expired {
-      let name = devicesByIndex[entry.device]?.name ?? ""
+      let name = entry.lane.device.name
       let after = now - (entry.sent ?? entry.started)
       let error: CallError =
         switch entry.delivery {
@@ -165,7 +161,7 @@ package actor DeviceLoop {
       complete(entry, .failure(error))
     }
     // Not before: other calls of the same device may still have needed its name.
-    for (entry, _) in expired { forgetIfOnlyCalled(entry.device) }
+    for (entry, _) in expired { forgetIfOnlyCalled(entry.lane) }
     if let drainDeadline, drainDeadline <= now { finishDraining() }
     updateAlarm()
   }
@@ -183,97 +179,100 @@ package actor DeviceLoop {
 
   // MARK: What the transport tells
 
-  /// A device has opened a link, in place of any other it had. Nil when the server has no room for another device.
+  /// A device has opened a link, in place of any other it had. False when the server has no room for another device.
   ///
   /// Say `ready(_:)` when calls may go out on it.
   package func observed(_ name: String, on link: any DeviceLink) -> Bool {
     let now = driver.now
-    guard let device = devices[name] ?? makeDevice(name, now: now) else { return false }
-    let earlier = device.link
-    device.link = link
-    device.isReady = false
-    device.firstSeen = device.firstSeen ?? now
-    device.lastHeard = now
-    device.offlineSince = nil
+    guard let record = devices[name] ?? makeDevice(name, now: now) else { return false }
+    let earlier = record.device.link
+    link.record = record
+    record.device.link = link
+    record.device.isReady = false
+    record.device.firstSeen = record.device.firstSeen ?? now
+    record.device.lastHeard = now
+    record.device.offlineSince = nil
     if earlier == nil {
       onlineCount += 1
       metrics.devicesOnline.increment()
     }
     if let earlier, earlier !== link { earlier.replaced() }
     log.debug("device online", metadata: ["device": "\(name)", "address": "\(link.address)"])
-    hub.send(.online(info(device)))
-    pending.open(device.index, now: now)
+    hub.send(.online(info(record)))
+    pending.open(record, now: now)
     updateAlarm()
     return true
   }
 
-  /// Calls that wait for the device may leave on its link.
-  package func ready(_ name: String) {
-    guard let device = devices[name], device.link != nil else { return }
-    device.isReady = true
-    pump(device, now: driver.now)
-    updateAlarm()
+  /// Calls that wait for the device may leave on this link, unless it has another one by now.
+  package func ready(_ link: any DeviceLink) {
+    guard let record = link.record, record.device.link === link else { return }
+    record.device.isReady = true
+    pump(record, now: driver.now)
   }
 
   /// A link has ended. It means nothing if the device has another one by now.
-  package func unobserved(_ name: String, _ link: any DeviceLink, reason: String) {
-    guard let device = devices[name], device.link === link else { return }
+  package func unobserved(_ link: any DeviceLink, reason: String) {
+    guard let record = link.record, record.device.link === link else { return }
     let now = driver.now
-    device.lastHeard = max(device.lastHeard, link.lastHeard)
-    device.lastAddress = link.address
-    device.lastDialect = link.dialect
-    device.link = nil
-    device.offlineSince = now
-    noteAbsent(device, since: now)
+    record.device.lastHeard = max(record.device.lastHeard, link.lastHeard)
+    record.device.lastAddress = link.address
+    record.device.lastDialect = link.dialect
+    record.device.link = nil
+    record.device.offlineSince = now
+    noteAbsent(record, since: now)
     onlineCount -= 1
     metrics.devicesOnline.decrement()
-    for entry in pending.close(device.index, now: now) { complete(entry, .failure(.offline(name))) }
+    let name = record.device.name
+    for entry in pending.close(record, now: now) { complete(entry, .failure(.offline(name))) }
     log.debug("device offline", metadata: ["device": "\(name)", "reason": "\(reason)"])
-    hub.send(.offline(info(device), reason: reason))
+    hub.send(.offline(info(record), reason: reason))
     updateAlarm()
   }
 
   /// The message that carried a call has reached the device.
-  package func acknowledged(_ serial: UInt32, on name: String) {
-    guard let device = devices[name] else { return }
+  package func acknowledged(_ serial: UInt32, on link: any DeviceLink) {
+    guard let record = link.record else { return }
     let now = driver.now
-    pending.settled(serial, on: device.index, isDelivered: true)
-    if let entry = pending[serial], entry.call.isOneWay {
-      finish(serial, .success(result(of: entry, name, .ok, nil, now: now)))
+    if let entry = pending.settled(serial, on: record, isDelivered: true), entry.call.isOneWay {
+      finish(serial, .success(result(of: entry, .ok, nil, now: now)))
     }
-    pump(device, now: now)
-    updateAlarm()
+    pump(record, now: now)
   }
 
   /// The message that carried a call will never reach the device. Say `unobserved` too when the link is gone.
-  package func failed(_ serial: UInt32, on name: String, reason: String) {
-    guard let device = devices[name] else { return }
-    pending.settled(serial, on: device.index, isDelivered: false)
-    finish(serial, .failure(.undelivered(device: name, reason: reason)))
-    pump(device, now: driver.now)
-    updateAlarm()
+  package func failed(_ serial: UInt32, on link: any DeviceLink, reason: String) {
+    guard let record = link.record else { return }
+    pending.settled(serial, on: record, isDelivered: false)
+    finish(serial, .failure(.undelivered(device: record.device.name, reason: reason)))
+    pump(record, now: driver.now)
   }
 
   /// A result has arrived, from `name` if the sender is known to be a device. Whatever becomes of it, the sender gets
   /// a success: it must not send the result again.
   package func received(id: String, status: RPCStatus, detail: RPCValue?, from name: String?) {
-    let now = driver.now
-    let index = name.flatMap { devices[$0]?.index }
+    let record = name.flatMap { devices[$0] }
     // A known name that is no device of ours cannot have been called.
-    if name != nil && index == nil { return noteStray(id, name, isLate: false) }
-    switch pending.result(id: id, from: index) {
+    if name != nil && record == nil { return noteStray(id, name, isLate: false) }
+    received(id: id, status: status, detail: detail, from: record)
+  }
+
+  /// A result has arrived on a link of the device that sent it.
+  package func received(id: String, status: RPCStatus, detail: RPCValue?, on link: any DeviceLink) {
+    received(id: id, status: status, detail: detail, from: link.record)
+  }
+
+  private func received(id: String, status: RPCStatus, detail: RPCValue?, from record: DeviceRecord?) {
+    switch pending.result(id: id, from: record) {
     case .call(let entry):
-      let device = devicesByIndex[entry.device]
-      device?.lastHeard = now
-      let name = device?.name ?? ""
+      let now = driver.now
+      entry.lane.device.lastHeard = now
       // That it was delivered is all that a one-way call asks, whichever of the two packets tells it.
-      let result =
-        entry.call.isOneWay
-        ? result(of: entry, name, .ok, nil, now: now) : result(of: entry, name, status, detail, now: now)
-      complete(entry, .success(result))
-      if let device { pump(device, now: now) }
-    case .ended: noteStray(id, name, isLate: true)
-    case .unknown: noteStray(id, name, isLate: false)
+      let isOneWay = entry.call.isOneWay
+      complete(entry, .success(result(of: entry, isOneWay ? .ok : status, isOneWay ? nil : detail, now: now)))
+      pump(entry.lane, now: now)
+    case .ended: noteStray(id, record?.device.name, isLate: true)
+    case .unknown: noteStray(id, record?.device.name, isLate: false)
     }
   }
 
@@ -288,13 +287,13 @@ package actor DeviceLoop {
   /// The oldest call that waits for a device which asks for it; `encode` is tried until one can be sent.
   package func poll(_ name: String, encode: (Call, String) throws(CallError) -> [UInt8]) -> [UInt8]? {
     let now = driver.now
-    guard let device = devices[name] else { return nil }
-    device.firstSeen = device.firstSeen ?? now
-    device.lastHeard = now
-    while let entry = pending.oldestWaiting(device.index) {
+    guard let record = devices[name] else { return nil }
+    record.device.firstSeen = record.device.firstSeen ?? now
+    record.device.lastHeard = now
+    while let entry = pending.oldestWaiting(record) {
       do throws(CallError) {
         let payload = try encode(entry.call, entry.id)
-        noteSent(entry, to: device, isSettled: true, now: now)
+        noteSent(entry, isSettled: true, now: now)
         updateAlarm()
         return payload
       } catch {
@@ -305,71 +304,70 @@ package actor DeviceLoop {
   }
 
   private func result(
-    of entry: Pending.Entry, _ name: String, _ status: RPCStatus, _ detail: RPCValue?, now: Duration
+    of entry: Pending.Entry, _ status: RPCStatus, _ detail: RPCValue?, now: Duration
   ) -> CallResult {
     CallResult(
-      id: entry.id, device: name, method: entry.call.method, status: status, detail: detail,
+      id: entry.id, device: entry.lane.device.name, method: entry.call.method, status: status, detail: detail,
       roundTrip: now - (entry.sent ?? entry.started))
   }
 
   // MARK: Devices
 
-  private func makeDevice(_ name: String, now: Duration) -> DeviceState? {
+  private func makeDevice(_ name: String, now: Duration) -> DeviceRecord? {
     if devices.count >= limits.devices, !forgetLongestAbsent() {
       log.warning("no room for another device", metadata: ["device": "\(name)", "limit": "\(limits.devices)"])
       return nil
     }
-    let device = DeviceState(name: name, index: nextIndex, now: now)
-    nextIndex += 1
-    devices[name] = device
-    devicesByIndex[device.index] = device
-    noteAbsent(device, since: now)
-    return device
+    let record = DeviceRecord(DeviceState(name: name, now: now))
+    devices[name] = record
+    noteAbsent(record, since: now)
+    return record
   }
 
-  private func noteAbsent(_ device: DeviceState, since now: Duration) {
-    absent.append((device.index, now))
+  private func noteAbsent(_ record: DeviceRecord, since now: Duration) {
+    absent.append((record, now))
     // A device that comes and goes leaves an entry each time.
-    if absent.count > 2 * devices.count + 64 {
-      absent = Deque(absent.filter { devicesByIndex[$0.index]?.offlineSince == $0.since })
-    }
+    if absent.count > 2 * devices.count + 64 { absent = Deque(absent.filter { isAbsent($0.device, since: $0.since) }) }
   }
 
-  private func forgetIfOnlyCalled(_ index: Int) {
-    guard let device = devicesByIndex[index], device.firstSeen == nil, pending.count(for: index) == 0 else { return }
-    devices[device.name] = nil
-    devicesByIndex[index] = nil
+  private func isAbsent(_ record: DeviceRecord, since: Duration) -> Bool {
+    record.device.offlineSince == since && devices[record.device.name] === record
+  }
+
+  private func forgetIfOnlyCalled(_ record: DeviceRecord) {
+    let name = record.device.name
+    if record.device.firstSeen == nil, record.openCalls == 0, devices[name] === record { devices[name] = nil }
   }
 
   private func absence(of name: String) -> CallError {
-    devices[name]?.firstSeen == nil ? .unknownDevice(name) : .offline(name)
+    devices[name]?.device.firstSeen == nil ? .unknownDevice(name) : .offline(name)
   }
 
   private func forgetLongestAbsent() -> Bool {
     for _ in 0..<absent.count {
-      guard let (index, since) = absent.popFirst() else { break }
-      guard let device = devicesByIndex[index], device.offlineSince == since else { continue }
-      if pending.count(for: index) > 0 {
-        absent.append((index, since))
+      guard let (record, since) = absent.popFirst() else { break }
+      guard isAbsent(record, since: since) else { continue }
+      if record.openCalls > 0 {
+        absent.append((record, since))
         continue
       }
-      devices[device.name] = nil
-      devicesByIndex[index] = nil
+      devices[record.device.name] = nil
       return true
     }
     return false
   }
 
-  private func info(_ device: DeviceState) -> DeviceInfo {
+  private func info(_ record: DeviceRecord) -> DeviceInfo {
+    let device = record.device
     let heard = max(device.lastHeard, device.link?.lastHeard ?? .zero)
     return DeviceInfo(
       name: device.name, isOnline: device.link != nil,
       address: device.link?.address ?? device.lastAddress, dialect: device.link?.dialect ?? device.lastDialect,
       firstSeen: epoch.addingTimeInterval((device.firstSeen ?? heard).seconds),
-      lastHeard: epoch.addingTimeInterval(heard.seconds), openCalls: pending.count(for: device.index))
+      lastHeard: epoch.addingTimeInterval(heard.seconds), openCalls: record.openCalls)
   }
 
-  func allDevices() -> [DeviceInfo] { devices.values.filter { $0.firstSeen != nil }.map(info) }
+  func allDevices() -> [DeviceInfo] { devices.values.filter { $0.device.firstSeen != nil }.map(info) }
   func device(_ name: String) -> DeviceInfo? { devices[name].map(info) }
   var onlineDevices: Int { onlineCount }
 

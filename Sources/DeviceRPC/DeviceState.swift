@@ -1,7 +1,10 @@
-/// What a loop keeps of one device; used on the loop only.
-final class DeviceState {
+/// A device as its home loop keeps it: what is known of it, and the lane of its calls. Used on that loop only.
+package typealias DeviceRecord = PendingCalls<DeviceState, UnsafeContinuation<Result<CallResult, CallError>, Never>>
+  .Lane
+
+/// What a loop keeps of one device.
+package struct DeviceState {
   let name: String
-  let index: Int
   // Nil as long as it is only a name for which calls wait.
   var firstSeen: Duration?
   var lastHeard: Duration
@@ -13,9 +16,8 @@ final class DeviceState {
   // False until calls may go out on the link.
   var isReady = false
 
-  init(name: String, index: Int, now: Duration) {
+  init(name: String, now: Duration) {
     self.name = name
-    self.index = index
     lastHeard = now
     offlineSince = now
   }

@@ -7,8 +7,9 @@ internal import HeapModule
 /// table exactly once, with its completion. Times are those of the loop's clock.
 ///
 /// Each device has a lane: calls leave it one after the other, the next when the last is acknowledged. A call that has
-/// left is never sent again, since the device may have run it.
-package struct PendingCalls<Device: Hashable, Completion> {
+/// left is never sent again, since the device may have run it. Lanes belong to the caller, and lead to their calls
+/// without a search: at tens of thousands of devices each look into a dictionary waits for memory.
+package struct PendingCalls<Device, Completion> {
   /// A call's number, unique as long as the table lives; it is the second half of its id.
   package typealias Serial = UInt32
 
@@ -16,7 +17,7 @@ package struct PendingCalls<Device: Hashable, Completion> {
   package final class Entry {
     package let serial: Serial
     package let id: String
-    package let device: Device
+    package let lane: Lane
     package let call: Call
     package let timeout: Duration
     package let completion: Completion
@@ -26,39 +27,41 @@ package struct PendingCalls<Device: Hashable, Completion> {
     package fileprivate(set) var deadline: Duration
     /// The encoded call, for as long as the device's link is the one it was encoded for.
     package fileprivate(set) var payload: [UInt8]?
-    fileprivate let lane: Lane
 
     fileprivate init(
-      serial: Serial, device: Device, call: Call, timeout: Duration, completion: Completion, started: Duration,
-      lane: Lane
+      serial: Serial, id: String, call: Call, lane: Lane, timeout: Duration, completion: Completion, started: Duration
     ) {
       self.serial = serial
-      self.device = device
+      self.id = id
       self.call = call
+      self.lane = lane
       self.timeout = timeout
       self.completion = completion
       self.started = started
-      self.lane = lane
-      id = PendingCalls.id(method: call.method, serial: serial)
       deadline = started + (lane.isOpen ? timeout : call.wait)
     }
   }
 
-  fileprivate final class Lane {
-    var waiting: Deque<Serial> = []
+  /// The way to one device, and what its owner keeps of it.
+  package final class Lane {
+    package var device: Device
+    /// Calls that have not ended.
+    package fileprivate(set) var openCalls = 0
+    fileprivate var isOpen = false
+    fileprivate var waiting: Deque<Entry> = []
     // Sent, not acknowledged; a call that was given up stays here until its message is settled.
-    var unacknowledged: [Serial] = []
-    var live = 0
-    var isOpen = false
+    fileprivate var unacknowledged: [Serial] = []
 
-    func settle(_ serial: Serial) {
+    package init(_ device: Device) { self.device = device }
+
+    fileprivate func settle(_ serial: Serial) {
       if let index = unacknowledged.firstIndex(of: serial) { unacknowledged.remove(at: index) }
     }
 
-    func leave(_ serial: Serial) {
-      if waiting.first == serial {
+    fileprivate func leave(_ entry: Entry) {
+      if waiting.first === entry {
         waiting.removeFirst()
-      } else if let index = waiting.firstIndex(of: serial) {
+      } else if let index = waiting.firstIndex(where: { $0 === entry }) {
         waiting.remove(at: index)
       }
     }
@@ -70,31 +73,31 @@ package struct PendingCalls<Device: Hashable, Completion> {
     static func < (left: Alarm, right: Alarm) -> Bool { left.deadline < right.deadline }
   }
 
+  private struct Ended {
+    let serial: Serial
+    let lane: ObjectIdentifier
+  }
+
   private var entries: [Serial: Entry] = [:]
-  private var lanes: [Device: Lane] = [:]
   private var alarms = Heap<Alarm>()
   private var nextSerial: Serial
   private let step: Serial
-  // The last calls that ended, to tell a late or repeated result from one that nobody asked for.
-  private var recent: [Serial: Device] = [:]
-  private var recentOrder: Deque<Serial> = []
-  private let recentLimit: Int
+  // Calls that ended, each in the place of its number, to tell a late or repeated result from one that nobody asked for.
+  private var recent: [Ended?]
 
   /// - Parameters:
   ///   - firstSerial: the number of the first call.
   ///   - step: the distance between two numbers; loops that count by their number in steps of the number of loops never
   ///     give the same one.
-  ///   - recentLimit: how many ended calls are remembered.
+  ///   - recentLimit: how many ended calls are remembered, at most.
   package init(firstSerial: Serial, step: Serial = 1, recentLimit: Int = 4_096) {
     nextSerial = firstSerial
     self.step = max(1, step)
-    self.recentLimit = recentLimit
+    recent = Array(repeating: nil, count: max(1, recentLimit))
   }
 
   package var count: Int { entries.count }
   package var isEmpty: Bool { entries.isEmpty }
-
-  package func count(for device: Device) -> Int { lanes[device]?.live ?? 0 }
 
   package subscript(serial: Serial) -> Entry? { entries[serial] }
 
@@ -113,25 +116,21 @@ package struct PendingCalls<Device: Hashable, Completion> {
     nextSerial = overflow ? nextSerial % step : next
   }
 
-  /// Enters a call: behind the others of its device when the lane is open, else to wait for the device.
+  /// Enters a call: behind the others of its lane when that is open, else to wait for the device. `id` is that of the
+  /// method and the number, and `payload` the call as it is encoded for the device's link, if it is.
+  @discardableResult
   package mutating func add(
-    _ serial: Serial, _ call: Call, to device: Device, timeout: Duration, completion: Completion, now: Duration
-  ) {
-    let lane = lane(of: device)
+    _ serial: Serial, id: String, _ call: Call, to lane: Lane, payload: [UInt8]? = nil, timeout: Duration,
+    completion: Completion, now: Duration
+  ) -> Entry {
     let entry = Entry(
-      serial: serial, device: device, call: call, timeout: timeout, completion: completion, started: now,
-      lane: lane)
+      serial: serial, id: id, call: call, lane: lane, timeout: timeout, completion: completion, started: now)
+    entry.payload = payload
     entries[serial] = entry
-    lane.waiting.append(serial)
-    lane.live += 1
+    lane.waiting.append(entry)
+    lane.openCalls += 1
     alarms.insert(Alarm(deadline: entry.deadline, serial: serial))
-  }
-
-  private mutating func lane(of device: Device) -> Lane {
-    if let lane = lanes[device] { return lane }
-    let lane = Lane()
-    lanes[device] = lane
-    return lane
+    return entry
   }
 
   /// The method, a slash, and the number in lower-case hexadecimal, four digits or more.
@@ -156,82 +155,86 @@ package struct PendingCalls<Device: Hashable, Completion> {
     return serial
   }
 
-  package mutating func keep(_ payload: [UInt8], for serial: Serial) { entries[serial]?.payload = payload }
-
   // MARK: The lane of a device
 
   /// The device can be reached: waiting calls get their time for a result from now.
-  package mutating func open(_ device: Device, now: Duration) {
-    let lane = lane(of: device)
+  package mutating func open(_ lane: Lane, now: Duration) {
     let wasOpen = lane.isOpen
     lane.isOpen = true
     // What has left over the old link is settled there or never; it must not hold up the new one.
     lane.unacknowledged = []
-    for serial in lane.waiting {
-      guard let entry = entries[serial] else { continue }
+    for entry in lane.waiting {
       entry.payload = nil
       if !wasOpen { setDeadline(now + entry.timeout, of: entry) }
     }
   }
 
   /// The device is away. Returns the calls that cannot wait for it.
-  package mutating func close(_ device: Device, now: Duration) -> [Entry] {
-    guard let lane = lanes[device], lane.isOpen else { return [] }
+  package mutating func close(_ lane: Lane, now: Duration) -> [Entry] {
+    guard lane.isOpen else { return [] }
     lane.isOpen = false
     lane.unacknowledged = []
     var ended: [Entry] = []
-    for serial in lane.waiting {
-      guard let entry = entries[serial] else { continue }
+    for entry in lane.waiting {
       let reachableBy = entry.started + entry.call.wait
       if reachableBy > now {
         setDeadline(reachableBy, of: entry)
         entry.payload = nil
-      } else if let entry = remove(serial) {
+      } else {
         ended.append(entry)
       }
     }
-    forgetIfIdle(device, lane)
+    for entry in ended { _ = end(entry.serial) }
     return ended
   }
 
-  /// The next call of the device, if one may leave now. Say `sent(_:)` or `end(_:)` of it.
-  package mutating func nextToSend(_ device: Device, window: Int) -> Entry? {
-    guard let lane = lanes[device], lane.isOpen, lane.unacknowledged.count < window,
-      let serial = lane.waiting.first
-    else { return nil }
-    return entries[serial]
+  /// The next call of the lane, if one may leave now. Say `sent(_:)` or `end(_:)` of it.
+  package func nextToSend(_ lane: Lane, window: Int) -> Entry? {
+    guard lane.isOpen, lane.unacknowledged.count < window else { return nil }
+    return lane.waiting.first
   }
 
   /// The oldest waiting call of a device that asks for it instead of observing.
-  package mutating func oldestWaiting(_ device: Device) -> Entry? {
-    lanes[device]?.waiting.first.flatMap { entries[$0] }
-  }
+  package func oldestWaiting(_ lane: Lane) -> Entry? { lane.waiting.first }
 
   /// The call has left. With `isSettled` there will be no acknowledgement to wait for.
-  package mutating func sent(_ serial: Serial, isSettled: Bool = false, now: Duration) {
-    guard let entry = entries[serial], entry.sent == nil else { return }
+  package mutating func sent(_ entry: Entry, isSettled: Bool = false, now: Duration) {
+    guard entry.sent == nil else { return }
     entry.sent = now
     entry.delivery = .sent
     entry.payload = nil
-    entry.lane.leave(serial)
+    entry.lane.leave(entry)
     if entry.lane.isOpen {
-      if !isSettled { entry.lane.unacknowledged.append(serial) }
+      if !isSettled { entry.lane.unacknowledged.append(entry.serial) }
     } else {
       // A device that polls is reachable by its asking.
       setDeadline(now + entry.timeout, of: entry)
     }
   }
 
-  /// The message that carried the call is acknowledged, or will never be. The call itself may have ended before.
-  package mutating func settled(_ serial: Serial, on device: Device, isDelivered: Bool) {
-    lanes[device]?.settle(serial)
-    if isDelivered { entries[serial]?.delivery = .delivered }
+  /// The message that carried the call is acknowledged, or will never be. Returns the call if it has not ended before.
+  @discardableResult
+  package mutating func settled(_ serial: Serial, on lane: Lane, isDelivered: Bool) -> Entry? {
+    lane.settle(serial)
+    guard let entry = entries[serial] else { return nil }
+    if isDelivered { entry.delivery = .delivered }
+    return entry
   }
 
   // MARK: A call's end
 
   /// Takes a call out of the table; nil when it has ended already.
-  package mutating func end(_ serial: Serial) -> Entry? { remove(serial) }
+  package mutating func end(_ serial: Serial) -> Entry? {
+    guard let entry = entries.removeValue(forKey: serial) else { return nil }
+    let lane = entry.lane
+    if entry.sent == nil { lane.leave(entry) }
+    lane.openCalls -= 1
+    recent[place(of: serial)] = Ended(serial: serial, lane: ObjectIdentifier(lane))
+    compactAlarms()
+    return entry
+  }
+
+  private func place(of serial: Serial) -> Int { Int(serial / step) % recent.count }
 
   package enum ResultMatch {
     case call(Entry)
@@ -240,17 +243,19 @@ package struct PendingCalls<Device: Hashable, Completion> {
     case unknown
   }
 
-  /// Ends the call that a result answers. `device` is nil when the sender is not known to be a device.
-  package mutating func result(id: String, from device: Device?) -> ResultMatch {
+  /// Ends the call that a result answers. `lane` is nil when the sender is not known to be a device.
+  package mutating func result(id: String, from lane: Lane?) -> ResultMatch {
     guard let serial = Self.serial(in: id) else { return .unknown }
     guard let entry = entries[serial] else {
-      guard let asked = recent[serial], device == nil || device == asked else { return .unknown }
+      guard let ended = recent[place(of: serial)], ended.serial == serial,
+        lane == nil || lane.map(ObjectIdentifier.init) == ended.lane
+      else { return .unknown }
       return .ended
     }
     // A call that has not left cannot have a result.
-    guard entry.id == id, device == nil || device == entry.device, entry.sent != nil else { return .unknown }
+    guard entry.id == id, lane == nil || lane === entry.lane, entry.sent != nil else { return .unknown }
     entry.lane.settle(serial)
-    return remove(serial).map(ResultMatch.call) ?? .unknown
+    return end(serial).map(ResultMatch.call) ?? .unknown
   }
 
   /// When `expire` has something to do next; nil when nothing waits.
@@ -266,7 +271,7 @@ package struct PendingCalls<Device: Hashable, Completion> {
   package mutating func expire(now: Duration) -> [(entry: Entry, wasReachable: Bool)] {
     var expired: [(Entry, Bool)] = []
     while let deadline = nextDeadline(), deadline <= now, let alarm = alarms.popMin() {
-      if let entry = remove(alarm.serial) { expired.append((entry, entry.lane.isOpen || entry.sent != nil)) }
+      if let entry = end(alarm.serial) { expired.append((entry, entry.lane.isOpen || entry.sent != nil)) }
     }
     return expired
   }
@@ -274,19 +279,7 @@ package struct PendingCalls<Device: Hashable, Completion> {
   /// Takes all calls out.
   package mutating func endAll() -> [Entry] {
     let all = entries.keys.sorted()
-    return all.compactMap { remove($0) }
-  }
-
-  private mutating func remove(_ serial: Serial) -> Entry? {
-    guard let entry = entries.removeValue(forKey: serial) else { return nil }
-    if entry.sent == nil { entry.lane.leave(serial) }
-    entry.lane.live -= 1
-    forgetIfIdle(entry.device, entry.lane)
-    recent[serial] = entry.device
-    recentOrder.append(serial)
-    if recentOrder.count > recentLimit, let oldest = recentOrder.popFirst() { recent[oldest] = nil }
-    compactAlarms()
-    return entry
+    return all.compactMap { end($0) }
   }
 
   // Alarms that mean nothing any more are dropped when they are due; a burst of long deadlines must not pile up.
@@ -299,10 +292,5 @@ package struct PendingCalls<Device: Hashable, Completion> {
     entry.deadline = deadline
     alarms.insert(Alarm(deadline: deadline, serial: entry.serial))
     compactAlarms()
-  }
-
-  // Lanes of connected devices stay, those of absent ones only while they hold calls.
-  private mutating func forgetIfIdle(_ device: Device, _ lane: Lane) {
-    if !lane.isOpen, lane.live == 0 { lanes[device] = nil }
   }
 }

@@ -44,10 +44,12 @@ package protocol DeviceLink: AnyObject, Sendable {
   var lastHeard: Duration { get }
   /// How many messages may be under way unacknowledged.
   var window: Int { get }
+  /// What the home loop keeps of the device: set and read by that loop only, for as long as the link is known to it.
+  var record: DeviceRecord? { get set }
 
   /// The call as it goes over the wire. Throws `CallError.invalidCall` for what the device would drop or misread.
   func encode(_ call: Call, id: String) throws(CallError) -> [UInt8]
-  /// Sends an encoded call, and tells the device's home loop later: `settled` or `failed`.
+  /// Sends an encoded call, and tells the home loop later: `acknowledged` or `failed`.
   func transmit(_ payload: [UInt8], serial: UInt32)
   /// Another link has taken the place of this one.
   func replaced()
@@ -69,7 +71,7 @@ package struct DeviceDirectory: Sendable {
 
   /// The loop that gave the call of this id, when the sender of its result is not known to be a device.
   package func loop(ofCall id: String) -> DeviceLoop? {
-    PendingCalls<Int, Int>.serial(in: id).map { loops[Int($0) % loops.count] }
+    PendingCalls<DeviceState, Never>.serial(in: id).map { loops[Int($0) % loops.count] }
   }
 }
 

@@ -8,6 +8,7 @@ final class FirmwareLink: InMemoryLink {
   // Weak because the home keeps its links.
   private struct Home { weak var loop: DeviceLoop? }
   private let home = Mutex(Home())
+  nonisolated(unsafe) var record: DeviceRecord?
   private let heardAt = Mutex(Duration.zero)
 
   init(_ name: String, _ firmware: @escaping InMemoryDevices.Firmware) {
@@ -37,7 +38,7 @@ final class FirmwareLink: InMemoryLink {
     home.driver.execute { [self] in
       home.assumeIsolated { home in
         heard(home)
-        home.acknowledged(serial, on: name)
+        home.acknowledged(serial, on: self)
         guard case .result(let status, let detail) = reaction else { return }
         home.received(id: message.id, status: status, detail: detail, from: name)
       }

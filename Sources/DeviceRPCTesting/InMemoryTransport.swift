@@ -50,7 +50,7 @@ package final class InMemoryTransport: DeviceTransport {
 
   package func disconnect(_ name: String, reason: String = "it was disconnected") async {
     let (directory, link) = state.withLock { ($0.directory, $0.links.removeValue(forKey: name)) }
-    if let link { await directory?.home(of: name).unobserved(name, link, reason: reason) }
+    if let link { await directory?.home(of: name).unobserved(link, reason: reason) }
   }
 
   @discardableResult
@@ -76,7 +76,7 @@ package final class InMemoryTransport: DeviceTransport {
       return (state.directory, state.links)
     }
     for (name, link) in links {
-      await directory?.home(of: name).unobserved(name, link, reason: "the server was closed")
+      await directory?.home(of: name).unobserved(link, reason: "the server was closed")
     }
   }
 }
@@ -85,7 +85,7 @@ extension DeviceLoop {
   // In one hop, so that nothing comes between the two.
   fileprivate func online(_ name: String, _ link: any InMemoryLink) -> Bool {
     guard observed(name, on: link) else { return false }
-    ready(name)
+    ready(link)
     return true
   }
 }

@@ -23,6 +23,7 @@ package final class ScriptedLink: InMemoryLink {
 
   package let name: String
   package let window: Int
+  package nonisolated(unsafe) var record: DeviceRecord?
   private let refuses: @Sendable (Call) -> String?
   private let state = Mutex(State())
 
@@ -62,11 +63,11 @@ package final class ScriptedLink: InMemoryLink {
 
   package func acknowledge(_ transmission: Transmission) async {
     heard()
-    await home?.acknowledged(transmission.serial, on: name)
+    await home?.acknowledged(transmission.serial, on: self)
   }
 
   package func fail(_ transmission: Transmission, _ reason: String) async {
-    await home?.failed(transmission.serial, on: name, reason: reason)
+    await home?.failed(transmission.serial, on: self, reason: reason)
   }
 
   package func answer(_ transmission: Transmission, _ status: RPCStatus = .ok, _ detail: RPCValue? = nil) async {

@@ -7,14 +7,14 @@ import Testing
     (UInt32.max, "m/ffffffff"),
   ])
   func `an id is the method and four digits, more when those run short`(serial: UInt32, id: String) {
-    #expect(Table.id(method: "m", serial: serial) == id)
-    #expect(Table.serial(in: id) == serial)
+    #expect(Table.Calls.id(method: "m", serial: serial) == id)
+    #expect(Table.Calls.serial(in: id) == serial)
   }
 
   @Test func `a method may have slashes of its own`() {
-    #expect(Table.id(method: "led/set", serial: 0x74e4) == "led/set/74e4")
-    #expect(Table.serial(in: "led/set/74e4") == 0x74e4)
-    #expect(Table.serial(in: "/0001") == 1)
+    #expect(Table.Calls.id(method: "led/set", serial: 0x74e4) == "led/set/74e4")
+    #expect(Table.Calls.serial(in: "led/set/74e4") == 0x74e4)
+    #expect(Table.Calls.serial(in: "/0001") == 1)
   }
 
   @Test(arguments: [
@@ -23,7 +23,7 @@ import Testing
     String(repeating: "/", count: 10_000), "m/" + String(repeating: "0", count: 1_000_000),
   ])
   func `what cannot be an id of ours has no number`(id: String) {
-    #expect(Table.serial(in: id) == nil)
+    #expect(Table.Calls.serial(in: id) == nil)
   }
 
   @Test func `numbers begin where they are told to, and differ`() {
@@ -34,9 +34,11 @@ import Testing
   }
 
   @Test func `a number that is in use is not given again`() {
-    var table = Table(firstSerial: 7)
-    table.add(7, Call("m"), to: 1, timeout: .seconds(1), completion: 0, now: .zero)
-    table.add(8, Call("m"), to: 1, timeout: .seconds(1), completion: 0, now: .zero)
+    var table = Table.Calls(firstSerial: 7)
+    let lane = Table.Calls.Lane(1)
+    for serial in 7...8 as ClosedRange<UInt32> {
+      table.add(serial, id: "m", Call("m"), to: lane, timeout: .seconds(1), completion: 0, now: .zero)
+    }
     #expect(table.reserve() == 9)
   }
 

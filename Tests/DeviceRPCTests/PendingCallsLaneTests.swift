@@ -112,17 +112,16 @@ import Testing
   }
 
   @Test mutating func `an encoding is forgotten with the link it was made for`() {
-    let call = table.call(wait: .seconds(60))
-    table.keep([1, 2, 3], for: call)
+    let call = table.call(wait: .seconds(60), payload: [1, 2, 3])
     #expect(table.nextToSend(1, window: 1)?.payload == [1, 2, 3])
     _ = table.close(1, now: .seconds(1))
     #expect(table[call]?.payload == nil)
-    table.keep([1, 2, 3], for: call)
-    table.open(1, now: .seconds(2))
-    #expect(table[call]?.payload == nil)
-    table.keep([1, 2, 3], for: call)
-    table.sendAll()
-    #expect(table[call]?.payload == nil)
+    let other = table.call(on: 2, wait: .seconds(60), payload: [1, 2, 3])
+    table.open(2, now: .seconds(2))
+    #expect(table[other]?.payload == nil)
+    let sent = table.call(on: 3, wait: .seconds(60), payload: [1, 2, 3])
+    table.sent(sent, now: .zero)
+    #expect(table[sent]?.payload == nil)
   }
 
   @Test mutating func `a call is sent once, whatever is said`() {
@@ -148,17 +147,5 @@ import Testing
     #expect(table.close(2, now: .seconds(1)).isEmpty)
     #expect(table.close(7, now: .seconds(1)).isEmpty)
     #expect(table[call] != nil)
-  }
-
-  @Test mutating func `a lane is forgotten with the last call of an absent device`() {
-    for device in 100..<200 {
-      let call = table.call(on: device, wait: .seconds(5))
-      table.open(device, now: .zero)
-      table.sendAll(device)
-      _ = table.close(device, now: .zero)
-      #expect(table.end(call) != nil)
-      table.settled(call, on: device, isDelivered: false)
-    }
-    #expect(table.stored("lanes") == 1)
   }
 }

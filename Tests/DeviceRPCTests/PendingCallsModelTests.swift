@@ -99,7 +99,7 @@ private struct NaiveTable {
     var added: [UInt32] = []
     var owner: [UInt32: Int] = [:]
 
-    func complete(_ entries: [Table.Entry]) {
+    func complete(_ entries: [Table.Calls.Entry]) {
       for entry in entries {
         completions[entry.serial, default: 0] += 1
         #expect(entry.completion == Int(entry.serial))
@@ -140,7 +140,7 @@ private struct NaiveTable {
       case 13...14:
         let serial = someCall()
         let sender: Int? = random.next() % 3 == 0 ? nil : random.next() % 4 == 0 ? device : owner[serial]
-        let match = table.result(id: Table.id(method: "m", serial: serial), from: sender)
+        let match = table.result(id: Table.Calls.id(method: "m", serial: serial), from: sender)
         #expect(match.serial == model.result(serial, from: sender), "step \(step)")
         if case .call(let entry) = match { complete([entry]) }
       case 15:

@@ -98,7 +98,6 @@ import Testing
       }
       #expect(await server.devices().map(\.name) == ["real"])
       #expect(await transport.stored("devices") == 1)
-      #expect(await transport.stored("devicesByIndex") == 1)
       #expect(await transport.stored("absent") < 300)
     }
   }

@@ -31,7 +31,7 @@ import Testing
       let old = await transport.scripted()
       let new = await transport.scripted()
       let home = try #require(transport.directory).home(of: "sensor-1")
-      await home.unobserved("sensor-1", old, reason: "late")
+      await home.unobserved(old, reason: "late")
       #expect(await server.onlineDevices() == 1)
       let call = server.begin(Call("m"))
       await new.answer(await new.next())
@@ -53,7 +53,7 @@ import Testing
       // The old link's acknowledgement comes in between.
       await old.acknowledge(sent)
       #expect(new.transmissions.isEmpty)
-      await home.ready("sensor-1")
+      await home.ready(new)
       #expect(new.methods == ["second"])
       let third = server.begin(Call("third"))
       await until { await server.openCalls() == 3 }
@@ -75,10 +75,10 @@ import Testing
       let call = server.begin(Call("m"))
       await until { await server.openCalls() == 1 }
       await transport.advance(by: .seconds(1))
-      await home.ready("sensor-1")
+      await home.ready(link)
       await link.answer(await link.next())
       #expect(await call.value.isOK)
-      await home.unobserved("sensor-1", link, reason: "end")
+      await home.unobserved(link, reason: "end")
     }
   }
 
@@ -89,7 +89,7 @@ import Testing
       #expect(await home.observed("sensor-1", on: link))
       let call = server.begin(Call("m"))
       await until { await server.openCalls() == 1 }
-      await home.unobserved("sensor-1", link, reason: "no acknowledgement")
+      await home.unobserved(link, reason: "no acknowledgement")
       #expect(await call.value.error == .offline("sensor-1"))
     }
   }

@@ -81,9 +81,9 @@ struct Drive: AsyncParsableCommand {
     let end = start + UInt64(seconds * 1e9)
     let names = (0..<devices).map { "d\($0)" }
     let parts = await withTaskGroup(of: Measurement.self, returning: [Measurement].self) { group in
-      for _ in 0..<inFlight {
-        // With several loops a caller stays on the one that it began on.
-        let executor = defaultExecutor ? nil : server.executor(for: names[0])
+      for caller in 0..<inFlight {
+        let executor = defaultExecutor ? nil : server.executor(for: names[caller % names.count])
+        let names = names.filter { server.executor(for: $0) as AnyObject? === executor as AnyObject? }
         group.addTask(executorPreference: executor) {
           var part = Measurement(seconds: 0, latencies: [], errors: 0)
           while true {

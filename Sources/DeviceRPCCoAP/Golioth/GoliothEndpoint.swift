@@ -94,7 +94,7 @@ final class GoliothEndpoint: CoAPHandler {
     let answer = established
     if home.driver === session.loop {
       guard home.assumeIsolated({ $0.observed(name, on: link) }) else { return .full }
-      session.loop.atEndOfPass { home.assumeIsolated { $0.ready(name) } }
+      session.loop.atEndOfPass { home.assumeIsolated { $0.ready(link) } }
       return answer
     }
     home.run { loop in
@@ -109,7 +109,7 @@ final class GoliothEndpoint: CoAPHandler {
       // Calls leave over the same queue, behind the answer. A call between observed and ready would find the device
       // out of reach.
       session.loop.execute { session.respond(answer, to: request) }
-      loop.ready(name)
+      loop.ready(link)
     }
     return nil
   }
@@ -160,8 +160,12 @@ final class GoliothEndpoint: CoAPHandler {
         ])
       return .error(.badRequest, error.diagnostic)
     }
+    let name = request.queryValue("ep")
+    if let link = link(of: session), name == nil || name == link.device {
+      link.home.run { $0.received(id: result.id, status: result.status, detail: result.detail, on: link) }
+      return CoAPResponse(.changed)
+    }
     // Without an observation of its own the sender is unknown, and the id alone says which call it means.
-    let name = request.queryValue("ep") ?? link(of: session)?.device
     let home = name.map(directory.home(of:)) ?? directory.loop(ofCall: result.id) ?? directory.loops[0]
     home.run { $0.received(id: result.id, status: result.status, detail: result.detail, from: name) }
     return CoAPResponse(.changed)

@@ -10,6 +10,8 @@ final class GoliothLink: DeviceLink, CoAPObservationOwner {
   private let settings: GoliothSettings
   private let session: CoAPSession
   private let token: CoAPToken
+  // Touched by the home loop only.
+  nonisolated(unsafe) var record: DeviceRecord?
   // Nanoseconds: written by the session's loop, read by the device's.
   private let heardAt: Atomic<UInt64>
 
@@ -55,8 +57,8 @@ final class GoliothLink: DeviceLink, CoAPObservationOwner {
       try observation.notify(notification, number: serial)
     } catch {
       // Not at once: the home loop is in the middle of handing out calls.
-      home.driver.execute { [home, device] in
-        home.assumeIsolated { $0.failed(serial, on: device, reason: error.description) }
+      home.driver.execute {
+        self.home.assumeIsolated { $0.failed(serial, on: self, reason: error.description) }
       }
     }
   }
@@ -75,11 +77,11 @@ final class GoliothLink: DeviceLink, CoAPObservationOwner {
   // MARK: CoAPObservationOwner
 
   func notificationAcknowledged(_ number: UInt32, on observation: CoAPObservation) {
-    home.run { [device] in $0.acknowledged(number, on: device) }
+    home.run { $0.acknowledged(number, on: self) }
   }
 
   func notification(_ number: UInt32, failed failure: CoAPFailure, on observation: CoAPObservation) {
-    home.run { [device] in $0.failed(number, on: device, reason: failure.description) }
+    home.run { $0.failed(number, on: self, reason: failure.description) }
   }
 
   func observationEnded(_ observation: CoAPObservation, reason: CoAPObservation.End) {
@@ -91,6 +93,6 @@ final class GoliothLink: DeviceLink, CoAPObservationOwner {
       case .failed(let failure): failure.description
       case .closed, .replaced: "its session was closed"
       }
-    home.run { $0.unobserved(self.device, self, reason: text) }
+    home.run { $0.unobserved(self, reason: text) }
   }
 }
