@@ -9,7 +9,7 @@ package final class CoAPSession: @unchecked Sendable {
   package var attachment: (any AnyObject & Sendable)?
   package fileprivate(set) var observations: [CoAPObservation] = []
 
-  unowned let shard: CoAPShard
+  let shard: CoAPShard
   // libcoap's session; nil once it is gone.
   fileprivate(set) var handle: OpaquePointer?
   // Where the shard keeps this object.

@@ -4,8 +4,8 @@ internal import Synchronization
 
 /// One thread that waits for sockets and timers and runs the actors bound to it.
 ///
-/// It is the serial executor of the actors whose state belongs to this thread, and offers `taskExecutor`: a caller whose
-/// task prefers that (`withTaskExecutorPreference`) pays no thread hand-over, which is the larger part of a call's cost.
+/// It is the serial executor of the actors whose state belongs to this thread. A caller whose task prefers its
+/// `EventLoop.Tasks` (`withTaskExecutorPreference`) pays no thread hand-over, which is the larger part of a call's cost.
 /// libcoap is not thread-safe: everything of its contexts happens in `EventSource.ready` and in jobs of this executor.
 ///
 /// It runs from `init` until `stop()`; jobs that arrive afterwards are run by whoever brings them, one at a time.
@@ -18,7 +18,7 @@ package final class EventLoop: SerialExecutor, @unchecked Sendable {
 
   private enum Work {
     case job(UnownedJob)
-    case taskJob(UnownedJob)
+    case taskJob(UnownedJob, Tasks)
     case closure(@Sendable () -> Void)
   }
 
@@ -35,7 +35,6 @@ package final class EventLoop: SerialExecutor, @unchecked Sendable {
   private let wakeUp: Int32
   private let name: String
   private let thread = Atomic<pthread_t>(0)
-  private let tasks = Tasks()
 
   // From here on: the loop's thread only.
   private var sources: [(source: any EventSource, tag: UInt32)?] = [nil]
@@ -61,7 +60,6 @@ package final class EventLoop: SerialExecutor, @unchecked Sendable {
     event.events = EPOLLIN.rawValue
     event.data.u64 = 0
     epoll_ctl(epoll, EPOLL_CTL_ADD, wakeUp, &event)
-    tasks.loop = self
     // The thread keeps the loop alive until it ends.
     let retained = Unmanaged.passRetained(self)
     var thread = pthread_t()
@@ -119,19 +117,13 @@ package final class EventLoop: SerialExecutor, @unchecked Sendable {
 
   /// The loop for tasks that are isolated to no actor. A second executor, since a task that resumes on the serial one
   /// would be queued again to leave it.
-  package var taskExecutor: any TaskExecutor { tasks }
+  // The loop knows nothing of it: a weak reference to the loop would make each use of it twice as dear.
+  package final class Tasks: TaskExecutor {
+    private let loop: EventLoop
 
-  // Unchecked because `loop` is set once, before anybody can see either.
-  private final class Tasks: TaskExecutor, @unchecked Sendable {
-    weak var loop: EventLoop?
+    package init(_ loop: EventLoop) { self.loop = loop }
 
-    func enqueue(_ job: consuming ExecutorJob) {
-      if let loop {
-        loop.add(.taskJob(UnownedJob(job)))
-      } else {
-        UnownedJob(job).runSynchronously(on: asUnownedTaskExecutor())
-      }
-    }
+    package func enqueue(_ job: consuming ExecutorJob) { loop.add(.taskJob(UnownedJob(job), self)) }
   }
 
   /// Runs `action` on the loop's thread, after what is queued already; it may be called from any thread.
@@ -173,7 +165,7 @@ package final class EventLoop: SerialExecutor, @unchecked Sendable {
   private func run(_ work: Work) {
     switch work {
     case .job(let job): job.runSynchronously(on: asUnownedSerialExecutor())
-    case .taskJob(let job): job.runSynchronously(on: tasks.asUnownedTaskExecutor())
+    case .taskJob(let job, let tasks): job.runSynchronously(on: tasks.asUnownedTaskExecutor())
     case .closure(let action): action()
     }
   }

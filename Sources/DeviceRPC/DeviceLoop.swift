@@ -171,7 +171,8 @@ package actor DeviceLoop {
     if let drainDeadline { next = min(next ?? drainDeadline, drainDeadline) }
     guard next != alarmDeadline else { return }
     if alarm == nil {
-      alarm = driver.makeAlarm { [weak self] in self?.assumeIsolated { $0.expire() } }
+      // Strong until `close()`: a weak reference to the actor would make each use of it twice as dear.
+      alarm = driver.makeAlarm { self.assumeIsolated { $0.expire() } }
     }
     alarmDeadline = next
     alarm?.set(next)

@@ -149,7 +149,8 @@ public final class DeviceRPCServer: Service {
   /// part of a call's cost in a busy server. What runs there keeps the devices waiting: never block it, and do no long
   /// computations. Nil when the transport has no such thread.
   public func executor(for device: String) -> (any TaskExecutor)? {
-    directory.home(of: device).driver.callerExecutor
+    let executors = transport.callerExecutors
+    return executors.isEmpty ? nil : executors[directory.number(of: device)]
   }
 
   func info(of device: String) async -> DeviceInfo? {

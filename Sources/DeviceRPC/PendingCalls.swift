@@ -135,8 +135,15 @@ package struct PendingCalls<Device, Completion> {
 
   /// The method, a slash, and the number in lower-case hexadecimal, four digits or more.
   package static func id(method: String, serial: Serial) -> String {
-    let digits = String(serial, radix: 16)
-    return method + "/" + String(repeating: "0", count: max(0, 4 - digits.utf8.count)) + digits
+    let digits = max(4, (35 - serial.leadingZeroBitCount) / 4)
+    var id = method
+    id.reserveCapacity(method.utf8.count + 1 + digits)
+    id.append("/")
+    for place in (0..<digits).reversed() {
+      let digit = UInt8(truncatingIfNeeded: serial >> (4 * Serial(place)) & 15)
+      id.unicodeScalars.append(Unicode.Scalar(digit + (digit < 10 ? UInt8(ascii: "0") : UInt8(ascii: "a") - 10)))
+    }
+    return id
   }
 
   /// The number in an id of ours; nil for anything that cannot be one.

@@ -8,12 +8,6 @@ package protocol LoopDriver: SerialExecutor {
   func execute(_ action: @escaping @Sendable () -> Void)
   /// A timer that runs `action` on the loop. Called on the loop.
   func makeAlarm(_ action: @escaping @Sendable () -> Void) -> any LoopAlarm
-  /// The loop as an executor for callers' tasks, if it can be one.
-  var callerExecutor: (any TaskExecutor)? { get }
-}
-
-extension LoopDriver {
-  package var callerExecutor: (any TaskExecutor)? { nil }
 }
 
 /// A loop's timer, used on its loop only.
@@ -26,6 +20,8 @@ package protocol LoopAlarm: AnyObject {
 /// One way for devices to be reached: loops, and the sockets on them.
 package protocol DeviceTransport: Sendable {
   var drivers: [any LoopDriver] { get }
+  /// The loops as executors for callers' tasks, one for each driver; empty when they cannot be.
+  var callerExecutors: [any TaskExecutor] { get }
   /// Where devices connect, as a person would type it; known once `start` has returned.
   var addresses: [String] { get }
   /// Opens the sockets. What arrives is told to the home loop of the device it comes from.
@@ -61,12 +57,14 @@ package struct DeviceDirectory: Sendable {
 
   package init(loops: [DeviceLoop]) { self.loops = loops }
 
-  package func home(of device: String) -> DeviceLoop {
-    guard loops.count > 1 else { return loops[0] }
+  package func home(of device: String) -> DeviceLoop { loops[number(of: device)] }
+
+  func number(of device: String) -> Int {
+    guard loops.count > 1 else { return 0 }
     // FNV-1a: Swift's own hashes differ from one run to the next, which makes problems hard to find again.
     var hash: UInt64 = 0xcbf2_9ce4_8422_2325
     for byte in device.utf8 { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01b3 }
-    return loops[Int(hash % UInt64(loops.count))]
+    return Int(hash % UInt64(loops.count))
   }
 
   /// The loop that gave the call of this id, when the sender of its result is not known to be a device.

@@ -36,9 +36,11 @@ package final class CoAPTransport: DeviceTransport {
     endpoint.transmission = transmission
     endpointConfiguration = endpoint
     loops = try (0..<max(1, configuration.loops)).map { try EventLoop(name: "device-rpc-\($0)") }
+    callerExecutors = loops.map(EventLoop.Tasks.init)
   }
 
   package var drivers: [any LoopDriver] { loops }
+  package let callerExecutors: [any TaskExecutor]
 
   package var addresses: [String] {
     endpoint.withLock { $0?.addresses.map { "coap://\($0)" } ?? [] }
@@ -63,8 +65,6 @@ package final class CoAPTransport: DeviceTransport {
 }
 
 extension EventLoop: LoopDriver {
-  package var callerExecutor: (any TaskExecutor)? { taskExecutor }
-
   package var now: Duration { .nanoseconds(Int64(clamping: isCurrent ? passTime : EventLoop.monotonic)) }
 
   package func makeAlarm(_ action: @escaping @Sendable () -> Void) -> any LoopAlarm {

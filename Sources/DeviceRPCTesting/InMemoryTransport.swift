@@ -23,6 +23,7 @@ package final class InMemoryTransport: DeviceTransport {
   }
 
   package var drivers: [any LoopDriver] { loops }
+  package let callerExecutors: [any TaskExecutor] = []
 
   /// The homes of the devices; nil before the server has been started.
   package var directory: DeviceDirectory? { state.withLock { $0.directory } }
