@@ -36,6 +36,8 @@ final class CoAPShard: EventLoop.EventSource {
   private var truncated: Set<ExpectedAcknowledgement> = []
   /// Whether the pump has it on its list of shards to prepare.
   var isUnprepared = false
+  private var preparedAt: UInt64 = 0
+  private var expectingSince: UInt64 = 0
   private var acknowledged: [SentMessage] = []
   private var stuck: [CoAPSession] = []
 
@@ -181,20 +183,32 @@ final class CoAPShard: EventLoop.EventSource {
     }
   }
 
+  /// Whether it is time for `prepare`: often enough for idle sessions to end near their time, and at once for a message
+  /// that should have been acknowledged or sent again by now.
+  func isDue(now: UInt64) -> Bool {
+    let pause = UInt64(min(max(limits.sessionTimeout / 30, 1), 10)) * 1_000_000_000
+    return now >= preparedAt + pause || (!expected.isEmpty && now >= expectingSince + 1_000_000_000)
+  }
+
   /// Lets libcoap look after idle sessions and its timer.
   func prepare() {
     guard !isClosed else { return }
+    preparedAt = loop.passTime
     prepare_context(context)
     if !expected.isEmpty { pump.noteTraffic(of: self) }
   }
 
   func expectAcknowledgement(of messageID: UInt16, number: UInt32, on observation: CoAPObservation) {
-    expected[key(observation.session.address, messageID)] = .notification(number, observation)
-    pump.noteTraffic(of: self)
+    expect(.notification(number, observation), messageID, from: observation.session)
   }
 
   func expectAcknowledgement(of messageID: UInt16, on session: CoAPSession) {
-    expected[key(session.address, messageID)] = .response(messageID, session)
+    expect(.response(messageID, session), messageID, from: session)
+  }
+
+  private func expect(_ message: SentMessage, _ messageID: UInt16, from session: CoAPSession) {
+    if expected.isEmpty { expectingSince = loop.passTime }
+    expected[key(session.address, messageID)] = message
     pump.noteTraffic(of: self)
   }
 

@@ -5,7 +5,7 @@ internal import CLibcoap
 /// `coap_io_do_epoll` reads each event's datagram for the context of the event's own endpoint, and then walks all
 /// sessions of the context that it was called for. Called for a context without any, that walk costs nothing, however
 /// many peers there are. (libcoap 4.3.1, net.c; the tests of this module watch over it.) What the walk is for, dropping
-/// idle sessions and setting libcoap's timer, each shard with traffic or with unacknowledged messages gets once a second.
+/// idle sessions and setting libcoap's timer, each shard with traffic gets now and then (`CoAPShard.isDue`).
 /// Retransmissions mostly do not need it, since `coap_send` sets the timer itself; but when the next one is due before
 /// `coap_io_prepare_epoll` returns, libcoap disarms the timer and leaves it so.
 final class DatagramPump {
@@ -81,15 +81,14 @@ final class DatagramPump {
 
   // A few at a time: a walk over all sessions of all shards would hold up the calls.
   private func prepareShards() {
-    let batch = Array(unprepared.prefix(4))
-    unprepared.removeFirst(batch.count)
-    let isMore = !unprepared.isEmpty
-    for shard in batch {
+    let due = unprepared.filter { $0.isDue(now: loop.passTime) }
+    for shard in due.prefix(4) {
       shard.isUnprepared = false
+      unprepared.removeAll { $0 === shard }
       shard.prepare()
     }
     if !unprepared.isEmpty {
-      timer?.arm(at: EventLoop.monotonic + (isMore ? 100_000_000 : 1_000_000_000))
+      timer?.arm(at: loop.passTime + (due.count > 4 ? 100_000_000 : 1_000_000_000))
     }
   }
 }

@@ -159,6 +159,7 @@ private final class SlowTransport: DeviceTransport {
   struct Failure: Error {}
 
   let drivers: [any LoopDriver] = [ManualLoop()]
+  let callerExecutors: [any TaskExecutor] = []
   let addresses: [String] = []
   let hasBegun = Gate()
   let mayGoOn = Gate()
