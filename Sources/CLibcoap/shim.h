@@ -102,10 +102,11 @@ static inline void read_datagrams(coap_context_t *pump, const uint64_t *cookies,
   }
 }
 
-static inline void prepare_context(coap_context_t *context) {
+// Returns the milliseconds until it is due again, or 0 when nothing waits.
+static inline unsigned int prepare_context(coap_context_t *context) {
   coap_tick_t now;
   coap_ticks(&now);
-  coap_io_prepare_epoll(context, now);
+  return coap_io_prepare_epoll(context, now);
 }
 
 // What libcoap's own epoll descriptor reports: its timer, and the sockets of client sessions.

@@ -26,7 +26,6 @@ final class CoAPShard: EventLoop.EventSource {
   private let log: Logger
   private let context: OpaquePointer
   private let pump: DatagramPump
-  private var ownSource: Int?
   private var sockets: [(socket: AdoptedSocket, source: Int)] = []
   private var sessions: [CoAPSession] = []
   private var expected: [ExpectedAcknowledgement: SentMessage] = [:]
@@ -34,10 +33,8 @@ final class CoAPShard: EventLoop.EventSource {
   private var transferTimer: LoopTimer?
   private var peeked = [peeked_datagram](repeating: peeked_datagram(), count: Int(PEEK_BATCH))
   private var truncated: Set<ExpectedAcknowledgement> = []
-  /// Whether the pump has it on its list of shards to prepare.
-  var isUnprepared = false
-  private var preparedAt: UInt64 = 0
-  private var expectingSince: UInt64 = 0
+  /// When the pump says `prepare` next.
+  var due = UInt64.max
   private var acknowledged: [SentMessage] = []
   private var stuck: [CoAPSession] = []
 
@@ -87,15 +84,15 @@ final class CoAPShard: EventLoop.EventSource {
     do throws(CoAPSystemError) {
       while let (descriptor, isIPv6) = remaining.popFirst() {
         let socket = try AdoptedSocket(descriptor, isIPv6: isIPv6, context: context)
-        let source = try loop.add(self, descriptor: socket.descriptor, tag: UInt32(sockets.count + 1))
+        let source = try loop.add(self, descriptor: socket.descriptor, tag: UInt32(sockets.count))
         sockets.append((socket, source))
       }
-      ownSource = try loop.add(self, descriptor: coap_context_get_coap_fd(context), tag: 0)
     } catch {
       for (descriptor, _) in remaining { Glibc.close(descriptor) }
       close()
       throw error
     }
+    pump.add(self)
   }
 
   private var isClosed = false
@@ -108,7 +105,6 @@ final class CoAPShard: EventLoop.EventSource {
     guard !isClosed else { return }
     isClosed = true
     for (socket, source) in sockets { loop.remove(source, descriptor: socket.descriptor) }
-    if let ownSource { loop.remove(ownSource, descriptor: coap_context_get_coap_fd(context)) }
     transferTimer?.cancel()
     while let session = sessions.last { forget(session) }
     coap_register_nack_handler(context, nil)
@@ -132,13 +128,10 @@ final class CoAPShard: EventLoop.EventSource {
   // MARK: Datagrams
 
   func ready(_ tag: UInt32) {
-    guard tag > 0 else {
-      _ = run_own_events(context)
-      return
-    }
-    let socket = sockets[Int(tag) - 1].socket
+    let socket = sockets[Int(tag)].socket
     let count = Int(peek_datagrams(socket.descriptor, &peeked))
-    pump.noteTraffic(of: self)
+    // For sessions that begin now and then are idle.
+    pump.note(self, due: loop.passTime + UInt64(limits.sessionTimeout) * 1_000_000_000)
     pump.begin(self)
     guard count > 0 else {
       // Readable, and nothing to see: the offset is beyond the first datagram.
@@ -183,19 +176,15 @@ final class CoAPShard: EventLoop.EventSource {
     }
   }
 
-  /// Whether it is time for `prepare`: often enough for idle sessions to end near their time, and at once for a message
-  /// that should have been acknowledged or sent again by now.
-  func isDue(now: UInt64) -> Bool {
-    let pause = UInt64(min(max(limits.sessionTimeout / 30, 1), 10)) * 1_000_000_000
-    return now >= preparedAt + pause || (!expected.isEmpty && now >= expectingSince + 1_000_000_000)
-  }
-
-  /// Lets libcoap look after idle sessions and its timer.
+  /// Lets libcoap send again what was not acknowledged, and drop idle sessions.
   func prepare() {
     guard !isClosed else { return }
-    preparedAt = loop.passTime
-    prepare_context(context)
-    if !expected.isEmpty { pump.noteTraffic(of: self) }
+    let pause = UInt64(prepare_context(context))
+    if pause > 0 {
+      pump.note(self, due: loop.passTime + pause * 1_000_000)
+    } else if !expected.isEmpty {
+      pump.note(self, due: loop.passTime + 1_000_000_000)
+    }
   }
 
   func expectAcknowledgement(of messageID: UInt16, number: UInt32, on observation: CoAPObservation) {
@@ -207,9 +196,8 @@ final class CoAPShard: EventLoop.EventSource {
   }
 
   private func expect(_ message: SentMessage, _ messageID: UInt16, from session: CoAPSession) {
-    if expected.isEmpty { expectingSince = loop.passTime }
     expected[key(session.address, messageID)] = message
-    pump.noteTraffic(of: self)
+    pump.note(self, due: loop.passTime + UInt64(max(1, transmission.ackTimeout) * 1_000_000_000))
   }
 
   func expectNothing(of messageID: UInt16, on session: CoAPSession) {

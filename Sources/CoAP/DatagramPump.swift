@@ -4,10 +4,11 @@ internal import CLibcoap
 ///
 /// `coap_io_do_epoll` reads each event's datagram for the context of the event's own endpoint, and then walks all
 /// sessions of the context that it was called for. Called for a context without any, that walk costs nothing, however
-/// many peers there are. (libcoap 4.3.1, net.c; the tests of this module watch over it.) What the walk is for, dropping
-/// idle sessions and setting libcoap's timer, each shard with traffic gets now and then (`CoAPShard.isDue`).
-/// Retransmissions mostly do not need it, since `coap_send` sets the timer itself; but when the next one is due before
-/// `coap_io_prepare_epoll` returns, libcoap disarms the timer and leaves it so.
+/// many peers there are. (libcoap 4.3.1, net.c; the tests of this module watch over it.)
+///
+/// What the walk is for, sending again and dropping idle sessions, each shard gets when it is due by our own clock.
+/// libcoap's timer is not listened to: `coap_wait_ack` sets it by a message's distance from the one before it in the
+/// queue, so that under load it fires, and walks, every few milliseconds.
 final class DatagramPump {
   private let loop: EventLoop
   private let context: OpaquePointer
@@ -15,7 +16,8 @@ final class DatagramPump {
   // Descriptors to take a datagram from and forget it, each before the cookie with this index is used.
   private var discards: [(before: Int, descriptor: Int32)] = []
   private var reading: [CoAPShard] = []
-  private var unprepared: [CoAPShard] = []
+  private var shards: [CoAPShard] = []
+  private var nextDue = UInt64.max
   private var timer: LoopTimer?
   private var isClosed = false
 
@@ -34,9 +36,11 @@ final class DatagramPump {
     isClosed = true
     timer?.cancel()
     timer = nil
-    unprepared = []
+    shards = []
     coap_free_context(context)
   }
+
+  func add(_ shard: CoAPShard) { shards.append(shard) }
 
   /// Reads datagrams of `shard` at the end of this pass: say `read(from:)` or `discard(from:)` for each in their order.
   func begin(_ shard: CoAPShard) {
@@ -72,23 +76,29 @@ final class DatagramPump {
     }
   }
 
-  func noteTraffic(of shard: CoAPShard) {
-    guard !shard.isUnprepared else { return }
-    shard.isUnprepared = true
-    unprepared.append(shard)
-    if unprepared.count == 1 { timer?.arm(at: EventLoop.monotonic + 1_000_000_000) }
+  /// Gives `shard` its `prepare` when its time has come, which is `due` or an earlier one said before.
+  func note(_ shard: CoAPShard, due: UInt64) {
+    guard due < shard.due else { return }
+    shard.due = due
+    if due < nextDue { schedule(due) }
+  }
+
+  private func schedule(_ due: UInt64) {
+    nextDue = due
+    if due == .max { timer?.disarm() } else { timer?.arm(at: due) }
   }
 
   // A few at a time: a walk over all sessions of all shards would hold up the calls.
   private func prepareShards() {
-    let due = unprepared.filter { $0.isDue(now: loop.passTime) }
-    for shard in due.prefix(4) {
-      shard.isUnprepared = false
-      unprepared.removeAll { $0 === shard }
+    let now = loop.passTime
+    var left = 4
+    nextDue = .max
+    for shard in shards where shard.due <= now {
+      guard left > 0 else { return schedule(now + 1_000_000) }
+      left -= 1
+      shard.due = .max
       shard.prepare()
     }
-    if !unprepared.isEmpty {
-      timer?.arm(at: loop.passTime + (due.count > 4 ? 100_000_000 : 1_000_000_000))
-    }
+    schedule(shards.lazy.map(\.due).min() ?? .max)
   }
 }

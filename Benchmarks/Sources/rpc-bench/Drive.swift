@@ -43,12 +43,15 @@ struct Drive: AsyncParsableCommand {
     let empty = residentBytes()
     let connect = try await waitForDevices(server)
     let connected = residentBytes()
-    var measurement = Measurement(seconds: 0, latencies: [], errors: 0)
     if let connect {
       // A first round finds caches and free lists empty; it is not measured.
       _ = await measure(server, seconds: min(1, seconds / 5))
-      measurement = await measure(server, seconds: seconds)
-      report(measurement, connectSeconds: connect, empty: empty, connected: connected)
+      let before = processorTime()
+      let measurement = await measure(server, seconds: seconds)
+      let after = processorTime()
+      report(
+        measurement, processorTime: (after.user - before.user, after.system - before.system), connectSeconds: connect,
+        empty: empty, connected: connected)
     }
     await server.shutdown()
     if connect == nil {
@@ -108,8 +111,12 @@ struct Drive: AsyncParsableCommand {
       errors: parts.reduce(0) { $0 + $1.errors })
   }
 
-  private func report(_ measurement: Measurement, connectSeconds: Double, empty: Int, connected: Int) {
+  private func report(
+    _ measurement: Measurement, processorTime: (user: Double, system: Double), connectSeconds: Double, empty: Int,
+    connected: Int
+  ) {
     let calls = measurement.latencies.count
+    func perCall(_ seconds: Double) -> String { rounded(seconds * 1e6 / Double(max(1, calls)), 3) }
     func quantile(_ share: Double) -> Double {
       guard calls > 0 else { return 0 }
       return Double(measurement.latencies[min(calls - 1, Int(share * Double(calls)))]) / 1_000
@@ -123,6 +130,8 @@ struct Drive: AsyncParsableCommand {
       ("connectsPerSecond", rounded(Double(devices) / max(connectSeconds, 0.001), 0)),
       ("calls", "\(calls)"),
       ("callsPerSecond", rounded(Double(calls) / max(measurement.seconds, 0.001), 0)),
+      ("userPerCall", perCall(processorTime.user)),
+      ("systemPerCall", perCall(processorTime.system)),
       ("p50", rounded(quantile(0.5), 1)),
       ("p90", rounded(quantile(0.9), 1)),
       ("p99", rounded(quantile(0.99), 1)),
@@ -151,6 +160,14 @@ private func monotonic() -> UInt64 {
   var time = timespec()
   clock_gettime(CLOCK_MONOTONIC, &time)
   return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
+}
+
+/// Seconds of the processor that this process has used.
+private func processorTime() -> (user: Double, system: Double) {
+  var usage = rusage()
+  getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
+  func seconds(_ time: timeval) -> Double { Double(time.tv_sec) + Double(time.tv_usec) * 1e-6 }
+  return (seconds(usage.ru_utime), seconds(usage.ru_stime))
 }
 
 /// Bytes of physical memory that the process holds; `/proc/self/statm` counts pages.
