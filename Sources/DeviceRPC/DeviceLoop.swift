@@ -54,7 +54,11 @@ package actor DeviceLoop {
     return await withTaskCancellationHandler {
       // The table ends each call exactly once, which is what a checked continuation would watch over.
       await withUnsafeContinuation { continuation in
-        run { $0.begin(call, on: name, slot, continuation) }
+        if driver.isCurrent {
+          onLoop { $0.begin(call, on: name, slot, continuation) }
+        } else {
+          driver.execute { self.onLoop { $0.begin(call, on: name, slot, continuation) } }
+        }
       }
     } onCancel: {
       driver.execute { self.assumeIsolated { $0.cancel(slot) } }
@@ -62,7 +66,7 @@ package actor DeviceLoop {
   }
 
   private func begin(
-    _ call: Call, on name: String, _ slot: CallSlot, _ completion: UnsafeContinuation<Outcome, Never>
+    _ call: consuming Call, on name: String, _ slot: CallSlot, _ completion: UnsafeContinuation<Outcome, Never>
   ) {
     let now = driver.now
     do throws(CallError) {
@@ -84,8 +88,7 @@ package actor DeviceLoop {
       }
       let serial = pending.reserve()
       let id = Pending.id(method: call.method, serial: serial)
-      var call = call
-      call.wait = wait
+      if call.wait != wait { call.wait = wait }
       // What cannot be sent is refused before it waits for its turn.
       let payload = try device.device.link?.encode(call, id: id)
       let timeout = min(max(call.timeout ?? limits.defaultTimeout, .zero), limits.longestTimeout)
@@ -101,7 +104,7 @@ package actor DeviceLoop {
   }
 
   private func pump(_ device: DeviceRecord, now: Duration) {
-    guard device.device.isReady, let link = device.device.link else { return }
+    guard device.hasWaiting, device.device.isReady, let link = device.device.link else { return }
     while let entry = pending.nextToSend(device, window: link.window) {
       do throws(CallError) {
         let payload: [UInt8]

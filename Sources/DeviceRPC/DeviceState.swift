@@ -4,17 +4,18 @@ package typealias DeviceRecord = PendingCalls<DeviceState, UnsafeContinuation<Re
 
 /// What a loop keeps of one device.
 package struct DeviceState {
+  // In the order of their use: at tens of thousands of devices each line of memory that a call touches is waited for.
+  var link: (any DeviceLink)?
+  // False until calls may go out on the link.
+  var isReady = false
   let name: String
+  var lastHeard: Duration
   // Nil as long as it is only a name for which calls wait.
   var firstSeen: Duration?
-  var lastHeard: Duration
   var offlineSince: Duration?
   // Of the last link, while there is none.
   var lastAddress: String?
   var lastDialect: String?
-  var link: (any DeviceLink)?
-  // False until calls may go out on the link.
-  var isReady = false
 
   init(name: String, now: Duration) {
     self.name = name

@@ -44,15 +44,19 @@ package struct PendingCalls<Device, Completion> {
 
   /// The way to one device, and what its owner keeps of it.
   package final class Lane {
-    package var device: Device
     /// Calls that have not ended.
     package fileprivate(set) var openCalls = 0
     fileprivate var isOpen = false
     fileprivate var waiting: Deque<Entry> = []
     // Sent, not acknowledged; a call that was given up stays here until its message is settled.
     fileprivate var unacknowledged: [Serial] = []
+    // Last, so that what each call needs lies together.
+    package var device: Device
 
     package init(_ device: Device) { self.device = device }
+
+    /// Whether there are calls that have not left.
+    package var hasWaiting: Bool { !waiting.isEmpty }
 
     fileprivate func settle(_ serial: Serial) {
       if let index = unacknowledged.firstIndex(of: serial) { unacknowledged.remove(at: index) }

@@ -77,9 +77,36 @@ extension DeviceLoop {
   /// Runs `body` on this loop: now if the caller is on it, else as soon as it is its turn.
   nonisolated package func run(_ body: @escaping @Sendable (isolated DeviceLoop) -> Void) {
     if driver.isCurrent {
-      assumeIsolated { body($0) }
+      onLoop(body)
     } else {
-      driver.execute { self.assumeIsolated { body($0) } }
+      driver.execute { self.onLoop(body) }
+    }
+  }
+
+  /// `assumeIsolated` for the path of a call: the caller has just asked `driver.isCurrent`.
+  ///
+  /// The runtime would ask it again, after the current task and its executor, at the price of the work itself.
+  nonisolated package func onLoop<Result>(_ body: (isolated DeviceLoop) -> Result) -> Result {
+    assert(driver.isCurrent)
+    // Like the standard library's: being isolated is a property of a function's type, not of its code.
+    return withoutActuallyEscaping(body) { unsafeBitCast($0, to: ((DeviceLoop) -> Result).self)(self) }
+  }
+
+  /// The message that carried a call has reached the device; from any thread.
+  nonisolated package func noteAcknowledged(_ serial: UInt32, on link: any DeviceLink) {
+    if driver.isCurrent {
+      onLoop { $0.acknowledged(serial, on: link) }
+    } else {
+      driver.execute { self.onLoop { $0.acknowledged(serial, on: link) } }
+    }
+  }
+
+  /// A result has arrived on a link of the device that sent it; from any thread.
+  nonisolated package func noteResult(id: String, status: RPCStatus, detail: RPCValue?, on link: any DeviceLink) {
+    if driver.isCurrent {
+      onLoop { $0.received(id: id, status: status, detail: detail, on: link) }
+    } else {
+      driver.execute { self.onLoop { $0.received(id: id, status: status, detail: detail, on: link) } }
     }
   }
 }

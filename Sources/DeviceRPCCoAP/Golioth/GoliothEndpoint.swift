@@ -81,11 +81,11 @@ final class GoliothEndpoint: CoAPHandler {
       session.drop(earlier, reason: .deregistered)
     }
     let link = GoliothLink(
-      device: name, home: home, format: format, settings: configuration.settings(for: name), session: session,
-      token: request.token)
+      device: name, home: home, format: format, settings: configuration.settings(for: name), session: session)
     guard let observation = session.observe(request, owner: link) else {
       return .error(.serviceUnavailable, "too many observations from one address")
     }
+    link.observation = observation
     session.attachment = link
     // Firmware counts on this answer and drops a call in its place: calls follow as notifications.
     var established = CoAPResponse(
@@ -162,7 +162,7 @@ final class GoliothEndpoint: CoAPHandler {
     }
     let name = request.queryValue("ep")
     if let link = link(of: session), name == nil || name == link.device {
-      link.home.run { $0.received(id: result.id, status: result.status, detail: result.detail, on: link) }
+      link.home.noteResult(id: result.id, status: result.status, detail: result.detail, on: link)
       return CoAPResponse(.changed)
     }
     // Without an observation of its own the sender is unknown, and the id alone says which call it means.

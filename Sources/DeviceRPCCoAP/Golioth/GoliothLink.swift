@@ -9,7 +9,8 @@ final class GoliothLink: DeviceLink, CoAPObservationOwner {
   let format: GoliothCodec.Format
   private let settings: GoliothSettings
   private let session: CoAPSession
-  private let token: CoAPToken
+  /// Touched on the session's loop only, and nil when it has ended.
+  nonisolated(unsafe) var observation: CoAPObservation?
   // Touched by the home loop only.
   nonisolated(unsafe) var record: DeviceRecord?
   // Nanoseconds: written by the session's loop, read by the device's.
@@ -17,14 +18,13 @@ final class GoliothLink: DeviceLink, CoAPObservationOwner {
 
   init(
     device: String, home: DeviceLoop, format: GoliothCodec.Format, settings: GoliothSettings,
-    session: CoAPSession, token: CoAPToken
+    session: CoAPSession
   ) {
     self.device = device
     self.home = home
     self.format = format
     self.settings = settings
     self.session = session
-    self.token = token
     heardAt = Atomic(session.loop.passTime)
   }
 
@@ -69,15 +69,10 @@ final class GoliothLink: DeviceLink, CoAPObservationOwner {
     }
   }
 
-  // A device that renews its registration uses the same token again: the observation is then another link's.
-  private var observation: CoAPObservation? {
-    session.observation(token: token).flatMap { $0.owner === self ? $0 : nil }
-  }
-
   // MARK: CoAPObservationOwner
 
   func notificationAcknowledged(_ number: UInt32, on observation: CoAPObservation) {
-    home.run { $0.acknowledged(number, on: self) }
+    home.noteAcknowledged(number, on: self)
   }
 
   func notification(_ number: UInt32, failed failure: CoAPFailure, on observation: CoAPObservation) {
@@ -85,6 +80,7 @@ final class GoliothLink: DeviceLink, CoAPObservationOwner {
   }
 
   func observationEnded(_ observation: CoAPObservation, reason: CoAPObservation.End) {
+    self.observation = nil
     // The newer link is known already, or about to be.
     guard reason != .replaced else { return }
     let text =
