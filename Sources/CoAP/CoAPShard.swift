@@ -31,7 +31,6 @@ final class CoAPShard: EventLoop.EventSource {
   private var expected: [ExpectedAcknowledgement: SentMessage] = [:]
   private var transferring: [ObjectIdentifier: CoAPSession] = [:]
   private var transferTimer: LoopTimer?
-  private var peeked = [peeked_datagram](repeating: peeked_datagram(), count: Int(PEEK_BATCH))
   private var truncated: Set<ExpectedAcknowledgement> = []
   /// When the pump says `prepare` next.
   var due = UInt64.max
@@ -129,16 +128,16 @@ final class CoAPShard: EventLoop.EventSource {
 
   func ready(_ tag: UInt32) {
     let socket = sockets[Int(tag)].socket
-    let count = Int(peek_datagrams(socket.descriptor, &peeked))
+    let peeked = pump.peek(socket)
     // For sessions that begin now and then are idle.
     pump.note(self, due: loop.passTime + UInt64(limits.sessionTimeout) * 1_000_000_000)
     pump.begin(self)
-    guard count > 0 else {
+    guard !peeked.isEmpty else {
       // Readable, and nothing to see: the offset is beyond the first datagram.
       _ = rewind_peek(socket.descriptor)
       return pump.read(from: socket)
     }
-    for datagram in peeked[0..<count] {
+    for datagram in peeked {
       // Signalling is for TCP, but libcoap does as it says: it changes sizes, and repeats a pong to a forged address
       // until somebody acknowledges it.
       guard datagram.code >> 5 != 7 else {
@@ -146,6 +145,9 @@ final class CoAPShard: EventLoop.EventSource {
         continue
       }
       pump.read(from: socket)
+      let isTruncated = datagram.length > AdoptedSocket.largestDatagram
+      // Most datagrams are requests, of which nothing else is to be known.
+      guard datagram.type == 1 || datagram.type == 2 || isTruncated else { continue }
       let key = ExpectedAcknowledgement(
         high: datagram.address_high, low: datagram.address_low, port: datagram.port,
         messageID: datagram.message_id)
@@ -157,7 +159,7 @@ final class CoAPShard: EventLoop.EventSource {
         acknowledged.append(sent)
         stuck.append(sent.session)
       }
-      if datagram.length > AdoptedSocket.largestDatagram { truncated.insert(key) }
+      if isTruncated { truncated.insert(key) }
     }
   }
 

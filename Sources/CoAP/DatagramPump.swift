@@ -12,6 +12,7 @@ internal import CLibcoap
 final class DatagramPump {
   private let loop: EventLoop
   private let context: OpaquePointer
+  private let peeked = UnsafeMutablePointer<peeked_datagram>.allocate(capacity: Int(PEEK_BATCH))
   private var cookies: [UInt64] = []
   // Descriptors to take a datagram from and forget it, each before the cookie with this index is used.
   private var discards: [(before: Int, descriptor: Int32)] = []
@@ -29,7 +30,10 @@ final class DatagramPump {
     timer = loop.makeTimer { [unowned self] in self.prepareShards() }
   }
 
-  deinit { assert(isClosed, "a pump was not closed") }
+  deinit {
+    assert(isClosed, "a pump was not closed")
+    peeked.deallocate()
+  }
 
   func close() {
     guard !isClosed else { return }
@@ -41,6 +45,11 @@ final class DatagramPump {
   }
 
   func add(_ shard: CoAPShard) { shards.append(shard) }
+
+  /// Looks at the datagrams that wait in a socket, without taking them; valid until the next look.
+  func peek(_ socket: AdoptedSocket) -> UnsafeBufferPointer<peeked_datagram> {
+    UnsafeBufferPointer(start: peeked, count: Int(peek_datagrams(socket.descriptor, peeked)))
+  }
 
   /// Reads datagrams of `shard` at the end of this pass: say `read(from:)` or `discard(from:)` for each in their order.
   func begin(_ shard: CoAPShard) {

@@ -82,18 +82,20 @@ struct Drive: AsyncParsableCommand {
     let turns = Turns()
     let start = monotonic()
     let end = start + UInt64(seconds * 1e9)
-    let names = (0..<devices).map { "d\($0)" }
+    let all = (0..<devices).map { server.device("d\($0)") }
+    // With several loops a caller calls the devices of its own.
+    let fleets = Dictionary(grouping: all) { server.executor(for: $0.name).map { ObjectIdentifier($0 as AnyObject) } }
     let parts = await withTaskGroup(of: Measurement.self, returning: [Measurement].self) { group in
       for caller in 0..<inFlight {
-        let executor = defaultExecutor ? nil : server.executor(for: names[caller % names.count])
-        let names = names.filter { server.executor(for: $0) as AnyObject? === executor as AnyObject? }
+        let executor = defaultExecutor ? nil : server.executor(for: all[caller % all.count].name)
+        let devices = executor.flatMap { fleets[ObjectIdentifier($0 as AnyObject)] } ?? all
         group.addTask(executorPreference: executor) {
           var part = Measurement(seconds: 0, latencies: [], errors: 0)
           while true {
             let begin = monotonic()
             if begin >= end { return part }
             let turn = turns.next()
-            let device = server.device(names[turn % names.count])
+            let device = devices[turn % devices.count]
             do throws(CallError) {
               let result = try await device.call("multiply", 7, turn)
               if result.detail?["value"]?.intValue != 7 * turn { part.errors += 1 }
