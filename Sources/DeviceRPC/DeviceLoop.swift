@@ -195,7 +195,7 @@ package actor DeviceLoop {
     record.device.isReady = false
     record.device.firstSeen = record.device.firstSeen ?? now
     record.device.lastHeard = now
-    record.device.offlineSince = nil
+    record.device.absence = nil
     if earlier == nil {
       onlineCount += 1
       metrics.devicesOnline.increment()
@@ -220,10 +220,8 @@ package actor DeviceLoop {
     guard let record = link.record, record.device.link === link else { return }
     let now = driver.now
     record.device.lastHeard = max(record.device.lastHeard, link.lastHeard)
-    record.device.lastAddress = link.address
-    record.device.lastDialect = link.dialect
     record.device.link = nil
-    record.device.offlineSince = now
+    record.device.absence = .init(since: now, address: link.address, dialect: link.dialect)
     noteAbsent(record, since: now)
     onlineCount -= 1
     metrics.devicesOnline.decrement()
@@ -335,7 +333,7 @@ package actor DeviceLoop {
   }
 
   private func isAbsent(_ record: DeviceRecord, since: Duration) -> Bool {
-    record.device.offlineSince == since && devices[record.device.name] === record
+    record.device.absence?.since == since && devices[record.device.name] === record
   }
 
   private func forgetIfOnlyCalled(_ record: DeviceRecord) {
@@ -366,7 +364,8 @@ package actor DeviceLoop {
     let heard = max(device.lastHeard, device.link?.lastHeard ?? .zero)
     return DeviceInfo(
       name: device.name, isOnline: device.link != nil,
-      address: device.link?.address ?? device.lastAddress, dialect: device.link?.dialect ?? device.lastDialect,
+      address: device.link?.address ?? device.absence?.address,
+      dialect: device.link?.dialect ?? device.absence?.dialect,
       firstSeen: epoch.addingTimeInterval((device.firstSeen ?? heard).seconds),
       lastHeard: epoch.addingTimeInterval(heard.seconds), openCalls: record.openCalls)
   }

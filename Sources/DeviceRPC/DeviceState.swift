@@ -12,15 +12,26 @@ package struct DeviceState {
   var lastHeard: Duration
   // Nil as long as it is only a name for which calls wait.
   var firstSeen: Duration?
-  var offlineSince: Duration?
-  // Of the last link, while there is none.
-  var lastAddress: String?
-  var lastDialect: String?
+  // Nil while there is a link.
+  var absence: Absence?
 
   init(name: String, now: Duration) {
     self.name = name
     lastHeard = now
-    offlineSince = now
+    absence = Absence(since: now)
+  }
+
+  /// What is kept of the last link, if there ever was one. Apart, so that it takes no room of connected devices.
+  final class Absence {
+    let since: Duration
+    let address: String?
+    let dialect: String?
+
+    init(since: Duration, address: String? = nil, dialect: String? = nil) {
+      self.since = since
+      self.address = address
+      self.dialect = dialect
+    }
   }
 }
 
