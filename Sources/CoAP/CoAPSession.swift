@@ -111,6 +111,8 @@ package final class CoAPSession: @unchecked Sendable {
       session: self, token: request.token, path: request.path, sequence: sequence, owner: owner,
       exponent: request.block2?.exponent)
     observations.append(observation)
+    // It stays and will send more: what it needs then lies beside the rest of it.
+    exchanges.reserveCapacity(shard.limits.exchangesPerSession)
     // libcoap drops idle sessions; one with an observation must stay.
     coap_session_reference(handle)
     return observation

@@ -53,7 +53,12 @@ package struct PendingCalls<Device, Completion> {
     // Last, so that what each call needs lies together.
     package var device: Device
 
-    package init(_ device: Device) { self.device = device }
+    package init(_ device: Device) {
+      self.device = device
+      // For the one call at a time that most devices ever have, beside the lane.
+      waiting.reserveCapacity(1)
+      unacknowledged.reserveCapacity(1)
+    }
 
     /// Whether there are calls that have not left.
     package var hasWaiting: Bool { !waiting.isEmpty }
@@ -173,7 +178,7 @@ package struct PendingCalls<Device, Completion> {
     let wasOpen = lane.isOpen
     lane.isOpen = true
     // What has left over the old link is settled there or never; it must not hold up the new one.
-    lane.unacknowledged = []
+    lane.unacknowledged.removeAll(keepingCapacity: true)
     for entry in lane.waiting {
       entry.payload = nil
       if !wasOpen { setDeadline(now + entry.timeout, of: entry) }
