@@ -24,10 +24,14 @@ struct peeked_datagram {
   uint16_t message_id;
   uint8_t type;           // 0 CON, 1 NON, 2 ACK, 3 RST; 0xff: not CoAP
   uint8_t code;
+  // The first record, if it is one of DTLS (RFC 6347 §4.1, §4.2.2).
+  uint8_t content_type;    // 0: no record
+  uint8_t handshake_type;  // of a handshake message in clear, else 0
+  uint16_t epoch;
 };
 
 #define PEEK_BATCH 32
-#define PEEK_BYTES 8
+#define PEEK_BYTES 14
 
 // Looks at up to PEEK_BATCH waiting datagrams without taking them; they must be taken before the next look. Returns
 // their number, or 0.
@@ -64,6 +68,9 @@ static inline int peek_datagrams(int fd, struct peeked_datagram *out) {
     d->type = length >= 4 && heads[i][0] >> 6 == 1 ? (heads[i][0] >> 4) & 3 : 0xff;
     d->code = length >= 4 ? heads[i][1] : 0;
     d->message_id = length >= 4 ? (uint16_t)(heads[i][2] << 8 | heads[i][3]) : 0;
+    d->content_type = length > 13 ? heads[i][0] : 0;
+    d->epoch = (uint16_t)(heads[i][3] << 8 | heads[i][4]);
+    d->handshake_type = d->content_type == 22 && d->epoch == 0 ? heads[i][13] : 0;
   }
   return count < 0 ? 0 : count;
 }
@@ -107,6 +114,18 @@ static inline unsigned int prepare_context(coap_context_t *context) {
   coap_tick_t now;
   coap_ticks(&now);
   return coap_io_prepare_epoll(context, now);
+}
+
+// What libcoap's own epoll descriptor reports of accepted connections, handled for the `pump`, which has no sessions to
+// walk. Returns false when the timer was among it, which is still to be served.
+static inline _Bool read_streams(coap_context_t *pump, coap_context_t *context) {
+  struct epoll_event events[64];
+  int count = epoll_wait(coap_context_get_coap_fd(context), events, 64, 0), kept = 0;
+  for (int i = 0; i < count; i++) {
+    if (events[i].data.ptr) events[kept++] = events[i];
+  }
+  if (kept > 0) coap_io_do_epoll(pump, events, (size_t)kept);
+  return kept == count;
 }
 
 // What libcoap's own epoll descriptor reports: its timer, and the sockets of client sessions.

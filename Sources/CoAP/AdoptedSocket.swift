@@ -1,7 +1,7 @@
 internal import CLibcoap
 internal import Glibc
 
-/// A UDP socket of ours in the place of the one that libcoap's endpoint made.
+/// A socket of ours in the place of the one that libcoap's endpoint made.
 ///
 /// libcoap 4.3.1 has no way to be given a socket. Its endpoint's descriptor can be found in `/proc`, together with the
 /// cookie that libcoap wants back with each event (`coap_io_do_epoll`), and replaced by `dup3`. The socket is not put
@@ -14,21 +14,23 @@ struct AdoptedSocket {
   let cookie: UInt64
 
   /// Takes `socket`, which it closes, and makes it an endpoint of `context`.
-  init(_ socket: Int32, isIPv6: Bool, context: OpaquePointer) throws(CoAPSystemError) {
+  init(
+    _ socket: Int32, _ scheme: CoAPScheme, isIPv6: Bool, context: OpaquePointer
+  ) throws(CoAPSystemError) {
     defer { close(socket) }
     let loopback = isIPv6 ? "::1" : "127.0.0.1"
     guard var address = CoAPAddress(host: loopback, port: 0)?.libcoap,
-      let endpoint = coap_new_endpoint(context, &address, COAP_PROTO_UDP)
+      let endpoint = coap_new_endpoint(context, &address, scheme.libcoap)
     else { throw CoAPSystemError("coap_new_endpoint") }
     // Room for as much as is read; what is sent is bounded by `CoAPLimits.datagramPayload`.
-    coap_endpoint_set_default_mtu(endpoint, UInt32(Self.largestDatagram))
+    if !scheme.isStream { coap_endpoint_set_default_mtu(endpoint, UInt32(Self.largestDatagram)) }
     guard let (descriptor, cookie) = Self.newestSocket(of: coap_context_get_coap_fd(context)) else {
       throw CoAPSystemError(
         "fdinfo", code: 0, detail: "cannot read /proc/self/fdinfo, which adopting a socket needs")
     }
     // This closes libcoap's own socket, which leaves its epoll set with that.
     guard replace_descriptor(socket, descriptor) >= 0 else { throw CoAPSystemError("dup3") }
-    guard rewind_peek(descriptor) == 0 else { throw CoAPSystemError("SO_PEEK_OFF") }
+    guard scheme.isStream || rewind_peek(descriptor) == 0 else { throw CoAPSystemError("SO_PEEK_OFF") }
     self.descriptor = descriptor
     self.cookie = cookie
   }
@@ -50,49 +52,80 @@ struct AdoptedSocket {
   }
 }
 
-/// A UDP socket that shares its address with others of this process.
+/// A socket that shares its address with others of this process.
 enum SharedSocket {
   /// Binds `count` sockets to one address; with port 0 the system chooses one port for all. Returns them with it.
   static func bind(
-    _ address: CoAPAddress, count: Int, receiveBuffer: Int
+    _ listener: CoAPListener, count: Int, receiveBuffer: Int
   ) throws(CoAPSystemError) -> ([Int32], CoAPAddress) {
+    let address = listener.address
+    let open = { (address: CoAPAddress, isShared: Bool) throws(CoAPSystemError) -> Int32 in
+      try listener.scheme.isStream
+        ? openStream(address, isShared: isShared)
+        : openDatagram(address, isShared: isShared, receiveBuffer: receiveBuffer)
+    }
     // The first is bound without SO_REUSEPORT, which would let a second server share the port and take half of the
     // devices, and kept: were it closed in between, somebody else could take the port.
-    let first = try open(address, isShared: false, receiveBuffer: receiveBuffer)
+    let first = try open(address, false)
     var sockets = [first]
     let bound: CoAPAddress
     do throws(CoAPSystemError) {
       bound = try name(of: first, like: address)
       try option(first, SOL_SOCKET, SO_REUSEPORT, 1)
       for _ in 1..<max(1, count) {
-        sockets.append(try open(bound, isShared: true, receiveBuffer: receiveBuffer))
+        sockets.append(try open(bound, true))
       }
     } catch {
       for socket in sockets { close(socket) }
       throw error
     }
     // While the group grew, the kernel gave peers to sockets that are not theirs any more; they will send again.
-    for socket in sockets { for _ in 0..<4_096 where !discard_datagram(socket) { break } }
+    if !listener.scheme.isStream {
+      for socket in sockets { for _ in 0..<4_096 where !discard_datagram(socket) { break } }
+    }
     return (sockets, bound)
   }
 
-  private static func open(
+  private static func openDatagram(
     _ address: CoAPAddress, isShared: Bool, receiveBuffer: Int
   ) throws(CoAPSystemError) -> Int32 {
-    let family = address.isIPv6 ? AF_INET6 : AF_INET
-    let type = Int32(SOCK_DGRAM.rawValue | SOCK_NONBLOCK.rawValue | SOCK_CLOEXEC.rawValue)
-    let descriptor = socket(family, type, 0)
-    guard descriptor >= 0 else { throw CoAPSystemError("socket") }
-    do throws(CoAPSystemError) {
-      try option(descriptor, SOL_SOCKET, SO_REUSEPORT, isShared ? 1 : 0)
+    try open(address, SOCK_DGRAM, isShared: isShared) { descriptor throws(CoAPSystemError) in
       if address.isIPv6 {
-        try option(descriptor, Int32(IPPROTO_IPV6), IPV6_V6ONLY, 1)
         try option(descriptor, Int32(IPPROTO_IPV6), IPV6_RECVPKTINFO, 1)
       } else {
         try option(descriptor, Int32(IPPROTO_IP), IP_PKTINFO, 1)
       }
       // As much as the system allows; it cuts down what is too much.
       try option(descriptor, SOL_SOCKET, SO_RCVBUF, Int32(clamping: receiveBuffer))
+    }
+  }
+
+  private static func openStream(_ address: CoAPAddress, isShared: Bool) throws(CoAPSystemError) -> Int32 {
+    let descriptor = try open(address, SOCK_STREAM, isShared: isShared) { descriptor throws(CoAPSystemError) in
+      // For a server that is started anew while connections of the last one are in TIME_WAIT.
+      try option(descriptor, SOL_SOCKET, SO_REUSEADDR, 1)
+      // Peers that are gone without a word.
+      try option(descriptor, SOL_SOCKET, SO_KEEPALIVE, 1)
+    }
+    guard listen(descriptor, SOMAXCONN) == 0 else {
+      let error = CoAPSystemError("listen", detail: "cannot listen on \(address)")
+      close(descriptor)
+      throw error
+    }
+    return descriptor
+  }
+
+  private static func open(
+    _ address: CoAPAddress, _ type: __socket_type, isShared: Bool,
+    _ prepare: (Int32) throws(CoAPSystemError) -> Void
+  ) throws(CoAPSystemError) -> Int32 {
+    let flags = type.rawValue | SOCK_NONBLOCK.rawValue | SOCK_CLOEXEC.rawValue
+    let descriptor = socket(address.isIPv6 ? AF_INET6 : AF_INET, Int32(flags), 0)
+    guard descriptor >= 0 else { throw CoAPSystemError("socket") }
+    do throws(CoAPSystemError) {
+      try option(descriptor, SOL_SOCKET, SO_REUSEPORT, isShared ? 1 : 0)
+      if address.isIPv6 { try option(descriptor, Int32(IPPROTO_IPV6), IPV6_V6ONLY, 1) }
+      try prepare(descriptor)
       var libcoap = address.libcoap
       let size = libcoap.size
       let code = libcoap.withSocketAddress { Glibc.bind(descriptor, $0, size) }

@@ -103,3 +103,16 @@ package struct CoAPAddress: Hashable, Sendable, CustomStringConvertible {
   /// `127.0.0.1:5683`, `[::1]:5683`.
   package var description: String { isIPv6 ? "[\(host)]:\(port)" : "\(host):\(port)" }
 }
+
+/// The sender of datagrams, as it is found in the kernel's and in our form of an address.
+struct PeerKey: Hashable {
+  let high: UInt64
+  let low: UInt64
+  let port: UInt16
+
+  init(_ address: CoAPAddress) { (high, low, port) = (address.high, address.low, address.port) }
+
+  init(_ datagram: peeked_datagram) {
+    (high, low, port) = (datagram.address_high, datagram.address_low, datagram.port)
+  }
+}

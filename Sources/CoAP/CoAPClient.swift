@@ -22,7 +22,14 @@ package struct CoAPClientRequest: Sendable {
   }
 }
 
-/// The client side of CoAP over UDP, on a loop that it may share with servers.
+/// What a client proves itself with.
+package enum CoAPClientCredentials: Sendable {
+  case preSharedKey(identity: String, key: [UInt8])
+  /// PEM each; `trusted` has the CA of the server.
+  case certificate(CoAPCertificate)
+}
+
+/// The client side of CoAP, on a loop that it may share with servers.
 // Unchecked because every member is touched on the loop's thread only.
 package final class CoAPClient: EventLoop.EventSource, @unchecked Sendable {
   package let loop: EventLoop
@@ -31,6 +38,8 @@ package final class CoAPClient: EventLoop.EventSource, @unchecked Sendable {
   private var source = 0
   private var peers: [OpaquePointer: CoAPPeer] = [:]
   private var timer: LoopTimer?
+  // libcoap reads them when a connection is there.
+  private var certificates: [PEMBuffers] = []
 
   /// Throws `CoAPSystemError` when the system has no descriptor left.
   package init(loop: EventLoop, transmission: CoAPTransmission = CoAPTransmission()) async throws(CoAPSystemError) {
@@ -42,6 +51,7 @@ package final class CoAPClient: EventLoop.EventSource, @unchecked Sendable {
       coap_set_app_data(context, Unmanaged.passUnretained(self).toOpaque())
       coap_register_response_handler(context, onResponse)
       coap_register_nack_handler(context, onClientNack)
+      coap_register_event_handler(context, onClientEvent)
       do throws(CoAPSystemError) {
         self.source = try loop.add(self, descriptor: coap_context_get_coap_fd(context), tag: 0)
       } catch {
@@ -61,23 +71,19 @@ package final class CoAPClient: EventLoop.EventSource, @unchecked Sendable {
     if let context { _ = run_own_events(context) }
   }
 
-  /// Opens a socket towards `address`; nothing is sent yet. `local` fixes the own address, port 0 leaves the port to
-  /// the system. Throws `CoAPFailure.closed` when there is no socket to be had.
+  /// Opens a socket towards `address`; over UDP nothing is sent yet. `local` fixes the own address, port 0 leaves the port
+  /// to the system. Requests wait for the end of a handshake. Throws `CoAPFailure.closed` when there is no socket to be
+  /// had.
+  ///
+  /// Use one kind of credentials per client: libcoap keeps the last certificate for the whole context.
   package func connect(
-    to address: CoAPAddress, from local: CoAPAddress? = nil
+    to address: CoAPAddress, from local: CoAPAddress? = nil, over scheme: CoAPScheme = .coap,
+    with credentials: CoAPClientCredentials? = nil
   ) async throws(CoAPFailure) -> CoAPPeer {
     let peer = await loop.perform { () -> CoAPPeer? in
-      var remote = address.libcoap
-      guard let context = self.context else { return nil }
-      let handle: OpaquePointer?
-      if var local = local?.libcoap {
-        handle = coap_new_client_session(context, &local, &remote, COAP_PROTO_UDP)
-      } else {
-        handle = coap_new_client_session(context, nil, &remote, COAP_PROTO_UDP)
-      }
-      guard let handle else { return nil }
+      guard let handle = self.open(address, local, scheme, credentials) else { return nil }
       self.transmission.apply(to: handle)
-      let peer = CoAPPeer(client: self, handle: handle)
+      let peer = CoAPPeer(client: self, handle: handle, isConnected: !scheme.isStream)
       self.peers[handle] = peer
       return peer
     }
@@ -101,6 +107,41 @@ package final class CoAPClient: EventLoop.EventSource, @unchecked Sendable {
   }
 
   // MARK: Loop's thread
+
+  private func open(
+    _ address: CoAPAddress, _ local: CoAPAddress?, _ scheme: CoAPScheme, _ credentials: CoAPClientCredentials?
+  ) -> OpaquePointer? {
+    guard let context else { return nil }
+    var remote = address.libcoap
+    var source = local?.libcoap ?? coap_address_t()
+    return withUnsafePointer(to: &source) { source in
+      let source = local == nil ? nil : source
+      switch credentials {
+      case nil: return coap_new_client_session(context, source, &remote, scheme.libcoap)
+      case .preSharedKey(let identity, let key):
+        var setup = coap_dtls_cpsk_t()
+        setup.version = UInt8(COAP_DTLS_CPSK_SETUP_VERSION)
+        return Array(identity.utf8).withUnsafeBufferPointer { identity in
+          key.withUnsafeBufferPointer { key in
+            setup.psk_info.identity = coap_bin_const_t(length: identity.count, s: identity.baseAddress)
+            setup.psk_info.key = coap_bin_const_t(length: key.count, s: key.baseAddress)
+            return coap_new_client_session_psk2(context, source, &remote, scheme.libcoap, &setup)
+          }
+        }
+      case .certificate(let certificate):
+        let buffers = PEMBuffers(certificate)
+        certificates.append(buffers)
+        var setup = coap_dtls_pki_t()
+        setup.version = UInt8(COAP_DTLS_PKI_SETUP_VERSION)
+        setup.verify_peer_cert = 1
+        setup.check_common_ca = 1
+        setup.cert_chain_validation = 1
+        setup.cert_chain_verify_depth = 3
+        buffers.describe(&setup)
+        return coap_new_client_session_pki(context, source, &remote, scheme.libcoap, &setup)
+      }
+    }
+  }
 
   fileprivate func peer(_ handle: OpaquePointer?) -> CoAPPeer? { handle.flatMap { peers[$0] } }
 
@@ -128,12 +169,17 @@ package final class CoAPPeer: @unchecked Sendable {
   private var handle: OpaquePointer?
   private var waiting: [CoAPToken: (deadline: UInt64, resume: (Result<CoAPResponse, CoAPFailure>) -> Void)] = [:]
   private var observers: [CoAPToken: (CoAPResponse) -> Void] = [:]
+  // What is sent before a connection stands: libcoap would wait for it, and nothing else, for up to five seconds
+  // (`coap_client_delay_first`).
+  private var isConnected: Bool
+  private var postponed: [() -> Void] = []
   // Tokens of one peer differ; which ones they are does not matter (RFC 7252 §5.3.1).
   private var lastToken = UInt64.random(in: .min ... .max)
 
-  fileprivate init(client: CoAPClient, handle: OpaquePointer) {
+  fileprivate init(client: CoAPClient, handle: OpaquePointer, isConnected: Bool) {
     self.client = client
     self.handle = handle
+    self.isConnected = isConnected
   }
 
   /// Sends a request, in blocks if it is long, and returns the whole response, whatever its code.
@@ -271,6 +317,11 @@ package final class CoAPPeer: @unchecked Sendable {
     _ request: CoAPClientRequest, token: CoAPToken, block1: CoAPBlock?, block2: CoAPBlock?, deadline: UInt64,
     resume: @escaping (Result<CoAPResponse, CoAPFailure>) -> Void
   ) {
+    guard isConnected || handle == nil else {
+      return postponed.append {
+        self.send(request, token: token, block1: block1, block2: block2, deadline: deadline, resume: resume)
+      }
+    }
     guard let handle else { return resume(.failure(.closed)) }
     let type = request.isConfirmable ? COAP_MESSAGE_CON : COAP_MESSAGE_NON
     guard
@@ -295,6 +346,23 @@ package final class CoAPPeer: @unchecked Sendable {
     waiting[token] = (deadline, resume)
     client.expect(by: deadline)
     if coap_send(handle, pdu) == COAP_INVALID_MID { fail(token, .closed) }
+  }
+
+  fileprivate func connected() {
+    isConnected = true
+    let requests = postponed
+    postponed = []
+    for request in requests { request() }
+  }
+
+  fileprivate func connectsNow() { client.loop.atEndOfPass { self.connected() } }
+
+  /// The connection is gone, or never came: everything that waits is over.
+  fileprivate func disconnected() {
+    client.loop.atEndOfPass {
+      if let handle = self.handle { self.client.forget(handle) }
+      self.end()
+    }
   }
 
   fileprivate func received(_ response: CoAPResponse, token: CoAPToken) -> Bool {
@@ -322,6 +390,8 @@ package final class CoAPPeer: @unchecked Sendable {
     self.handle = nil
     observers = [:]
     for token in Array(waiting.keys) { fail(token, .closed) }
+    // Each finds that there is nothing to send on.
+    connected()
     // What libcoap has still to send again would keep its session, and a server would hear from a peer that has gone.
     coap_session_disconnected(handle, COAP_NACK_NOT_DELIVERABLE)
     coap_session_release(handle)
@@ -351,6 +421,19 @@ private func onResponse(
   let isExpected =
     client(of: session)?.peer(session)?.received(PDU.response(received), token: PDU.token(received)) ?? false
   return isExpected ? COAP_RESPONSE_OK : COAP_RESPONSE_FAIL
+}
+
+private func onClientEvent(session: OpaquePointer?, event: coap_event_t) -> Int32 {
+  guard let peer = client(of: session)?.peer(session) else { return 0 }
+  switch event {
+  // libcoap says so before it believes it itself.
+  case COAP_EVENT_SESSION_CONNECTED: peer.connectsNow()
+  case COAP_EVENT_TCP_FAILED, COAP_EVENT_TCP_CLOSED, COAP_EVENT_SESSION_FAILED, COAP_EVENT_SESSION_CLOSED,
+    COAP_EVENT_DTLS_CLOSED, COAP_EVENT_DTLS_ERROR:
+    peer.disconnected()
+  default: break
+  }
+  return 0
 }
 
 private func onClientNack(

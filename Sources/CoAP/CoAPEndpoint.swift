@@ -1,40 +1,69 @@
 package import Logging
 internal import Glibc
 
-/// A CoAP server on UDP: addresses, and the shards that serve them on one or more loops.
+/// A CoAP server: where it listens, and the libcoap contexts that serve that on one or more loops.
 package final class CoAPEndpoint: Sendable {
   package struct Configuration: Sendable {
-    package var addresses: [CoAPAddress]
-    /// Contexts that one loop serves. The kernel spreads the peers over all of them.
+    package var listeners: [CoAPListener]
+    /// Contexts that one loop serves for `coap`. The kernel spreads the peers over all of them.
     ///
     /// 32. With 8 or 16 the calls to ten peers are fewer by a twentieth, and 95,000 peers connect more slowly with less
     /// (`rpc-bench drive --shards`).
     package var shardsPerLoop: Int
+    /// The same for `coaps`, two contexts each. 8: a handshake costs more than looking at a thousand sessions.
+    package var secureShardsPerLoop = 8
     /// Bytes asked of the kernel for each socket's receive queue; it gives at most `net.core.rmem_max`.
     package var receiveBuffer = 4 << 20
+    /// What `coaps` and `coaps+tcp` need.
+    package var security: CoAPSecurity?
     package var limits = CoAPLimits()
     package var transmission = CoAPTransmission()
 
-    package init(addresses: [CoAPAddress], shardsPerLoop: Int = 32) {
-      self.addresses = addresses
+    package init(listeners: [CoAPListener], shardsPerLoop: Int = 32) {
+      self.listeners = listeners
       self.shardsPerLoop = shardsPerLoop
+    }
+
+    package init(addresses: [CoAPAddress], shardsPerLoop: Int = 32) {
+      self.init(listeners: addresses.map { CoAPListener(.coap, $0) }, shardsPerLoop: shardsPerLoop)
     }
   }
 
-  /// The addresses in the order of the configuration, with the ports that the system chose for port 0.
-  package let addresses: [CoAPAddress]
-  private let shards: [(loop: EventLoop, shards: ShardList)]
+  /// In the order of the configuration, with the ports that the system chose for port 0.
+  package let listeners: [CoAPListener]
+  package var addresses: [CoAPAddress] { listeners.map(\.address) }
+  private let parts: [(loop: EventLoop, part: Part)]
 
-  // Unchecked because the list is touched on its loop's thread only.
-  private final class ShardList: @unchecked Sendable {
+  /// What one loop serves.
+  // Unchecked because it is touched on its loop's thread only.
+  fileprivate final class Part: @unchecked Sendable {
     var shards: [CoAPShard] = []
+    var routers: [SecureRouter] = []
     var pump: DatagramPump?
 
     func close() {
+      for router in routers { router.close() }
       for shard in shards { shard.close() }
+      routers = []
       shards = []
       pump?.close()
       pump = nil
+    }
+  }
+
+  /// The sockets of one listener; each is taken out by whoever closes it from then on.
+  private struct Sockets {
+    let listener: CoAPListener
+    var descriptors: [Int32]
+
+    /// Every `count`th socket, from `first` on.
+    mutating func take(_ first: Int, of count: Int) -> [BoundSocket] {
+      let taken = descriptors.indices.filter { $0 % count == first && descriptors[$0] >= 0 }
+      return taken.map { index in
+        defer { descriptors[index] = -1 }
+        return BoundSocket(
+          descriptor: descriptors[index], scheme: listener.scheme, isIPv6: listener.address.isIPv6)
+      }
     }
   }
 
@@ -46,45 +75,39 @@ package final class CoAPEndpoint: Sendable {
     _ configuration: Configuration, loops: [EventLoop], handlers: [any CoAPHandler], log: Logger
   ) async throws(CoAPSystemError) {
     CoAPLibrary.start()
-    let count = max(1, configuration.shardsPerLoop) * loops.count
-    var bound: [CoAPAddress] = []
-    var sockets: [[Int32]] = []
+    var sockets: [Sockets] = []
     do throws(CoAPSystemError) {
-      for address in configuration.addresses {
+      for listener in configuration.listeners {
+        guard !listener.scheme.isSecure || configuration.security != nil else {
+          throw CoAPSystemError("listen", code: 0, detail: "\(listener) needs credentials")
+        }
+        let count = Self.sockets(of: listener.scheme, configuration, loops: loops.count)
         let (descriptors, name) = try SharedSocket.bind(
-          address, count: count, receiveBuffer: configuration.receiveBuffer)
-        sockets.append(descriptors)
-        bound.append(name)
+          listener, count: count, receiveBuffer: configuration.receiveBuffer)
+        sockets.append(Sockets(listener: CoAPListener(listener.scheme, name), descriptors: descriptors))
       }
     } catch {
-      for descriptor in sockets.joined() { Glibc.close(descriptor) }
+      for descriptor in sockets.flatMap(\.descriptors) { Glibc.close(descriptor) }
       throw error
     }
-    addresses = bound
-    shards = loops.map { ($0, ShardList()) }
-    let isIPv6 = bound.map(\.isIPv6)
+    listeners = sockets.map(\.listener)
+    parts = loops.map { ($0, Part()) }
     let budget = ByteBudget(configuration.limits.transferBytes)
-    let limits = configuration.limits
-    let transmission = configuration.transmission
     var failure: CoAPSystemError?
-    for (number, (loop, list)) in shards.enumerated() {
+    for (number, (loop, part)) in parts.enumerated() {
       let handler = handlers[number]
-      let mine = (0..<count).filter { $0 % loops.count == number }.map { shard in sockets.map { $0[shard] } }
+      // A connection stays with the loop of its listener.
+      var streams = 0
+      let mine = sockets.indices.map { index in
+        guard sockets[index].listener.scheme.isStream else { return sockets[index].take(number, of: loops.count) }
+        defer { streams += 1 }
+        return streams % loops.count == number ? sockets[index].take(0, of: 1) : []
+      }
       let result = await loop.perform { () -> CoAPSystemError? in
-        var mine = mine[...]
         do throws(CoAPSystemError) {
-          let pump = try DatagramPump(loop: loop)
-          list.pump = pump
-          while let descriptors = mine.popFirst() {
-            list.shards.append(
-              try CoAPShard(
-                loop: loop, sockets: descriptors, isIPv6: isIPv6, limits: limits,
-                idleSessions: max(16, limits.idleSessions / count), transmission: transmission,
-                budget: budget, pump: pump, handler: handler, log: log))
-          }
+          try part.open(mine, configuration, contexts: loops.count, loop, handler, budget, log)
           return nil
         } catch {
-          for descriptor in mine.joined() { Glibc.close(descriptor) }
           return error
         }
       }
@@ -96,10 +119,86 @@ package final class CoAPEndpoint: Sendable {
     }
   }
 
+  private static func sockets(of scheme: CoAPScheme, _ configuration: Configuration, loops: Int) -> Int {
+    switch scheme {
+    case .coap: max(1, configuration.shardsPerLoop) * loops
+    case .coaps: max(1, configuration.secureShardsPerLoop) * loops
+    case .coapTCP, .coapsTCP: 1
+    }
+  }
+
+  /// New handshakes are made with this certificate; sessions go on.
+  ///
+  /// Throws `CoAPSystemError` when libcoap does not take it.
+  package func use(_ certificate: CoAPCertificate) async throws(CoAPSystemError) {
+    for (loop, part) in parts {
+      let failure = await loop.perform { () -> CoAPSystemError? in
+        do throws(CoAPSystemError) {
+          for shard in part.shards { try shard.use(certificate) }
+          return nil
+        } catch {
+          return error
+        }
+      }
+      if let failure { throw failure }
+    }
+  }
+
+  /// Ends the sessions that `isOver` says, on their loops.
+  package func closeSessions(where isOver: @escaping @Sendable (CoAPSession) -> Bool) async {
+    for (loop, part) in parts {
+      await loop.perform { for shard in part.shards { shard.closeSessions(where: isOver) } }
+    }
+  }
+
   /// Ends every session and observation, whose owners are told, and frees the sockets. May be called twice.
   package func close() async {
-    for (loop, list) in shards {
-      await loop.perform { list.close() }
+    for (loop, part) in parts {
+      await loop.perform { part.close() }
+    }
+  }
+}
+
+extension CoAPEndpoint.Part {
+  /// Opens the contexts for `sockets`, a list for each listener, and closes those that it cannot.
+  fileprivate func open(
+    _ sockets: [[BoundSocket]], _ configuration: CoAPEndpoint.Configuration, contexts: Int, _ loop: EventLoop,
+    _ handler: any CoAPHandler, _ budget: ByteBudget, _ log: Logger
+  ) throws(CoAPSystemError) {
+    // The nth sockets of all listeners of a kind go to one context.
+    func columns(_ belongs: (CoAPScheme) -> Bool) -> [[BoundSocket]] {
+      let rows = sockets.filter { $0.first.map { belongs($0.scheme) } ?? false }
+      return (0..<(rows.map(\.count).max() ?? 0)).map { column in rows.compactMap { $0.dropFirst(column).first } }
+    }
+    let plain = columns { $0 == .coap }, secure = columns { $0 == .coaps }, streams = columns(\.isStream)
+    var remaining = (plain + secure + streams)[...]
+    do throws(CoAPSystemError) {
+      let pump = try DatagramPump(loop: loop)
+      self.pump = pump
+      let limits = configuration.limits
+      let count = max(1, contexts * remaining.count)
+      func shard(_ sockets: [BoundSocket], security: CoAPSecurity?) throws(CoAPSystemError) -> CoAPShard {
+        let shard = try CoAPShard(
+          loop: loop, sockets: sockets, security: security, limits: limits,
+          idleSessions: max(16, limits.idleSessions / count), handshakes: max(16, limits.handshakes / count),
+          transmission: configuration.transmission, budget: budget, pump: pump, handler: handler, log: log)
+        shards.append(shard)
+        return shard
+      }
+      while let next = remaining.popFirst() {
+        let security = next.contains { $0.scheme.isSecure } ? configuration.security : nil
+        guard next.contains(where: { $0.scheme == .coaps }) else {
+          _ = try shard(next, security: security)
+          continue
+        }
+        let copies = next.map { BoundSocket(descriptor: dup($0.descriptor), scheme: $0.scheme, isIPv6: $0.isIPv6) }
+        let first = try shard(next, security: security)
+        let second = try shard(copies, security: security)
+        routers.append(try SecureRouter(loop: loop, pump: pump, sides: [first, second]))
+      }
+    } catch {
+      for socket in remaining.joined() { Glibc.close(socket.descriptor) }
+      throw error
     }
   }
 }

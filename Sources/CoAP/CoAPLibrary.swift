@@ -1,4 +1,5 @@
 internal import CLibcoap
+internal import Glibc
 internal import Logging
 internal import Synchronization
 
@@ -9,13 +10,27 @@ enum CoAPLibrary {
 
   private static let started: Void = {
     coap_startup()
-    coap_set_log_level(LOG_ERR)
+    // Warnings are the only way in which libcoap tells why a handshake fails.
+    coap_set_log_level(LOG_WARNING)
+    coap_dtls_set_log_level(Int32(LOG_WARNING))
     coap_set_log_handler(onLog)
     coap_set_prng(onRandom)
   }()
 
   fileprivate static let log = Logger(label: "device-rpc.libcoap")
   fileprivate static let random = Mutex(RandomPage())
+  // The first of each thread since one was asked for: what follows is only a consequence.
+  fileprivate static let warnings = Mutex<[pthread_t: String]>([:])
+
+  /// What libcoap has complained about on this thread, if it was about that peer: `certificate has expired`.
+  static func takeWarning(about peer: CoAPAddress) -> String? {
+    guard let text = warnings.withLock({ $0.removeValue(forKey: pthread_self()) }) else { return nil }
+    // "*  127.0.0.1:5684 <-> 127.0.0.1:40213 DTLS: what it is about"
+    guard let start = text.firstRange(of: "<-> \(peer) "),
+      let colon = text[start.upperBound...].firstRange(of: ": ")
+    else { return nil }
+    return String(text[colon.upperBound...].trimmingPrefix { $0 == " " })
+  }
 }
 
 /// Random bytes from the kernel, 4 KiB at a time: libcoap asks for one byte per message, a system call each.
@@ -48,6 +63,11 @@ private func onLog(level: coap_log_t, message: UnsafePointer<CChar>?) {
   guard let message else { return }
   let text = String(cString: message)
   let line = text.last?.isNewline == true ? String(text.dropLast()) : text
+  if level == LOG_WARNING {
+    CoAPLibrary.warnings.withLock { warnings in
+      if warnings[pthread_self()] == nil { warnings[pthread_self()] = line }
+    }
+  }
   CoAPLibrary.log.debug("\(line)")
 }
 

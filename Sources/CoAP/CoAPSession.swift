@@ -4,6 +4,9 @@ internal import CLibcoap
 // Unchecked because every member is touched on the loop's thread only, which the entry points assert.
 package final class CoAPSession: @unchecked Sendable {
   package let address: CoAPAddress
+  package let scheme: CoAPScheme
+  /// Who the peer has proved to be; nil for `coap` and `coap+tcp`.
+  package let identity: CoAPIdentity?
   package let loop: EventLoop
   /// Whatever the handler wants to remember about the peer.
   package var attachment: (any AnyObject & Sendable)?
@@ -20,12 +23,28 @@ package final class CoAPSession: @unchecked Sendable {
   private var transfers: Transfers?
   // Message id of the confirmable separate response that is not acknowledged yet.
   private var separate: UInt16?
+  /// The connection is gone; nothing may be sent any more.
+  var isLost = false
+  var pings: [(mid: UInt16?, done: (Bool) -> Void)] = []
+  var unconfirmed: [(mid: UInt16, message: SentMessage)] = []
+  var isConfirming = false
+  var isBarrierDue = false
 
-  init(handle: OpaquePointer, address: CoAPAddress, shard: CoAPShard) {
+  init(
+    handle: OpaquePointer, address: CoAPAddress, scheme: CoAPScheme, identity: CoAPIdentity?, shard: CoAPShard
+  ) {
     self.handle = handle
     self.address = address
+    self.scheme = scheme
+    self.identity = identity
     self.shard = shard
     loop = shard.loop
+  }
+
+  /// Ends the session, with a close-notify where there is one; observations and the handler are told.
+  package func close() {
+    assert(loop.isCurrent)
+    shard.close(self)
   }
 
   deinit { assert(handle == nil, "a session was not closed") }
@@ -37,6 +56,8 @@ package final class CoAPSession: @unchecked Sendable {
     forgetIncoming()
     forgetOutgoing()
     handle = nil
+    unconfirmed = []
+    endPings()
   }
 
   // MARK: Retransmitted requests (RFC 7252 §4.5)
@@ -140,13 +161,14 @@ package final class CoAPSession: @unchecked Sendable {
   ///
   /// libcoap can take back all messages of a session or none; a separate response goes with them.
   private func stopSending(on handle: OpaquePointer) {
-    guard !observations.contains(where: { $0.outstanding != nil }) else { return }
+    // Over DTLS and TCP that would be the end of the session.
+    guard scheme == .coap, !observations.contains(where: { $0.outstanding != nil }) else { return }
     coap_session_disconnected(handle, COAP_NACK_NOT_DELIVERABLE)
   }
 
   /// Makes libcoap forget that a message is under way which it no longer has.
   func freeSlot() {
-    if let handle { coap_session_disconnected(handle, COAP_NACK_NOT_DELIVERABLE) }
+    if let handle, scheme == .coap { coap_session_disconnected(handle, COAP_NACK_NOT_DELIVERABLE) }
   }
 
   // MARK: Bodies in blocks (RFC 7959)
@@ -280,13 +302,15 @@ package final class CoAPSession: @unchecked Sendable {
   package func respond(_ response: CoAPResponse, to request: CoAPRequest) {
     assert(loop.isCurrent)
     guard let handle else { return }
-    remember(
-      response, messageID: request.messageID, token: request.token, method: request.method,
-      now: shard.seconds)
+    if !scheme.isStream {
+      remember(
+        response, messageID: request.messageID, token: request.token, method: request.method,
+        now: shard.seconds)
+    }
     // libcoap keeps a second confirmable message back until the first is acknowledged, without any bound. A peer that
     // never acknowledges must not fill the memory, and a response need not be confirmable (RFC 7252 §5.2.2).
     let isConfirmable =
-      request.isConfirmable && separate == nil && !observations.contains { $0.outstanding != nil }
+      request.isConfirmable && !scheme.isStream && separate == nil && !observations.contains { $0.outstanding != nil }
     let mid = send(
       cutting(response, for: request), token: request.token,
       type: isConfirmable ? COAP_MESSAGE_CON : COAP_MESSAGE_NON, on: handle)
@@ -305,6 +329,7 @@ package final class CoAPSession: @unchecked Sendable {
   func send(
     _ response: CoAPResponse, token: CoAPToken, type: coap_pdu_type_t, on handle: OpaquePointer
   ) -> UInt16? {
+    guard !isLost else { return nil }
     let mid = coap_new_message_id(handle)
     guard
       let pdu = coap_pdu_init(

@@ -12,11 +12,18 @@ package protocol CoAPHandler: AnyObject, Sendable {
   func sessionEnded(_ session: CoAPSession)
 }
 
-/// One libcoap context with its sockets: the peers that the kernel hashes to it.
+/// A socket of ours that is still to be given to a libcoap context.
+struct BoundSocket {
+  let descriptor: Int32
+  let scheme: CoAPScheme
+  let isIPv6: Bool
+}
+
+/// One libcoap context with its sockets and the sessions of the peers that reach it.
 ///
 /// libcoap walks all sessions of a context for each new one, and searches its unacknowledged messages one by one, so
-/// many contexts on one port serve many peers faster than one. Their sockets are our own, put in the place of libcoap's (`AdoptedSocket`): the kernel spreads the
-/// peers over them, and we see what waits in them before libcoap takes it.
+/// many contexts on one port serve many peers faster than one. Their sockets are our own, put in the place of libcoap's
+/// (`AdoptedSocket`): the kernel spreads the peers over them, and we see what waits in them before libcoap takes it.
 final class CoAPShard: EventLoop.EventSource {
   let loop: EventLoop
   let limits: CoAPLimits
@@ -27,15 +34,24 @@ final class CoAPShard: EventLoop.EventSource {
   private let context: OpaquePointer
   private let pump: DatagramPump
   private var sockets: [(socket: AdoptedSocket, source: Int)] = []
+  private var connections: Int?
+  /// Sockets that a `SecureRouter` reads.
+  private(set) var secureSockets: [AdoptedSocket] = []
+  private(set) var secure: SecureContext?
+  var onEstablished: ((CoAPSession) -> Void)?
+  var onEnded: ((CoAPSession) -> Void)?
   private var sessions: [CoAPSession] = []
   private var expected: [ExpectedAcknowledgement: SentMessage] = [:]
   private var transferring: [ObjectIdentifier: CoAPSession] = [:]
   private var transferTimer: LoopTimer?
   private var truncated: Set<ExpectedAcknowledgement> = []
+  private var isRewindDue = false
   /// When the pump says `prepare` next.
   var due = UInt64.max
   private var acknowledged: [SentMessage] = []
   private var stuck: [CoAPSession] = []
+  private var encryptedHandshakes: [PeerKey] = []
+  private let barriers = BarrierQueue()
 
   /// The time of the pass, in whole seconds.
   var seconds: UInt32 { UInt32(truncatingIfNeeded: loop.passTime / 1_000_000_000) }
@@ -58,8 +74,8 @@ final class CoAPShard: EventLoop.EventSource {
 
   /// Makes the context and adopts `sockets`, on the loop's thread. Call `close()` before the last reference goes.
   init(
-    loop: EventLoop, sockets descriptors: [Int32], isIPv6: [Bool], limits: CoAPLimits,
-    idleSessions: Int, transmission: CoAPTransmission, budget: ByteBudget,
+    loop: EventLoop, sockets bound: [BoundSocket], security: CoAPSecurity?, limits: CoAPLimits,
+    idleSessions: Int, handshakes: Int, transmission: CoAPTransmission, budget: ByteBudget,
     pump: DatagramPump, handler: any CoAPHandler, log: Logger
   ) throws(CoAPSystemError) {
     assert(loop.isCurrent)
@@ -74,25 +90,39 @@ final class CoAPShard: EventLoop.EventSource {
     self.context = context
     coap_set_app_data(context, Unmanaged.passUnretained(self).toOpaque())
     coap_context_set_max_idle_sessions(context, UInt32(clamping: idleSessions))
+    coap_context_set_max_handshake_sessions(context, UInt32(clamping: handshakes))
     coap_context_set_session_timeout(context, UInt32(clamping: limits.sessionTimeout))
     coap_register_event_handler(context, onSessionEvent)
     coap_register_nack_handler(context, onNack)
+    coap_register_pong_handler(context, onPong)
     coap_register_response_handler(context, onResponse)
     registerResources()
-    var remaining = zip(descriptors, isIPv6).map { $0 }[...]
+    var remaining = bound[...]
     do throws(CoAPSystemError) {
-      while let (descriptor, isIPv6) = remaining.popFirst() {
-        let socket = try AdoptedSocket(descriptor, isIPv6: isIPv6, context: context)
-        let source = try loop.add(self, descriptor: socket.descriptor, tag: UInt32(sockets.count))
-        sockets.append((socket, source))
+      if let security { secure = try SecureContext(security, context: context) }
+      while let next = remaining.popFirst() {
+        try adopt(AdoptedSocket(next.descriptor, next.scheme, isIPv6: next.isIPv6, context: context), next.scheme)
       }
     } catch {
-      for (descriptor, _) in remaining { Glibc.close(descriptor) }
+      for socket in remaining { Glibc.close(socket.descriptor) }
       close()
       throw error
     }
     pump.add(self)
   }
+
+  private func adopt(_ socket: AdoptedSocket, _ scheme: CoAPScheme) throws(CoAPSystemError) {
+    guard scheme != .coaps else { return secureSockets.append(socket) }
+    let source = try loop.add(
+      self, descriptor: socket.descriptor, tag: UInt32(sockets.count) | (scheme.isStream ? Self.listening : 0))
+    sockets.append((socket, source))
+    if scheme.isStream, connections == nil {
+      connections = try loop.add(self, descriptor: coap_context_get_coap_fd(context), tag: Self.connected)
+    }
+  }
+
+  private static let listening: UInt32 = 1 << 30
+  private static let connected: UInt32 = 1 << 31
 
   private var isClosed = false
 
@@ -104,9 +134,12 @@ final class CoAPShard: EventLoop.EventSource {
     guard !isClosed else { return }
     isClosed = true
     for (socket, source) in sockets { loop.remove(source, descriptor: socket.descriptor) }
+    if let connections { loop.remove(connections, descriptor: coap_context_get_coap_fd(context)) }
     transferTimer?.cancel()
+    barriers.close()
     while let session = sessions.last { forget(session) }
     coap_register_nack_handler(context, nil)
+    coap_register_pong_handler(context, nil)
     coap_register_response_handler(context, nil)
     coap_register_event_handler(context, nil)
     coap_free_context(context)
@@ -126,11 +159,24 @@ final class CoAPShard: EventLoop.EventSource {
 
   // MARK: Datagrams
 
+  /// Nanoseconds after which a session that begins now may be idle for too long.
+  var idleTime: UInt64 { UInt64(limits.sessionTimeout) * 1_000_000_000 }
+
   func ready(_ tag: UInt32) {
-    let socket = sockets[Int(tag)].socket
+    switch tag {
+    case Self.connected:
+      if !pump.readStreams(of: context) { prepare() }
+      pump.note(self, due: loop.passTime + 1_000_000_000)
+    case Self.listening...:
+      pump.begin(self)
+      pump.read(from: sockets[Int(tag - Self.listening)].socket)
+    default: readDatagrams(sockets[Int(tag)].socket)
+    }
+  }
+
+  private func readDatagrams(_ socket: AdoptedSocket) {
     let peeked = pump.peek(socket)
-    // For sessions that begin now and then are idle.
-    pump.note(self, due: loop.passTime + UInt64(limits.sessionTimeout) * 1_000_000_000)
+    pump.note(self, due: loop.passTime + idleTime)
     pump.begin(self)
     guard !peeked.isEmpty else {
       // Readable, and nothing to see: the offset is beyond the first datagram.
@@ -163,12 +209,25 @@ final class CoAPShard: EventLoop.EventSource {
     }
   }
 
+  /// A datagram longer than libcoap reads is among those that are read at the end of this pass.
+  func hasTruncated() { isRewindDue = true }
+
+  /// A message that completes a handshake, unless it does not decrypt, is among those that are read in this pass.
+  func sawEncryptedHandshake(_ peer: PeerKey) { encryptedHandshakes.append(peer) }
+
   /// What was peeked has been read: libcoap has seen the acknowledgements too.
   func hasRead() {
-    if !truncated.isEmpty {
+    if !truncated.isEmpty || isRewindDue {
       // libcoap took fewer bytes than the kernel had counted as looked at.
       for (socket, _) in sockets { _ = rewind_peek(socket.descriptor) }
+      for socket in secureSockets { _ = rewind_peek(socket.descriptor) }
       truncated.removeAll()
+      isRewindDue = false
+    }
+    while let peer = encryptedHandshakes.popLast() {
+      guard let handle = secure?.unreadable(from: peer) else { continue }
+      handshakeFailed(handle, said: "a record that does not decrypt")
+      coap_session_disconnected(handle, COAP_NACK_TLS_FAILED)
     }
     while let session = stuck.popLast() { session.freeSlot() }
     // Nobody adds to them here: only what is peeked does.
@@ -187,6 +246,15 @@ final class CoAPShard: EventLoop.EventSource {
     }
   }
 
+  func heard(from session: CoAPSession) { handler.heard(from: session) }
+
+  /// Something is sent that libcoap repeats until it is answered.
+  func watchRetransmission() {
+    pump.note(self, due: loop.passTime + UInt64(max(1, transmission.ackTimeout) * 1_000_000_000))
+  }
+
+  func expectConfirmation(of session: CoAPSession) { barriers.add(session) }
+
   func expectAcknowledgement(of messageID: UInt16, number: UInt32, on observation: CoAPObservation) {
     expect(.notification(number, observation), messageID, from: observation.session)
   }
@@ -196,12 +264,23 @@ final class CoAPShard: EventLoop.EventSource {
   }
 
   private func expect(_ message: SentMessage, _ messageID: UInt16, from session: CoAPSession) {
+    switch session.scheme {
+    case .coap: break
+    case .coaps:
+      // What arrives is encrypted, and libcoap tells nobody of an acknowledgement.
+      session.isUnconfirmed(message, messageID)
+      watchRetransmission()
+      return barriers.add(session)
+    case .coapTCP, .coapsTCP:
+      // There is nothing to wait for.
+      return loop.atEndOfPass { message.acknowledged() }
+    }
     expected[key(session.address, messageID)] = message
-    pump.note(self, due: loop.passTime + UInt64(max(1, transmission.ackTimeout) * 1_000_000_000))
+    watchRetransmission()
   }
 
   func expectNothing(of messageID: UInt16, on session: CoAPSession) {
-    expected[key(session.address, messageID)] = nil
+    if session.scheme == .coap { expected[key(session.address, messageID)] = nil } else { session.forgetUnconfirmed(messageID) }
   }
 
   private func key(_ address: CoAPAddress, _ messageID: UInt16) -> ExpectedAcknowledgement {
@@ -215,8 +294,14 @@ final class CoAPShard: EventLoop.EventSource {
     if let data = coap_session_get_app_data(handle) {
       return Unmanaged<CoAPSession>.fromOpaque(data).takeUnretainedValue()
     }
-    guard let address = CoAPAddress(coap_session_get_addr_remote(handle)) else { return nil }
-    let session = CoAPSession(handle: handle, address: address, shard: self)
+    return begin(handle, identity: nil)
+  }
+
+  private func begin(_ handle: OpaquePointer, identity: CoAPIdentity?) -> CoAPSession? {
+    guard let address = CoAPAddress(coap_session_get_addr_remote(handle)),
+      let scheme = CoAPScheme(coap_session_get_proto(handle)), scheme.isSecure == (identity != nil)
+    else { return nil }
+    let session = CoAPSession(handle: handle, address: address, scheme: scheme, identity: identity, shard: self)
     session.index = sessions.count
     // The array owns the session; libcoap's pointer goes with it, in `forget(_:)`.
     sessions.append(session)
@@ -226,9 +311,11 @@ final class CoAPShard: EventLoop.EventSource {
   }
 
   private func forget(_ session: CoAPSession) {
-    if let handle = session.handle { coap_session_set_app_data(handle, nil) }
+    guard let handle = session.handle else { return }
+    coap_session_set_app_data(handle, nil)
     session.end()
     handler.sessionEnded(session)
+    onEnded?(session)
     transferring[ObjectIdentifier(session)] = nil
     let last = sessions.removeLast()
     if last !== session {
@@ -237,7 +324,62 @@ final class CoAPShard: EventLoop.EventSource {
     }
   }
 
-  fileprivate func sessionDeleted(_ handle: OpaquePointer) {
+  /// Ends a session: an observer, a connection, an association of keys.
+  func close(_ session: CoAPSession) {
+    guard let handle = session.handle else { return }
+    forget(session)
+    // With a close-notify over DTLS and TLS. libcoap frees it when it walks its sessions.
+    if session.scheme != .coap { coap_session_disconnected(handle, COAP_NACK_NOT_DELIVERABLE) }
+    pump.note(self, due: loop.passTime)
+  }
+
+  func closeSession(of address: CoAPAddress) {
+    if let session = sessions.first(where: { $0.address == address }) { close(session) }
+  }
+
+  /// Ends the sessions that `isOver` says; it is asked about each.
+  func closeSessions(where isOver: (CoAPSession) -> Bool) {
+    for session in sessions.filter(isOver) { close(session) }
+  }
+
+  /// New handshakes are made with this certificate.
+  func use(_ certificate: CoAPCertificate) throws(CoAPSystemError) { try secure?.use(certificate) }
+
+  fileprivate func happened(_ event: coap_event_t, _ handle: OpaquePointer) {
+    switch event {
+    case COAP_EVENT_SERVER_SESSION_DEL:
+      sessionDeleted(handle)
+      secure?.forget(handle)
+    case COAP_EVENT_DTLS_CONNECTED:
+      guard let identity = secure?.completed(handle), let session = begin(handle, identity: identity) else { return }
+      onEstablished?(session)
+    case COAP_EVENT_DTLS_ERROR, COAP_EVENT_DTLS_CLOSED, COAP_EVENT_TCP_CLOSED, COAP_EVENT_SESSION_CLOSED,
+      COAP_EVENT_SESSION_FAILED:
+      lost(handle)
+    default: break
+    }
+  }
+
+  private func lost(_ handle: OpaquePointer) {
+    pump.note(self, due: loop.passTime)
+    guard let data = coap_session_get_app_data(handle) else {
+      guard coap_session_get_state(handle) == COAP_SESSION_STATE_HANDSHAKE else { return }
+      return handshakeFailed(handle)
+    }
+    let session = Unmanaged<CoAPSession>.fromOpaque(data).takeUnretainedValue()
+    guard !session.isLost else { return }
+    // Whatever is sent on it from now on, libcoap would take for a wish to connect to the peer as a client.
+    session.isLost = true
+    // libcoap is in the middle of it.
+    loop.atEndOfPass { self.forget(session) }
+  }
+
+  private func handshakeFailed(_ handle: OpaquePointer, said: String? = nil) {
+    guard let peer = CoAPAddress(coap_session_get_addr_remote(handle)) else { return }
+    secure?.failed(handle, from: peer, said: said ?? CoAPLibrary.takeWarning(about: peer))
+  }
+
+  private func sessionDeleted(_ handle: OpaquePointer) {
     guard let data = coap_session_get_app_data(handle) else { return }
     forget(Unmanaged<CoAPSession>.fromOpaque(data).takeUnretainedValue())
   }
@@ -245,10 +387,20 @@ final class CoAPShard: EventLoop.EventSource {
   fileprivate func failed(_ handle: OpaquePointer, mid: UInt16, _ failure: CoAPFailure) {
     guard let data = coap_session_get_app_data(handle) else { return }
     let session = Unmanaged<CoAPSession>.fromOpaque(data).takeUnretainedValue()
-    if let sent = expected.removeValue(forKey: key(session.address, mid)) {
-      // libcoap is in the middle of its own queue.
+    // libcoap is in the middle of its own queue.
+    if session.isPing(mid) {
+      loop.atEndOfPass { session.pingEnded(mid, isAnswered: failure == .reset) }
+    } else if let sent = session.scheme == .coap
+      ? expected.removeValue(forKey: key(session.address, mid)) : session.takeUnconfirmed(mid)
+    {
       loop.atEndOfPass { sent.failed(failure) }
     }
+  }
+
+  fileprivate func ponged(_ handle: OpaquePointer) {
+    guard let data = coap_session_get_app_data(handle) else { return }
+    let session = Unmanaged<CoAPSession>.fromOpaque(data).takeUnretainedValue()
+    loop.atEndOfPass { session.pingEnded(nil, isAnswered: true) }
   }
 
   /// A response, though we ask nothing. libcoap has taken the notification with its token off its queue.
@@ -256,7 +408,8 @@ final class CoAPShard: EventLoop.EventSource {
     guard let data = coap_session_get_app_data(handle) else { return }
     let session = Unmanaged<CoAPSession>.fromOpaque(data).takeUnretainedValue()
     guard let observation = session.observation(token: token), let mid = observation.outstanding,
-      let sent = expected.removeValue(forKey: key(session.address, mid))
+      let sent = session.scheme == .coap
+        ? expected.removeValue(forKey: key(session.address, mid)) : session.takeUnconfirmed(mid)
     else { return }
     loop.atEndOfPass { sent.acknowledged() }
   }
@@ -266,6 +419,11 @@ final class CoAPShard: EventLoop.EventSource {
   fileprivate func answer(_ handle: OpaquePointer, _ pdu: OpaquePointer?, _ response: OpaquePointer?) {
     guard let session = session(handle) else { return }
     handler.heard(from: session)
+    guard !session.scheme.isStream else {
+      // Nothing is sent twice over TCP.
+      if let answer = freshAnswer(to: pdu, mid: 0, token: PDU.token(pdu), on: session) { write(answer, to: response) }
+      return
+    }
     let mid = UInt16(truncatingIfNeeded: coap_pdu_get_mid(pdu))
     let token = PDU.token(pdu)
     let method = CoAPCode(rawValue: UInt8(truncatingIfNeeded: coap_pdu_get_code(pdu).rawValue))
@@ -346,9 +504,11 @@ final class CoAPShard: EventLoop.EventSource {
 
 // MARK: What libcoap calls, on the loop's thread
 
-private func shard(of session: OpaquePointer?) -> CoAPShard? {
-  guard let data = coap_get_app_data(coap_session_get_context(session)) else { return nil }
-  return Unmanaged<CoAPShard>.fromOpaque(data).takeUnretainedValue()
+extension CoAPShard {
+  static func of(_ session: OpaquePointer?) -> CoAPShard? {
+    guard let data = coap_get_app_data(coap_session_get_context(session)) else { return nil }
+    return Unmanaged<CoAPShard>.fromOpaque(data).takeUnretainedValue()
+  }
 }
 
 private func onRequest(
@@ -356,19 +516,23 @@ private func onRequest(
   query: UnsafePointer<coap_string_t>?, response: OpaquePointer?
 ) {
   guard let session else { return }
-  shard(of: session)?.answer(session, request, response)
+  CoAPShard.of(session)?.answer(session, request, response)
 }
 
 private func onSessionEvent(session: OpaquePointer?, event: coap_event_t) -> Int32 {
-  if event == COAP_EVENT_SERVER_SESSION_DEL, let session { shard(of: session)?.sessionDeleted(session) }
+  if let session { CoAPShard.of(session)?.happened(event, session) }
   return 0
+}
+
+private func onPong(session: OpaquePointer?, received: OpaquePointer?, mid: coap_mid_t) {
+  if let session, CoAPScheme(coap_session_get_proto(session))?.isStream == true { CoAPShard.of(session)?.ponged(session) }
 }
 
 private func onNack(
   session: OpaquePointer?, sent: OpaquePointer?, reason: coap_nack_reason_t, mid: coap_mid_t
 ) {
   guard let session, let failure = CoAPFailure(reason) else { return }
-  shard(of: session)?.failed(session, mid: UInt16(truncatingIfNeeded: mid), failure)
+  CoAPShard.of(session)?.failed(session, mid: UInt16(truncatingIfNeeded: mid), failure)
 }
 
 // A Reset for what was not asked for (RFC 7252 §4.2); what is not confirmable is ignored.
@@ -376,6 +540,6 @@ private func onResponse(
   session: OpaquePointer?, sent: OpaquePointer?, received: OpaquePointer?, mid: coap_mid_t
 ) -> coap_response_t {
   guard let session, coap_pdu_get_type(received) != COAP_MESSAGE_ACK else { return COAP_RESPONSE_OK }
-  shard(of: session)?.received(session, responseTo: PDU.token(received))
+  CoAPShard.of(session)?.received(session, responseTo: PDU.token(received))
   return coap_pdu_get_type(received) == COAP_MESSAGE_CON ? COAP_RESPONSE_FAIL : COAP_RESPONSE_OK
 }

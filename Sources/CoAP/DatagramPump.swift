@@ -60,6 +60,9 @@ final class DatagramPump {
   /// Lets libcoap have the next datagram.
   func read(from socket: AdoptedSocket) { cookies.append(socket.cookie) }
 
+  /// Handles what waits on the connections of a context. False when its timer is due, too.
+  func readStreams(of other: OpaquePointer) -> Bool { read_streams(context, other) }
+
   /// Keeps the next datagram from libcoap.
   func discard(from socket: AdoptedSocket) { discards.append((cookies.count, socket.descriptor)) }
 

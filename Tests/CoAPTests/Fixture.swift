@@ -9,6 +9,7 @@ final class TestHandler: CoAPHandler, CoAPObservationOwner, @unchecked Sendable 
   var answer: (CoAPRequest, CoAPSession) -> CoAPResponse?
   var observations: [CoAPObservation] = []
   let log = Mutex<[String]>([])
+  private let lines = AsyncStream.makeStream(of: String.self)
 
   init(_ answer: @escaping (CoAPRequest, CoAPSession) -> CoAPResponse?) { self.answer = answer }
 
@@ -41,7 +42,15 @@ final class TestHandler: CoAPHandler, CoAPObservationOwner, @unchecked Sendable 
     note("ended: \(reason)")
   }
 
-  func note(_ line: String) { log.withLock { $0.append(line) } }
+  func note(_ line: String) {
+    log.withLock { $0.append(line) }
+    lines.continuation.yield(line)
+  }
+
+  /// Waits for a line; those before it are not looked at again.
+  func noted(_ line: String) async {
+    for await other in lines.stream where other == line { return }
+  }
 }
 
 struct Served {

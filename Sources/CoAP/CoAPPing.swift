@@ -1,0 +1,58 @@
+internal import CLibcoap
+
+/// Questions to a peer whether it is there, and what else their answers prove.
+extension CoAPSession {
+  /// Asks the peer for a sign of life: an empty confirmable message, which it answers with a Reset (RFC 7252 §4.3), or a
+  /// Ping (RFC 8323 §5.4). `done` is called once, on the loop's thread: with false after all retransmissions, or when the
+  /// session has ended.
+  package func ping(_ done: @escaping (_ isAnswered: Bool) -> Void) {
+    assert(loop.isCurrent)
+    guard let handle, !isLost, pings.count < 4 else { return loop.atEndOfPass { done(false) } }
+    let mid = coap_session_send_ping(handle)
+    guard mid != COAP_INVALID_MID else { return loop.atEndOfPass { done(false) } }
+    pings.append((scheme.isStream ? nil : UInt16(truncatingIfNeeded: mid), done))
+    shard.watchRetransmission()
+  }
+
+  func isPing(_ mid: UInt16) -> Bool { pings.contains { $0.mid == mid } }
+
+  func pingEnded(_ mid: UInt16?, isAnswered: Bool) {
+    guard let index = pings.firstIndex(where: { $0.mid == mid }) else { return }
+    let ping = pings.remove(at: index)
+    if isAnswered { shard.heard(from: self) }
+    ping.done(isAnswered)
+  }
+
+  func endPings() {
+    let all = pings
+    pings = []
+    for ping in all { ping.done(false) }
+  }
+
+  // MARK: DTLS: what is not known to have arrived
+
+  func isUnconfirmed(_ message: SentMessage, _ mid: UInt16) { unconfirmed.append((mid, message)) }
+
+  func takeUnconfirmed(_ mid: UInt16) -> SentMessage? {
+    guard let index = unconfirmed.firstIndex(where: { $0.mid == mid }) else { return nil }
+    return unconfirmed.remove(at: index).message
+  }
+
+  func forgetUnconfirmed(_ mid: UInt16) { _ = takeUnconfirmed(mid) }
+
+  /// Asks for proof that what has been sent has arrived, where acknowledgements cannot be seen.
+  package func confirm() {
+    assert(loop.isCurrent)
+    guard scheme == .coaps, !isConfirming, let last = unconfirmed.last?.mid else { return }
+    isConfirming = true
+    ping { isAnswered in
+      self.isConfirming = false
+      guard isAnswered, let index = self.unconfirmed.firstIndex(where: { $0.mid == last }) else { return }
+      let confirmed = self.unconfirmed[...index]
+      self.unconfirmed.removeFirst(index + 1)
+      for (_, message) in confirmed { message.acknowledged() }
+      // What was sent meanwhile is behind the ping.
+      if !self.unconfirmed.isEmpty { self.shard.expectConfirmation(of: self) }
+    }
+  }
+}

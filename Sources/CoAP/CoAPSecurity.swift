@@ -1,0 +1,52 @@
+/// Who the peer of a secure session has proved to be.
+package enum CoAPIdentity: Sendable, Hashable {
+  /// It knows the key of this identity (RFC 4279).
+  case preSharedKey(String)
+  /// It has the private key of a certificate of a CA that is trusted: the first DNS name of the subject's alternative
+  /// names, or else its common name, and the certificate in DER.
+  case certificate(name: String, der: [UInt8])
+
+  package var name: String {
+    switch self {
+    case .preSharedKey(let identity): identity
+    case .certificate(let name, _): name
+    }
+  }
+}
+
+/// Decides in the middle of a handshake, on the loop's thread: it must answer at once.
+package protocol CoAPAuthority: Sendable {
+  /// The key of an identity; nil refuses it.
+  func preSharedKey(of identity: String, from peer: CoAPAddress) -> [UInt8]?
+  /// Whether a certificate, whose chain and dates are in order, may connect.
+  func accepts(_ identity: CoAPIdentity, from peer: CoAPAddress) -> Bool
+  /// A handshake has failed that the authority had not refused.
+  func handshakeFailed(from peer: CoAPAddress, identity: String?, reason: String)
+}
+
+/// What a server proves itself with, and which devices' certificates it trusts. PEM each.
+package struct CoAPCertificate: Sendable, Hashable {
+  /// The server's certificate, issued by a CA that the devices trust directly: libcoap sends no chain.
+  package var certificate: [UInt8]
+  package var key: [UInt8]
+  /// The CAs of the devices, one after the other.
+  package var trusted: [UInt8]
+
+  package init(certificate: [UInt8], key: [UInt8], trusted: [UInt8]) {
+    self.certificate = certificate
+    self.key = key
+    self.trusted = trusted
+  }
+}
+
+/// What the secure listeners of an endpoint work with.
+package struct CoAPSecurity: Sendable {
+  package var authority: any CoAPAuthority
+  /// Without a certificate only pre-shared keys are accepted.
+  package var certificate: CoAPCertificate?
+
+  package init(authority: any CoAPAuthority, certificate: CoAPCertificate? = nil) {
+    self.authority = authority
+    self.certificate = certificate
+  }
+}

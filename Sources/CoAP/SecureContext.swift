@@ -1,0 +1,179 @@
+internal import CLibcoap
+
+/// The handshakes of one libcoap context: what it is told to check them with, and how far those under way have come.
+///
+/// libcoap's TLS library is OpenSSL: pre-shared keys and X.509 certificates. Raw public keys it has not in 4.3.1
+/// (coap_openssl.c, `setup_pki_ssl`).
+final class SecureContext {
+  private struct Handshake {
+    let peer: CoAPAddress
+    var identity: CoAPIdentity?
+    // Somebody has been told why it fails.
+    var isSettled = false
+    // Encrypted handshake messages that arrived and did not complete it.
+    var unreadable = 0
+  }
+
+  private let context: OpaquePointer
+  private let authority: any CoAPAuthority
+  private var handshakes: [OpaquePointer: Handshake] = [:]
+  // What libcoap is handed out pointers to.
+  private let key = UnsafeMutablePointer<coap_bin_const_t>.allocate(capacity: 1)
+  private let keyBytes = UnsafeMutableBufferPointer<UInt8>.allocate(capacity: 256)
+  private let decoy = UnsafeMutableBufferPointer<UInt8>.allocate(capacity: 32)
+  private var pem: PEMBuffers?
+
+  /// Before the context gets its secure endpoints.
+  init(_ security: CoAPSecurity, context: OpaquePointer) throws(CoAPSystemError) {
+    self.context = context
+    authority = security.authority
+    key.initialize(to: coap_bin_const_t())
+    for index in decoy.indices { decoy[index] = .random(in: .min ... .max) }
+    var setup = coap_dtls_spsk_t()
+    setup.version = UInt8(COAP_DTLS_SPSK_SETUP_VERSION)
+    setup.validate_id_call_back = onIdentity
+    // Never used, but without a key of the context's own libcoap takes each handshake for one with certificates
+    // (coap_openssl.c, `tls_client_hello_call_back`).
+    setup.psk_info.key = coap_bin_const_t(length: decoy.count, s: UnsafePointer(decoy.baseAddress))
+    guard coap_context_set_psk2(context, &setup) == 1 else { throw CoAPSystemError("coap_context_set_psk2") }
+    if let certificate = security.certificate { try use(certificate) }
+  }
+
+  deinit {
+    keyBytes.update(repeating: 0)
+    keyBytes.deallocate()
+    decoy.deallocate()
+    key.deallocate()
+  }
+
+  /// From the next handshake on. The CAs that were trusted before stay trusted until the context is closed.
+  func use(_ certificate: CoAPCertificate) throws(CoAPSystemError) {
+    let buffers = PEMBuffers(certificate)
+    var setup = coap_dtls_pki_t()
+    setup.version = UInt8(COAP_DTLS_PKI_SETUP_VERSION)
+    setup.verify_peer_cert = 1
+    setup.check_common_ca = 1
+    setup.cert_chain_validation = 1
+    setup.cert_chain_verify_depth = 3
+    setup.validate_cn_call_back = onCertificate
+    buffers.describe(&setup)
+    guard coap_context_set_pki(context, &setup) == 1 else { throw CoAPSystemError("coap_context_set_pki") }
+    // The one before goes now.
+    pem = buffers
+  }
+
+  // MARK: Handshakes
+
+  func preSharedKey(
+    of identity: [UInt8], for session: OpaquePointer, from peer: CoAPAddress
+  ) -> UnsafePointer<coap_bin_const_t>? {
+    guard let identity = String(validating: identity, as: UTF8.self) else { return nil }
+    handshakes[session, default: Handshake(peer: peer)].identity = .preSharedKey(identity)
+    guard let bytes = authority.preSharedKey(of: identity, from: peer), bytes.count <= keyBytes.count else {
+      handshakes[session]?.isSettled = true
+      return nil
+    }
+    // libcoap copies it before it asks again.
+    _ = keyBytes.update(fromContentsOf: bytes)
+    key.pointee = coap_bin_const_t(length: bytes.count, s: UnsafePointer(keyBytes.baseAddress))
+    return UnsafePointer(key)
+  }
+
+  func accepts(_ name: String, _ der: [UInt8], for session: OpaquePointer, from peer: CoAPAddress) -> Bool {
+    let identity = CoAPIdentity.certificate(name: name, der: der)
+    handshakes[session, default: Handshake(peer: peer)].identity = identity
+    let isAccepted = authority.accepts(identity, from: peer)
+    if !isAccepted { handshakes[session]?.isSettled = true }
+    return isAccepted
+  }
+
+  /// Who the peer is, when its handshake is complete.
+  func completed(_ session: OpaquePointer) -> CoAPIdentity? {
+    handshakes.removeValue(forKey: session)?.identity
+  }
+
+  /// An encrypted handshake message from `peer` has been read. Returns the session whose handshake should be complete by
+  /// now and is not: a record that does not decrypt is dropped without a word (RFC 6347 §4.1.2.7). Not at once, for
+  /// packets may come in any order.
+  func unreadable(from peer: PeerKey) -> OpaquePointer? {
+    for (session, handshake) in handshakes where PeerKey(handshake.peer) == peer {
+      guard case .preSharedKey = handshake.identity else { continue }
+      handshakes[session]?.unreadable += 1
+      if handshake.unreadable >= 2 { return session }
+    }
+    return nil
+  }
+
+  /// The handshake of a session has come to its end. `said` is what libcoap complained about, if it did.
+  func failed(_ session: OpaquePointer, from peer: CoAPAddress, said: String?) {
+    let handshake = handshakes[session] ?? Handshake(peer: peer)
+    guard !handshake.isSettled else { return }
+    handshakes[session] = handshake
+    handshakes[session]?.isSettled = true
+    let reason =
+      switch handshake.identity {
+      case .preSharedKey where said != nil: "its key is not the one of this identity"
+      default: said ?? "it was not completed in time"
+      }
+    authority.handshakeFailed(from: peer, identity: handshake.identity?.name, reason: reason)
+  }
+
+  /// The session is no more. A TLS handshake that fails at its first message ends without another word from libcoap.
+  func forget(_ session: OpaquePointer) {
+    guard let handshake = handshakes[session] else { return }
+    failed(session, from: handshake.peer, said: CoAPLibrary.takeWarning(about: handshake.peer))
+    handshakes[session] = nil
+  }
+}
+
+/// A certificate where libcoap reads it for each handshake; the memory is wiped when it is no longer needed.
+final class PEMBuffers {
+  private let buffers: [UnsafeMutableBufferPointer<UInt8>]
+
+  init(_ certificate: CoAPCertificate) {
+    buffers = [certificate.certificate, certificate.key, certificate.trusted].map { bytes in
+      let buffer = UnsafeMutableBufferPointer<UInt8>.allocate(capacity: bytes.count)
+      _ = buffer.initialize(from: bytes)
+      return buffer
+    }
+  }
+
+  deinit {
+    for buffer in buffers {
+      buffer.update(repeating: 0)
+      buffer.deallocate()
+    }
+  }
+
+  func describe(_ setup: inout coap_dtls_pki_t) {
+    setup.pki_key.key_type = COAP_PKI_KEY_PEM_BUF
+    setup.pki_key.key.pem_buf = coap_pki_key_pem_buf_t(
+      ca_cert: UnsafePointer(buffers[2].baseAddress), public_cert: UnsafePointer(buffers[0].baseAddress),
+      private_key: UnsafePointer(buffers[1].baseAddress), ca_cert_len: buffers[2].count,
+      public_cert_len: buffers[0].count, private_key_len: buffers[1].count)
+  }
+}
+
+// MARK: What libcoap calls, on the loop's thread
+
+private func onIdentity(
+  identity: UnsafeMutablePointer<coap_bin_const_t>?, session: OpaquePointer?, _: UnsafeMutableRawPointer?
+) -> UnsafePointer<coap_bin_const_t>? {
+  guard let session, let identity = identity?.pointee else { return nil }
+  let bytes = Array(UnsafeBufferPointer(start: identity.s, count: identity.length))
+  guard let peer = CoAPAddress(coap_session_get_addr_remote(session)) else { return nil }
+  return CoAPShard.of(session)?.secure?.preSharedKey(of: bytes, for: session, from: peer)
+}
+
+private func onCertificate(
+  name: UnsafePointer<CChar>?, der: UnsafePointer<UInt8>?, count: Int, session: OpaquePointer?, depth: UInt32,
+  validated: Int32, _: UnsafeMutableRawPointer?
+) -> Int32 {
+  // A CA of the chain: OpenSSL has checked it.
+  guard depth == 0 else { return 1 }
+  guard let session, let name, let secure = CoAPShard.of(session)?.secure,
+    let peer = CoAPAddress(coap_session_get_addr_remote(session))
+  else { return 0 }
+  let bytes = Array(UnsafeBufferPointer(start: der, count: count))
+  return secure.accepts(String(cString: name), bytes, for: session, from: peer) ? 1 : 0
+}

@@ -1,0 +1,109 @@
+internal import CLibcoap
+
+/// Shares the datagrams of DTLS sockets out to two libcoap contexts, so that a device that has lost its session can open
+/// another one from the same address while the first still lives.
+///
+/// libcoap gives a ClientHello from the address of a session to that session, where it has no effect: a device that
+/// rebooted and has the same port again would be locked out for as long as the session lives. Dropping the session at
+/// the sight of a ClientHello would let anybody who can forge an address throw a device out. So the other context gets
+/// the handshake, and the old session ends when the new one has been proved with the device's key or certificate (RFC
+/// 6347 §4.2.8). Both contexts read the same socket, each through a descriptor of its own.
+final class SecureRouter: EventLoop.EventSource {
+  private struct Route {
+    // The context that has its session.
+    var side: Int
+    // Until then the other context may get messages of a handshake.
+    var handshakeUntil: UInt64 = 0
+  }
+
+  // Longer than all retransmissions of a handshake (RFC 6347 §4.2.4.1).
+  private static let longestHandshake: UInt64 = 60_000_000_000
+
+  private let loop: EventLoop
+  private let pump: DatagramPump
+  private let sides: [CoAPShard]
+  private var sources: [Int] = []
+  private var routes: [PeerKey: Route] = [:]
+
+  /// `sides` are two contexts over the same sockets, in the same order.
+  init(loop: EventLoop, pump: DatagramPump, sides: [CoAPShard]) throws(CoAPSystemError) {
+    self.loop = loop
+    self.pump = pump
+    self.sides = sides
+    for (side, shard) in sides.enumerated() {
+      shard.onEstablished = { [unowned self] in self.established($0, side) }
+      shard.onEnded = { [unowned self] in self.ended($0, side) }
+    }
+    for (index, socket) in sides[0].secureSockets.enumerated() {
+      sources.append(try loop.add(self, descriptor: socket.descriptor, tag: UInt32(index)))
+    }
+  }
+
+  /// Before the sides are closed.
+  func close() {
+    for (source, socket) in zip(sources, sides[0].secureSockets) {
+      loop.remove(source, descriptor: socket.descriptor)
+    }
+    sources = []
+    for shard in sides { (shard.onEstablished, shard.onEnded) = (nil, nil) }
+  }
+
+  func ready(_ tag: UInt32) {
+    let sockets = sides.map { $0.secureSockets[Int(tag)] }
+    let peeked = pump.peek(sockets[0])
+    guard !peeked.isEmpty else {
+      _ = rewind_peek(sockets[0].descriptor)
+      pump.begin(sides[0])
+      return pump.discard(from: sockets[0])
+    }
+    var hasBegun = [false, false]
+    for datagram in peeked {
+      let side = side(for: datagram)
+      if !hasBegun[side] {
+        hasBegun[side] = true
+        pump.begin(sides[side])
+      }
+      // Nothing but a handshake in progress needs a look at the context soon.
+      let isHandshake = datagram.content_type == 20 || datagram.content_type == 22
+      pump.note(sides[side], due: loop.passTime + (isHandshake ? 1_000_000_000 : sides[side].idleTime))
+      // 20 to 23: the records of DTLS 1.2; another first byte is none, and libcoap would only drop it.
+      guard (20...23).contains(datagram.content_type) else {
+        pump.discard(from: sockets[side])
+        continue
+      }
+      if datagram.content_type == 22, datagram.epoch > 0 { sides[side].sawEncryptedHandshake(PeerKey(datagram)) }
+      if datagram.length > AdoptedSocket.largestDatagram { sides[side].hasTruncated() }
+      pump.read(from: sockets[side])
+    }
+  }
+
+  private func side(for datagram: peeked_datagram) -> Int {
+    let peer = PeerKey(datagram)
+    guard let route = routes[peer] else { return 0 }
+    let other = 1 - route.side
+    if datagram.handshake_type == 1 {
+      routes[peer]?.handshakeUntil = loop.passTime + Self.longestHandshake
+      return other
+    }
+    guard route.handshakeUntil > loop.passTime else { return route.side }
+    // An established session sends application data and, at its end, an encrypted alert.
+    switch datagram.content_type {
+    case 20, 22: return other
+    case 21 where datagram.epoch == 0: return other
+    default: return route.side
+    }
+  }
+
+  private func established(_ session: CoAPSession, _ side: Int) {
+    let peer = PeerKey(session.address)
+    let earlier = routes.updateValue(Route(side: side), forKey: peer)
+    guard let earlier, earlier.side != side else { return }
+    // In the middle of libcoap's work for the new one.
+    loop.atEndOfPass { self.sides[earlier.side].closeSession(of: session.address) }
+  }
+
+  private func ended(_ session: CoAPSession, _ side: Int) {
+    let peer = PeerKey(session.address)
+    if routes[peer]?.side == side { routes[peer] = nil }
+  }
+}
