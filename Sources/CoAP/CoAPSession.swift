@@ -10,6 +10,8 @@ package final class CoAPSession: @unchecked Sendable {
   package let loop: EventLoop
   /// Whatever the handler wants to remember about the peer.
   package var attachment: (any AnyObject & Sendable)?
+  /// Whatever the handler has found of the peer's identity.
+  package var principal: (any Sendable)?
   package fileprivate(set) var observations: [CoAPObservation] = []
 
   let shard: CoAPShard

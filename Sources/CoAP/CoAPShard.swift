@@ -9,6 +9,8 @@ package protocol CoAPHandler: AnyObject, Sendable {
   func respond(to request: CoAPRequest, on session: CoAPSession) -> CoAPResponse?
   /// Called for each request, retransmitted or not, before it is answered.
   func heard(from session: CoAPSession)
+  /// A peer has proved who it is, over DTLS or TLS.
+  func sessionBegan(_ session: CoAPSession)
   func sessionEnded(_ session: CoAPSession)
 }
 
@@ -353,6 +355,7 @@ final class CoAPShard: EventLoop.EventSource {
     case COAP_EVENT_DTLS_CONNECTED:
       guard let identity = secure?.completed(handle), let session = begin(handle, identity: identity) else { return }
       onEstablished?(session)
+      handler.sessionBegan(session)
     case COAP_EVENT_DTLS_ERROR, COAP_EVENT_DTLS_CLOSED, COAP_EVENT_TCP_CLOSED, COAP_EVENT_SESSION_CLOSED,
       COAP_EVENT_SESSION_FAILED:
       lost(handle)

@@ -126,6 +126,29 @@ final class SecureContext {
   }
 }
 
+extension CoAPCertificate {
+  /// Whether OpenSSL can read certificate and key, and they belong together. libcoap finds out in a handshake only, so one
+  /// is begun, with nobody.
+  package func isUsable() -> Bool {
+    CoAPLibrary.start()
+    guard let context = coap_new_context(nil), var nobody = CoAPAddress(host: "127.0.0.1", port: 9)?.libcoap else {
+      return false
+    }
+    defer { coap_free_context(context) }
+    let buffers = PEMBuffers(self)
+    var setup = coap_dtls_pki_t()
+    setup.version = UInt8(COAP_DTLS_PKI_SETUP_VERSION)
+    setup.verify_peer_cert = 1
+    setup.check_common_ca = 1
+    buffers.describe(&setup)
+    guard let session = coap_new_client_session_pki(context, nil, &nobody, COAP_PROTO_DTLS, &setup) else {
+      return false
+    }
+    defer { coap_session_release(session) }
+    return coap_session_get_state(session) == COAP_SESSION_STATE_HANDSHAKE
+  }
+}
+
 /// A certificate where libcoap reads it for each handshake; the memory is wiped when it is no longer needed.
 final class PEMBuffers {
   private let buffers: [UnsafeMutableBufferPointer<UInt8>]

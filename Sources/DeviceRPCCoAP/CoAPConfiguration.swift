@@ -2,17 +2,18 @@ internal import CoAP
 
 /// How devices reach a server over CoAP.
 public struct CoAPConfiguration: Sendable {
-  /// Numeric addresses to listen on, IPv4 or IPv6. `["127.0.0.1"]`.
+  /// Where to listen; any number. Plain CoAP over UDP on 127.0.0.1:5683.
   ///
-  /// Plain CoAP has no authentication, so it listens on loopback only unless `allowsPlainCoAPFromNetwork` is set.
-  public var hosts = ["127.0.0.1"]
-  /// The UDP port; 0 lets the system choose. 5683.
-  public var port: UInt16 = 5_683
+  /// `coap` and `coap+tcp` have no authentication, so they listen on loopback only unless `allowsPlainCoAPFromNetwork` is
+  /// set. `coaps` and `coaps+tcp` need `security`.
+  public var listeners: [Listener]
+  /// What devices are checked against over DTLS and TLS.
+  public var security: DeviceSecurity?
   /// True to listen for plain CoAP on addresses that other hosts can reach. Anybody can then pose as any device.
   public var allowsPlainCoAPFromNetwork = false
   /// Threads that serve devices. 1; one thread serves tens of thousands of calls per second.
   public var loops = 1
-  /// libcoap contexts per thread, each with a socket of its own on the port, three descriptors an address. 32.
+  /// libcoap contexts per thread for `coap`, each with a socket of its own on the port, three descriptors an address. 32.
   ///
   /// libcoap looks at all peers of a context when a new one comes; many contexts keep that short for large fleets.
   public var shards = 32
@@ -23,20 +24,78 @@ public struct CoAPConfiguration: Sendable {
   /// Bytes of a result that arrives block-wise (RFC 7959). 1 MiB.
   public var maximumResult = 1 << 20
 
-  public init() {}
+  public init(listeners: [Listener] = [Listener()]) { self.listeners = listeners }
+
+  /// A transport of CoAP, by the scheme of its URIs (RFC 7252 §6, RFC 8323 §8).
+  public enum Transport: String, Sendable, Hashable, CaseIterable {
+    case udp = "coap"
+    case dtls = "coaps"
+    case tcp = "coap+tcp"
+    case tls = "coaps+tcp"
+
+    /// Whether devices prove who they are.
+    public var isSecure: Bool { scheme.isSecure }
+
+    var scheme: CoAPScheme {
+      switch self {
+      case .udp: .coap
+      case .dtls: .coaps
+      case .tcp: .coapTCP
+      case .tls: .coapsTCP
+      }
+    }
+  }
+
+  /// One address to listen on: `coaps://0.0.0.0:5684`.
+  public struct Listener: Sendable, Hashable, CustomStringConvertible {
+    public var transport: Transport
+    /// A numeric IPv4 or IPv6 address.
+    public var host: String
+    /// 0 lets the system choose.
+    public var port: UInt16
+
+    /// `port` is 5683, or 5684 for DTLS and TLS, unless it is said.
+    public init(_ transport: Transport = .udp, host: String = "127.0.0.1", port: UInt16? = nil) {
+      self.transport = transport
+      self.host = host
+      self.port = port ?? transport.scheme.defaultPort
+    }
+
+    /// From a URI without a path: `coaps://0.0.0.0`, `coap+tcp://[::1]:5700`, `coap://127.0.0.1:0`. Nil for anything
+    /// else.
+    public init?(_ uri: String) {
+      guard let end = uri.firstRange(of: "://"), let transport = Transport(rawValue: String(uri[..<end.lowerBound]))
+      else { return nil }
+      var rest = uri[end.upperBound...]
+      var port: UInt16?
+      if let colon = rest.lastIndex(of: ":"), !rest[colon...].contains("]") {
+        guard let number = UInt16(rest[rest.index(after: colon)...]) else { return nil }
+        port = number
+        rest = rest[..<colon]
+      }
+      guard CoAPAddress(host: String(rest), port: 0) != nil else { return nil }
+      self.init(transport, host: String(rest), port: port)
+    }
+
+    public var description: String { "\(transport.rawValue)://\(host.contains(":") && !host.hasPrefix("[") ? "[\(host)]" : host):\(port)" }
+  }
 
   func settings(for device: String) -> GoliothSettings { devices[device] ?? golioth }
 
   func endpoint() throws(CoAPConfigurationError) -> CoAPEndpoint.Configuration {
-    var addresses: [CoAPAddress] = []
-    for host in hosts {
-      guard let address = CoAPAddress(host: host, port: port) else { throw .notAnAddress(host) }
-      guard address.isLoopback || allowsPlainCoAPFromNetwork else { throw .plainOnNetwork(host) }
-      addresses.append(address)
+    var opened: [CoAPListener] = []
+    for listener in listeners {
+      guard let address = CoAPAddress(host: listener.host, port: listener.port) else {
+        throw .notAnAddress(listener.host)
+      }
+      guard listener.transport.isSecure || address.isLoopback || allowsPlainCoAPFromNetwork else {
+        throw .plainOnNetwork(listener.host)
+      }
+      guard !listener.transport.isSecure || security != nil else { throw .noCredentials("\(listener)") }
+      opened.append(CoAPListener(listener.transport.scheme, address))
     }
-    guard !addresses.isEmpty else { throw .noAddress }
-    var configuration = CoAPEndpoint.Configuration(
-      addresses: addresses, shardsPerLoop: shards)
+    guard !opened.isEmpty else { throw .noAddress }
+    var configuration = CoAPEndpoint.Configuration(listeners: opened, shardsPerLoop: shards)
     configuration.limits.bodyBytes = maximumResult
     return configuration
   }
@@ -47,6 +106,10 @@ public enum CoAPConfigurationError: Error, Sendable, Hashable, CustomStringConve
   case notAnAddress(String)
   case plainOnNetwork(String)
   case noAddress
+  /// DTLS or TLS without `CoAPConfiguration.security`.
+  case noCredentials(String)
+  /// A file of `ServerCertificate` that cannot be read, or does not hold what it should.
+  case unusableCertificate(String)
 
   public var description: String {
     switch self {
@@ -54,6 +117,8 @@ public enum CoAPConfigurationError: Error, Sendable, Hashable, CustomStringConve
     case .plainOnNetwork(let host):
       "plain CoAP on \(host) would let anybody pose as any device; allow it explicitly if that is meant"
     case .noAddress: "no address to listen on"
+    case .noCredentials(let listener): "\(listener) needs the credentials of devices"
+    case .unusableCertificate(let reason): reason
     }
   }
 }

@@ -19,11 +19,17 @@ extension DeviceRPCServer {
 
 /// Devices over CoAP: the loops, the endpoint on them, and the dialects.
 package final class CoAPTransport: DeviceTransport {
+  private struct Open {
+    let endpoint: CoAPEndpoint
+    let watchers: [Task<Void, Never>]
+  }
+
   private let configuration: CoAPConfiguration
   private let endpointConfiguration: CoAPEndpoint.Configuration
   private let loops: [EventLoop]
   private let log: Logger
-  private let endpoint = Mutex<CoAPEndpoint?>(nil)
+  private let authority: CredentialAuthority?
+  private let open = Mutex<Open?>(nil)
 
   package convenience init(_ configuration: CoAPConfiguration, log: Logger) throws {
     try self.init(configuration, transmission: CoAPTransmission(), log: log)
@@ -34,6 +40,11 @@ package final class CoAPTransport: DeviceTransport {
     self.log = log
     var endpoint = try configuration.endpoint()
     endpoint.transmission = transmission
+    authority = configuration.security.map { CredentialAuthority($0.credentials, log: log) }
+    if let authority {
+      endpoint.security = CoAPSecurity(
+        authority: authority, certificate: try configuration.security?.certificate?.load())
+    }
     endpointConfiguration = endpoint
     loops = try (0..<max(1, configuration.loops)).map { try EventLoop(name: "device-rpc-\($0)") }
     callerExecutors = loops.map(EventLoop.Tasks.init)
@@ -43,24 +54,65 @@ package final class CoAPTransport: DeviceTransport {
   package let callerExecutors: [any TaskExecutor]
 
   package var addresses: [String] {
-    endpoint.withLock { $0?.addresses.map { "coap://\($0)" } ?? [] }
+    open.withLock { $0?.endpoint.listeners.map(\.description) ?? [] }
   }
 
   package func start(_ directory: DeviceDirectory) async throws {
     let handlers = loops.map { _ in
-      GoliothEndpoint(directory: directory, configuration: configuration, log: log)
+      GoliothEndpoint(directory: directory, configuration: configuration, authority: authority, log: log)
     }
-    let started = try await CoAPEndpoint(endpointConfiguration, loops: loops, handlers: handlers, log: log)
-    endpoint.withLock { $0 = started }
+    // Before the first handshake, so that no change is missed.
+    let changes = configuration.security?.credentials.changes()
+    let endpoint = try await CoAPEndpoint(endpointConfiguration, loops: loops, handlers: handlers, log: log)
+    var watchers: [Task<Void, Never>] = []
+    if let changes, let authority {
+      watchers.append(Task { await Self.closeRevoked(endpoint, authority, changes) })
+    }
+    if let certificate = configuration.security?.certificate {
+      let log = log
+      watchers.append(Task { await Self.watch(certificate, endpoint, log) })
+    }
+    open.withLock { [watchers] in $0 = Open(endpoint: endpoint, watchers: watchers) }
   }
 
   package func close() async {
-    let open = endpoint.withLock { endpoint in
-      defer { endpoint = nil }
-      return endpoint
+    let open = open.withLock { open in
+      defer { open = nil }
+      return open
     }
-    await open?.close()
+    for watcher in open?.watchers ?? [] { watcher.cancel() }
+    await open?.endpoint.close()
+    for watcher in open?.watchers ?? [] { await watcher.value }
     for loop in loops { await loop.stop() }
+  }
+
+  // MARK: Changes while it runs
+
+  /// Ends the sessions whose credential is no longer what it was when they began.
+  private static func closeRevoked(
+    _ endpoint: CoAPEndpoint, _ authority: CredentialAuthority, _ changes: AsyncStream<Void>
+  ) async {
+    for await _ in changes {
+      await endpoint.closeSessions { session in
+        guard let identity = session.identity else { return false }
+        return authority.credential(of: identity) != session.principal as? DeviceCredential
+      }
+    }
+  }
+
+  private static func watch(_ files: ServerCertificate, _ endpoint: CoAPEndpoint, _ log: Logger) async {
+    var stamp = files.stamp()
+    while (try? await Task.sleep(for: .seconds(5))) != nil {
+      let current = files.stamp()
+      guard current != stamp else { continue }
+      stamp = current
+      do {
+        try await endpoint.use(try files.load())
+        log.notice("new certificate in use", metadata: ["file": "\(files.certificate)"])
+      } catch {
+        log.error("the new certificate is not used", metadata: ["reason": "\(error)"])
+      }
+    }
   }
 }
 

@@ -26,7 +26,8 @@ final class DeviceSession: Sendable {
   func run(on client: CoAPClient, to address: CoAPAddress) async -> String? {
     let peer: CoAPPeer
     do throws(CoAPFailure) {
-      peer = try await client.connect(to: address)
+      peer = try await client.connect(
+        to: address, over: device.transport.scheme, with: device.credentials?.client)
     } catch {
       return "the system has no socket left"
     }
@@ -47,7 +48,7 @@ final class DeviceSession: Sendable {
 
   private var observeRequest: CoAPClientRequest {
     var request = CoAPClientRequest(.get, [".rpc"])
-    request.query = ["ep=\(device.name)"]
+    request.query = device.query
     request.accept = device.format.contentFormat
     return request
   }

@@ -2,9 +2,9 @@ internal import CoAP
 
 /// A device in software: it observes `/.rpc` for calls, runs its functions and POSTs the results.
 ///
-/// It behaves as Golioth's firmware SDK 0.22 does on plain CoAP, including its keep-alive and its reconnects, with two
-/// differences, both because there is no DTLS: it tells its name in the query (`ep`), and it registers again from time
-/// to time (RFC 7641 §3.3.1), or it would not notice that a server has been started anew.
+/// It behaves as Golioth's firmware SDK 0.22 does, including its keep-alive and its reconnects, with two differences:
+/// it tells its name in the query (`ep`) where it proves none, and it registers again from time to time (RFC 7641
+/// §3.3.1), or on plain CoAP it would not notice that a server has been started anew.
 ///
 /// ```swift
 /// let device = SimulatedDevice(name: "sensor-1")
@@ -15,8 +15,12 @@ public struct SimulatedDevice: Sendable {
   public var name: String
   /// A numeric IPv4 or IPv6 address; names are not looked up. `127.0.0.1`.
   public var server: String
-  /// The server's UDP port. 5683.
+  /// The server's port. 5683.
   public var port: UInt16
+  /// Over what it talks to the server. Plain CoAP over UDP.
+  public var transport = SimulatedTransport.coap
+  /// What it proves itself with over DTLS and TLS.
+  public var credentials: SimulatedCredentials?
   /// How it wants its calls and sends its results. CBOR, as firmware does.
   public var format: SimulatedFormat
   /// Its functions by name; a call of another name is answered with status 5, NOT_FOUND.
@@ -62,6 +66,9 @@ public struct SimulatedDevice: Sendable {
     return address
   }
 
+  /// The query of its observe request: over DTLS and TLS the server knows who asks.
+  var query: [String] { credentials == nil ? ["ep=\(name)"] : [] }
+
   func run(on client: CoAPClient, to address: CoAPAddress) async {
     var delay = reconnectDelay.lowerBound
     while !Task.isCancelled {
@@ -72,6 +79,39 @@ public struct SimulatedDevice: Sendable {
       // Cancelled: the loop ends.
       try? await Task.sleep(for: delay)
       delay = min(delay * 2, reconnectDelay.upperBound)
+    }
+  }
+}
+
+/// A transport of CoAP, by the scheme of its URIs (RFC 7252 §6, RFC 8323 §8).
+public enum SimulatedTransport: String, Sendable, CaseIterable {
+  case coap
+  case coaps
+  case coapTCP = "coap+tcp"
+  case coapsTCP = "coaps+tcp"
+
+  var scheme: CoAPScheme {
+    switch self {
+    case .coap: .coap
+    case .coaps: .coaps
+    case .coapTCP: .coapTCP
+    case .coapsTCP: .coapsTCP
+    }
+  }
+}
+
+/// What a simulated device proves itself with.
+public enum SimulatedCredentials: Sendable {
+  /// The key's bytes are the characters of the text, as in Golioth's firmware.
+  case preSharedKey(identity: String, key: String)
+  /// PEM each: the device's certificate, its key, and the CA of the server.
+  case certificate([UInt8], key: [UInt8], trusted: [UInt8])
+
+  var client: CoAPClientCredentials {
+    switch self {
+    case .preSharedKey(let identity, let key): .preSharedKey(identity: identity, key: Array(key.utf8))
+    case .certificate(let certificate, let key, let trusted):
+      .certificate(CoAPCertificate(certificate: certificate, key: key, trusted: trusted))
     }
   }
 }

@@ -23,7 +23,7 @@ struct DemoCommand: AsyncParsableCommand {
   func run() async throws {
     let output = Output()
     var configuration = CoAPConfiguration()
-    configuration.port = 0
+    configuration.listeners = [.init(port: 0)]
     configuration.shards = 1
     let server = try DeviceRPCServer(coap: configuration, logger: CompactLog.logger(level: .warning, output))
     do {

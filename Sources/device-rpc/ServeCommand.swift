@@ -110,8 +110,9 @@ struct ServeCommand: AsyncParsableCommand {
 
   private func makeServer(_ logger: Logger) throws -> DeviceRPCServer {
     var configuration = CoAPConfiguration()
-    if !host.isEmpty { configuration.hosts = host.map(numericHost) }
-    configuration.port = port
+    configuration.listeners = (host.isEmpty ? ["127.0.0.1"] : host).map {
+      CoAPConfiguration.Listener(.udp, host: numericHost($0), port: port)
+    }
     configuration.allowsPlainCoAPFromNetwork = allowPlainCoapFromNetwork
     configuration.golioth.numbers = numbers == .floats ? .floats : .asWritten
     configuration.golioth.maximumPayload = maxPayload

@@ -32,6 +32,7 @@ final class TestHandler: CoAPHandler, CoAPObservationOwner, @unchecked Sendable 
   }
 
   func heard(from session: CoAPSession) {}
+  func sessionBegan(_ session: CoAPSession) {}
   func sessionEnded(_ session: CoAPSession) { note("session ended") }
   func notificationAcknowledged(_ number: UInt32, on observation: CoAPObservation) { note("ack \(number)") }
   func notification(_ number: UInt32, failed failure: CoAPFailure, on observation: CoAPObservation) {

@@ -35,7 +35,7 @@ extension CoAPConfiguration {
   /// Loopback, a port of the system's choice, few shards.
   static var forTests: CoAPConfiguration {
     var configuration = CoAPConfiguration()
-    configuration.port = 0
+    configuration.listeners = [.init(port: 0)]
     configuration.shards = 4
     return configuration
   }

@@ -29,6 +29,7 @@ import Testing
     }
 
     func heard(from session: CoAPSession) {}
+    func sessionBegan(_ session: CoAPSession) {}
     func sessionEnded(_ session: CoAPSession) {}
     func notificationAcknowledged(_ number: UInt32, on observation: CoAPObservation) { note("ack \(number)") }
     func notification(_ number: UInt32, failed failure: CoAPFailure, on observation: CoAPObservation) {

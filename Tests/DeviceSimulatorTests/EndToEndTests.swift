@@ -9,8 +9,7 @@ import Testing
 /// nobody else's sockets can take it.
 private func startServer(host: String = "127.0.0.1", port: UInt16 = 0) async throws -> (server: DeviceRPCServer, port: UInt16) {
   var configuration = CoAPConfiguration()
-  configuration.hosts = [host]
-  configuration.port = port
+  configuration.listeners = [.init(.udp, host: host, port: port)]
   configuration.shards = 2
   var limits = Limits()
   limits.grace = .zero

@@ -12,7 +12,7 @@ func withServer<Result>(
   _ body: (DeviceRPCServer, _ port: String) async throws -> Result
 ) async throws -> Result {
   var configuration = CoAPConfiguration()
-  configuration.port = 0
+  configuration.listeners = [.init(port: 0)]
   configuration.shards = 4
   configuration.golioth = golioth
   var limits = Limits()

@@ -20,7 +20,7 @@ import Testing
     let packets = Self.setting("FUZZ_PACKETS", 50_000) / 2
     let seed = UInt64(Self.setting("FUZZ_SEED", 7_252) + loops)
     var configuration = CoAPConfiguration()
-    configuration.port = 0
+    configuration.listeners = [.init(port: 0)]
     configuration.shards = 2
     configuration.loops = loops
     configuration.golioth.maximumPayload = 1 << 16
@@ -153,6 +153,8 @@ private final class CountingHandler: CoAPHandler {
     session.attachment = Mark()
     most.max(sessions.add(1, ordering: .relaxed).newValue, ordering: .relaxed)
   }
+
+  func sessionBegan(_ session: CoAPSession) {}
 
   func sessionEnded(_ session: CoAPSession) {
     session.attachment = nil

@@ -32,8 +32,7 @@ struct Drive: AsyncParsableCommand {
 
   func run() async throws {
     var configuration = CoAPConfiguration()
-    configuration.hosts = [host]
-    configuration.port = port
+    configuration.listeners = [.init(.udp, host: host, port: port)]
     configuration.loops = loops
     if let shards { configuration.shards = shards }
     var log = Logger(label: "rpc-bench")

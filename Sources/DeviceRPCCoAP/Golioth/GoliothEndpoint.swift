@@ -6,13 +6,26 @@ internal import Logging
 final class GoliothEndpoint: CoAPHandler {
   private let directory: DeviceDirectory
   private let configuration: CoAPConfiguration
+  private let authority: CredentialAuthority?
   private let log: Logger
 
-  init(directory: DeviceDirectory, configuration: CoAPConfiguration, log: Logger) {
+  init(
+    directory: DeviceDirectory, configuration: CoAPConfiguration, authority: CredentialAuthority?, log: Logger
+  ) {
     self.directory = directory
     self.configuration = configuration
+    self.authority = authority
     self.log = log
   }
+
+  func sessionBegan(_ session: CoAPSession) {
+    session.principal = session.identity.flatMap { authority?.credential(of: $0) }
+    // Revoked since the handshake began.
+    if session.principal == nil { session.loop.atEndOfPass { session.close() } }
+  }
+
+  /// The device that the sender has proved to be; nil where nothing is proved.
+  private func proved(_ session: CoAPSession) -> String? { (session.principal as? DeviceCredential)?.device }
 
   func heard(from session: CoAPSession) { link(of: session)?.heard() }
 
@@ -49,8 +62,10 @@ final class GoliothEndpoint: CoAPHandler {
     guard let format = GoliothCodec.Format(request.accept ?? .json) else {
       return .error(.notAcceptable, "calls are to be had as JSON (50) and CBOR (60)")
     }
-    let name = request.queryValue("ep") ?? session.address.description
+    let proved = proved(session)
+    let name = request.queryValue("ep") ?? proved ?? session.address.description
     if let problem = problem(withName: name) { return .error(.badRequest, problem) }
+    if let proved, proved != name { return .error(.forbidden, "the credentials are those of another device than ep") }
     switch request.observe {
     case 0: return observe(request, name, format, on: session)
     case 1:

@@ -1,0 +1,116 @@
+import CoAP
+import DeviceRPC
+import DeviceRPCCoAP
+import DeviceSimulator
+import Testing
+
+@Suite struct SecureTests {
+  private static let keys = ["sensor-1": "first-key", "sensor-2": "second-key"]
+
+  private static func credential(_ device: String, key: String? = nil, isEnabled: Bool = true) throws -> DeviceCredential {
+    let key = try #require(DeviceKey((key ?? keys[device] ?? "").utf8))
+    return DeviceCredential(
+      device: device, identity: "\(device)@lab", proof: .preSharedKey(key), isEnabled: isEnabled)
+  }
+
+  private static func withSecureServer<Result>(
+    _ body: (DeviceRPCServer, InMemoryCredentials, (CoAPConfiguration.Transport) throws -> CoAPAddress) async throws -> Result
+  ) async throws -> Result {
+    let credentials = InMemoryCredentials(try keys.keys.map { try credential($0) })
+    var configuration = CoAPConfiguration.forTests
+    configuration.listeners = CoAPConfiguration.Transport.allCases.map { .init($0, port: 0) }
+    configuration.security = DeviceSecurity(credentials: credentials)
+    return try await withServer(configuration) { server, _ in
+      try await body(server, credentials) { transport in
+        let prefix = "\(transport.rawValue)://127.0.0.1:"
+        let address = try #require(server.addresses.first { $0.hasPrefix(prefix) })
+        return try #require(CoAPAddress(host: "127.0.0.1", port: UInt16(address.dropFirst(prefix.count)) ?? 0))
+      }
+    }
+  }
+
+  /// A device that runs until `body` is done.
+  private static func withDevice<Result: Sendable>(
+    _ name: String, _ transport: SimulatedTransport, at address: CoAPAddress,
+    _ body: () async throws -> Result
+  ) async throws -> Result {
+    var device = SimulatedDevice(name: name, port: address.port)
+    device.transport = transport
+    if transport == .coaps || transport == .coapsTCP {
+      device.credentials = .preSharedKey(identity: "\(name)@lab", key: keys[name] ?? "")
+    }
+    device.reconnectDelay = .milliseconds(50) ... .milliseconds(200)
+    return try await withThrowingTaskGroup(of: Void.self) { [device] group in
+      group.addTask { try await device.run() }
+      defer { group.cancelAll() }
+      return try await body()
+    }
+  }
+
+  @Test(arguments: CoAPConfiguration.Transport.allCases)
+  func `a call is answered over each transport`(transport: CoAPConfiguration.Transport) async throws {
+    try await Self.withSecureServer { server, _, address in
+      let simulated = try #require(SimulatedTransport(rawValue: transport.rawValue))
+      try await Self.withDevice("sensor-1", simulated, at: address(transport)) {
+        let result = try await server.device("sensor-1").call("multiply", 7, 191, wait: .seconds(20))
+        #expect(result.detail?["value"]?.doubleValue == 1337)
+        let several = try await withThrowingTaskGroup(of: Double?.self) { group in
+          for number in 1...20 {
+            group.addTask {
+              try await server.device("sensor-1").call("multiply", number, 2).detail?["value"]?.doubleValue
+            }
+          }
+          return try await group.reduce(into: 0) { $0 += $1 ?? 0 }
+        }
+        #expect(several == 420)
+      }
+    }
+  }
+
+  @Test func `a name that the credentials do not give is forbidden`() async throws {
+    try await Self.withSecureServer { server, _, address in
+      let loop = try EventLoop(name: "client")
+      let client = try await CoAPClient(loop: loop)
+      let peer = try await client.connect(
+        to: try address(.dtls), over: .coaps,
+        with: .preSharedKey(identity: "sensor-1@lab", key: Array("first-key".utf8)))
+      var request = CoAPClientRequest(.get, [".rpc"])
+      request.query = ["ep=sensor-2"]
+      let (refusal, _) = try await peer.observe(request) { _ in }
+      #expect(refusal.code == .forbidden)
+      request.query = ["ep=sensor-1"]
+      let (answer, _) = try await peer.observe(request) { _ in }
+      #expect(answer.code == .content)
+      #expect(await server.device("sensor-1").info?.isOnline == true)
+      await client.close()
+      await loop.stop()
+    }
+  }
+
+  enum Change: CaseIterable, Sendable { case disable, remove, rotate }
+
+  @Test(arguments: Change.allCases)
+  func `a credential that changes ends the sessions that were opened with it`(change: Change) async throws {
+    try await Self.withSecureServer { server, credentials, address in
+      try await Self.withDevice("sensor-1", .coaps, at: address(.dtls)) {
+        try await Self.withDevice("sensor-2", .coaps, at: address(.dtls)) {
+          for name in Self.keys.keys { try await server.device(name).call("echo", 1, wait: .seconds(20)) }
+          var events = server.events().makeAsyncIterator()
+          switch change {
+          case .disable: credentials.set(try Self.credential("sensor-1", isEnabled: false))
+          case .remove: credentials.remove(.preSharedKey, identity: "sensor-1@lab")
+          case .rotate: credentials.set(try Self.credential("sensor-1", key: "another-key"))
+          }
+          while let event = await events.next() {
+            guard case .offline(let device, _) = event else { continue }
+            #expect(device.name == "sensor-1")
+            break
+          }
+          // The other one does not notice.
+          try await server.device("sensor-2").call("echo", 1)
+          await #expect(throws: CallError.offline("sensor-1")) { try await server.device("sensor-1").call("echo", 1) }
+        }
+      }
+    }
+  }
+}
