@@ -26,6 +26,7 @@ let package = Package(
         "CFleet",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "DeviceRPC", package: "swift-device-rpc"),
+        .product(name: "DeviceSimulator", package: "swift-device-rpc"),
         .product(name: "DeviceRPCCoAP", package: "swift-device-rpc"),
         .product(name: "Logging", package: "swift-log"),
       ],

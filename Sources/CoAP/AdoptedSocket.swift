@@ -104,8 +104,10 @@ enum SharedSocket {
     let descriptor = try open(address, SOCK_STREAM, isShared: isShared) { descriptor throws(CoAPSystemError) in
       // For a server that is started anew while connections of the last one are in TIME_WAIT.
       try option(descriptor, SOL_SOCKET, SO_REUSEADDR, 1)
-      // Peers that are gone without a word.
+      // Peers that are gone without a word. Accepted connections take over both from here.
       try option(descriptor, SOL_SOCKET, SO_KEEPALIVE, 1)
+      // A call is one small message: held back for the acknowledgement of the last one it would take 40 ms.
+      try option(descriptor, Int32(IPPROTO_TCP), TCP_NODELAY, 1)
     }
     guard listen(descriptor, SOMAXCONN) == 0 else {
       let error = CoAPSystemError("listen", detail: "cannot listen on \(address)")

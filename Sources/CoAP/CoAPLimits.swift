@@ -2,9 +2,9 @@
 package struct CoAPLimits: Sendable, Hashable {
   /// Sessions without an observation; the one idle for longest is dropped for a new one. 20,000, about 1 KB each.
   package var idleSessions = 20_000
-  /// Handshakes of DTLS under way; more are not answered until some of these are over. 4,096, 1 KB each before the peer
+  /// Handshakes of DTLS under way; more are not answered until some of these are over. 20,000, 1 KB each before the peer
   /// has proved its address and 48 KB from then on.
-  package var handshakes = 4_096
+  package var handshakes = 20_000
   /// Seconds after which a session without an observation and without traffic is dropped. 300.
   package var sessionTimeout = 300
   /// Requests remembered per session to recognise a retransmission, for EXCHANGE_LIFETIME at most. 4, 32 bytes each

@@ -17,7 +17,8 @@ struct Drive: AsyncParsableCommand {
   @Option(help: "Devices to wait for, named d0, d1, …") var devices: Int
   @Option(help: "Calls under way at any time.") var inFlight = 64
   @Option(help: "Length of the measurement.") var seconds = 5.0
-  @Option(help: "UDP port to listen on.") var port: UInt16 = 5_690
+  @Option(help: "How the devices connect.") var transport = Scheme.coap
+  @Option(help: "Port to listen on.") var port: UInt16 = 5_690
   @Option(help: "IPv4 address to listen on.") var host = "127.0.0.1"
   @Option(help: "Seconds to wait for the devices.") var connectTimeout = 60.0
   @Option(help: "Threads of the server.") var loops = 1
@@ -32,7 +33,15 @@ struct Drive: AsyncParsableCommand {
 
   func run() async throws {
     var configuration = CoAPConfiguration()
-    configuration.listeners = [.init(.udp, host: host, port: port)]
+    let transport = CoAPConfiguration.Transport(rawValue: transport.rawValue) ?? .udp
+    configuration.listeners = [.init(transport, host: host, port: port)]
+    if transport.isSecure {
+      let key = DeviceKey(Fleet.key.utf8)
+      let credentials = (0..<devices).compactMap { number in
+        key.map { DeviceCredential(device: "d\(number)", identity: "d\(number)", proof: .preSharedKey($0)) }
+      }
+      configuration.security = DeviceSecurity(credentials: InMemoryCredentials(credentials))
+    }
     configuration.loops = loops
     if let shards { configuration.shards = shards }
     var log = Logger(label: "rpc-bench")

@@ -1,20 +1,26 @@
 internal import ArgumentParser
 internal import CFleet
+internal import DeviceSimulator
 internal import Glibc
 
 /// Simulated devices that observe `/.rpc` and answer every call with the product of its two parameters.
-struct Fleet: ParsableCommand {
+struct Fleet: AsyncParsableCommand {
+  /// The pre-shared key of every device, whose identity is its name.
+  static let key = "rpc-bench"
+
   static let configuration = CommandConfiguration(
     abstract: "Run simulated devices against a server until the time is up.",
     discussion: """
       Prints one JSON line when every device observes and one at the end. One process holds as many devices \
-      as it may open files; for more, start several with different --source and --first-index.
+      as it may open files; for more, start several with different --source and --first-index. Over another transport \
+      than coap the devices are those of `device-rpc simulate`, which cost more, and nothing is printed.
       """)
 
   enum Format: String, ExpressibleByArgument, CaseIterable { case cbor, json }
 
   @Option(help: "Number of devices.") var devices: Int
-  @Option(help: "The server's UDP port.") var port: UInt16
+  @Option(help: "How the devices connect.") var transport = Scheme.coap
+  @Option(help: "The server's port.") var port: UInt16
   @Option(help: "The server's IPv4 address.") var host = "127.0.0.1"
   @Option(help: "IPv4 address that the devices send from.") var source = "127.0.0.1"
   @Option(help: "Device i calls itself ep=d(first-index + i).") var firstIndex = 0
@@ -34,7 +40,8 @@ struct Fleet: ParsableCommand {
     guard cpu.map((0..<1024).contains) ?? true else { throw ValidationError("--cpu must be 0…1023.") }
   }
 
-  func run() throws {
+  func run() async throws {
+    if transport != .coap { return try await simulate() }
     var report = fleet_report()
     let error = host.withCString { host in
       source.withCString { source in
@@ -50,6 +57,34 @@ struct Fleet: ParsableCommand {
     }
     report.print(event: "done")
   }
+}
+
+extension Fleet {
+  private func simulate() async throws {
+    let devices = (firstIndex..<firstIndex + devices).map { number in
+      var device = SimulatedDevice(
+        name: "d\(number)", server: host, port: port, format: SimulatedFormat(rawValue: format.rawValue) ?? .cbor)
+      device.transport = SimulatedTransport(rawValue: transport.rawValue) ?? .coap
+      // Thousands of handshakes at once keep some of them waiting.
+      device.responseTimeout = .seconds(60)
+      if transport != .coapTCP { device.credentials = .preSharedKey(identity: device.name, key: Self.key) }
+      return device
+    }
+    try await withThrowingTaskGroup(of: Void.self) { group in
+      group.addTask { try await DeviceFleet(devices).run() }
+      group.addTask { try? await Task.sleep(for: .seconds(seconds)) }
+      try await group.next()
+      group.cancelAll()
+    }
+  }
+}
+
+/// A transport of CoAP by the scheme of its URIs.
+enum Scheme: String, ExpressibleByArgument, CaseIterable {
+  case coap
+  case coaps
+  case coapTCP = "coap+tcp"
+  case coapsTCP = "coaps+tcp"
 }
 
 extension fleet_report {
