@@ -2,7 +2,7 @@ import Foundation
 import Synchronization
 import Testing
 
-/// `device-rpc` as a process of its own, from the directory of the test bundle.
+/// `device-rpc` as a process of its own, from the directory of the test bundle, or a program of the system.
 ///
 /// Foundation's `Process` now and then misses the end of a process that is over quickly.
 // Unchecked because the iterators are used by the test's task only.
@@ -15,15 +15,18 @@ final class RunningCommand: @unchecked Sendable {
   private var output: AsyncStream<String>.Iterator
   private var error: AsyncStream<String>.Iterator
 
-  init(_ arguments: [String]) throws {
-    let path = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath()
-      .deletingLastPathComponent().appendingPathComponent("device-rpc").path
+  static let deviceRPC = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath()
+    .deletingLastPathComponent().appendingPathComponent("device-rpc").path
+
+  /// A foreign program, as `program`, is looked for as a shell does.
+  init(program: String? = nil, _ arguments: [String]) throws {
+    let command = (program.map { ["/usr/bin/env", $0] } ?? [Self.deviceRPC]) + arguments
     let (process, input, output, error) = try Self.launch.withLock { _ in
       let (inputEnd, input) = try Self.makePipe()
       let (output, outputEnd) = try Self.makePipe()
       let (error, errorEnd) = try Self.makePipe()
       defer { for end in [inputEnd, outputEnd, errorEnd] { close(end) } }
-      return (try Self.spawn([path] + arguments, [inputEnd, outputEnd, errorEnd]), input, output, error)
+      return (try Self.spawn(command, [inputEnd, outputEnd, errorEnd]), input, output, error)
     }
     self.process = Mutex(process)
     self.input = FileHandle(fileDescriptor: input, closeOnDealloc: true)
