@@ -52,7 +52,8 @@ public struct Device: Sendable {
   ///
   /// Acknowledged does not mean done; the device's result is ignored.
   ///
-  /// - Throws: `CallError`; `.undelivered` when no acknowledgement came in time.
+  /// - Throws: `CallError`; `.undelivered` when no acknowledgement came in time; `.unconfirmed` when the device's
+  ///   connection has none, as over TCP, and the device does not answer a ping in its place (RFC 8323 §5.4).
   nonisolated(nonsending) public func callOneWay(
     _ method: String, _ params: any RPCParameter..., timeout: Duration? = nil, wait: Duration = .zero
   ) async throws(CallError) {

@@ -41,3 +41,13 @@ final class CallSlot: @unchecked Sendable {
   var serial: UInt32?
   var isCancelled = false
 }
+
+extension PendingCalls.Entry {
+  /// What is known of the way of a call that has ended so.
+  func evidence(of outcome: Result<CallResult, CallError>) -> CallEvidence {
+    switch outcome {
+    case .success(let result): result.evidence
+    case .failure(let error): evidence(error.delivery)
+    }
+  }
+}

@@ -10,7 +10,12 @@ public enum DeviceEvent: Sendable, Hashable {
   case callQueued(id: String, device: String, call: Call)
   /// A call has left for its device.
   case callSent(id: String, device: String, call: Call)
-  case callEnded(id: String, device: String, outcome: CallOutcome)
+  /// The device is known to have a call that has not ended yet.
+  case callAcknowledged(id: String, device: String, evidence: CallEvidence)
+  case callEnded(id: String, device: String, outcome: CallOutcome, evidence: CallEvidence)
+  /// A device sent something for a result that cannot be read, and was told so. No call has ended with it; `id` is that
+  /// of the call that it answers, where so much could be read.
+  case unreadableResult(id: String?, device: String?, reason: String)
   /// A result that no open call was waiting for: late, repeated, or of an id that was never given.
   case strayResult(id: String, device: String?, isLate: Bool)
 }

@@ -5,7 +5,7 @@ public struct Limits: Sendable, Hashable {
   /// Devices remembered by one loop, connected or not; the one that is away for longest makes room. 200,000, about
   /// 1 KB each.
   public var devices = 200_000
-  /// Calls under way or waiting, to all devices of one loop. 100,000, about 500 bytes each and the parameters.
+  /// Calls under way or waiting, to all devices of one loop. 100,000, about 600 bytes each and the parameters.
   public var calls = 100_000
   /// Calls under way or waiting, to one device. 1,000.
   public var callsPerDevice = 1_000

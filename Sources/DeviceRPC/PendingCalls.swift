@@ -24,7 +24,17 @@ package struct PendingCalls<Device, Completion> {
     package let started: Duration
     package fileprivate(set) var sent: Duration?
     package fileprivate(set) var delivery: Delivery = .notSent
+    /// False when the message was sent in a way of which no acknowledgement can be seen.
+    package fileprivate(set) var isAcknowledgeable = true
     package fileprivate(set) var deadline: Duration
+    // When it is time to find out whether it has arrived.
+    fileprivate var confirmAt: Duration?
+    // The lane's number of links when it left.
+    fileprivate var sentOver = 0
+    fileprivate var acknowledged: Duration?
+    fileprivate var answered: Duration?
+    /// What was wrong with an answer that could not be read.
+    package fileprivate(set) var problem: String?
     /// The encoded call, for as long as the device's link is the one it was encoded for.
     package fileprivate(set) var payload: [UInt8]?
 
@@ -40,6 +50,17 @@ package struct PendingCalls<Device, Completion> {
       self.started = started
       deadline = started + (lane.isOpen ? timeout : call.wait)
     }
+
+    /// When `expire` has something to do for it.
+    package var nextAlarm: Duration { confirmAt.map { min($0, deadline) } ?? deadline }
+
+    /// What is known of its way; `result` is the time of its result, if it has one.
+    package func evidence(_ delivery: Delivery, result: Duration? = nil) -> CallEvidence {
+      CallEvidence(
+        delivery, sentAfter: delivery == .notSent ? nil : sent.map { $0 - started },
+        acknowledgedAfter: acknowledged.map { $0 - started },
+        resultAfter: (result ?? answered).map { $0 - started })
+    }
   }
 
   /// The way to one device, and what its owner keeps of it.
@@ -50,6 +71,10 @@ package struct PendingCalls<Device, Completion> {
     fileprivate var waiting: Deque<Entry> = []
     // Sent, not acknowledged; a call that was given up stays here until its message is settled.
     fileprivate var unacknowledged: [Serial] = []
+    // The last of them of which it was asked whether it has arrived.
+    fileprivate var asked: Serial?
+    // How often it was opened or closed: what was sent before says nothing about the link of now.
+    fileprivate var changes = 0
     // Last, so that what each call needs lies together.
     package var device: Device
 
@@ -177,8 +202,10 @@ package struct PendingCalls<Device, Completion> {
   package mutating func open(_ lane: Lane, now: Duration) {
     let wasOpen = lane.isOpen
     lane.isOpen = true
+    lane.changes += 1
     // What has left over the old link is settled there or never; it must not hold up the new one.
     lane.unacknowledged.removeAll(keepingCapacity: true)
+    lane.asked = nil
     for entry in lane.waiting {
       entry.payload = nil
       if !wasOpen { setDeadline(now + entry.timeout, of: entry) }
@@ -189,7 +216,9 @@ package struct PendingCalls<Device, Completion> {
   package mutating func close(_ lane: Lane, now: Duration) -> [Entry] {
     guard lane.isOpen else { return [] }
     lane.isOpen = false
+    lane.changes += 1
     lane.unacknowledged = []
+    lane.asked = nil
     var ended: [Entry] = []
     for entry in lane.waiting {
       let reachableBy = entry.started + entry.call.wait
@@ -213,27 +242,56 @@ package struct PendingCalls<Device, Completion> {
   /// The oldest waiting call of a device that asks for it instead of observing.
   package func oldestWaiting(_ lane: Lane) -> Entry? { lane.waiting.first }
 
-  /// The call has left. With `isSettled` there will be no acknowledgement to wait for.
-  package mutating func sent(_ entry: Entry, isSettled: Bool = false, now: Duration) {
+  /// The call has left, in a way that is acknowledged or not.
+  package mutating func sent(_ entry: Entry, _ acknowledgement: Acknowledgement = .each, now: Duration) {
     guard entry.sent == nil else { return }
     entry.sent = now
-    entry.delivery = .sent
+    entry.delivery = .sentNoAck
+    entry.isAcknowledgeable = acknowledgement.exists
+    entry.sentOver = entry.lane.changes
     entry.payload = nil
     entry.lane.leave(entry)
     if entry.lane.isOpen {
-      if !isSettled { entry.lane.unacknowledged.append(entry.serial) }
+      if acknowledgement.exists { entry.lane.unacknowledged.append(entry.serial) }
     } else {
       // A device that polls is reachable by its asking.
       setDeadline(now + entry.timeout, of: entry)
     }
+    if acknowledgement.isConfirmable {
+      // Late, since most calls are answered before, and early enough for the answer of a slow network.
+      let confirmAt = entry.deadline - min(entry.timeout / 4, .seconds(5))
+      entry.confirmAt = confirmAt
+      alarms.insert(Alarm(deadline: confirmAt, serial: entry.serial))
+    }
+  }
+
+  /// The last message of a lane that holds up others and whose arrival nobody has asked for yet; it counts as asked then.
+  package func nextToConfirm(_ lane: Lane) -> Serial? {
+    guard !lane.waiting.isEmpty, let last = lane.unacknowledged.last, last != lane.asked else { return nil }
+    lane.asked = last
+    return last
   }
 
   /// The message that carried the call is acknowledged, or will never be. Returns the call if it has not ended before.
   @discardableResult
-  package mutating func settled(_ serial: Serial, on lane: Lane, isDelivered: Bool) -> Entry? {
+  package mutating func settled(_ serial: Serial, on lane: Lane, isDelivered: Bool, now: Duration) -> Entry? {
     lane.settle(serial)
     guard let entry = entries[serial] else { return nil }
-    if isDelivered { entry.delivery = .delivered }
+    if isDelivered, entry.acknowledged == nil {
+      entry.acknowledged = now
+      if entry.delivery == .sentNoAck { entry.delivery = .delivered }
+    }
+    return entry
+  }
+
+  /// An answer to a call has arrived that cannot be read: the call stays, since a better one may come. Nil when no call
+  /// that has left and not ended has this id.
+  package mutating func unreadable(id: String, reason: String, from lane: Lane?, now: Duration) -> Entry? {
+    guard let entry = sentEntry(id: id, from: lane) else { return nil }
+    entry.lane.settle(entry.serial)
+    entry.delivery = .unreadable
+    entry.answered = now
+    entry.problem = reason
     return entry
   }
 
@@ -259,6 +317,15 @@ package struct PendingCalls<Device, Completion> {
     case unknown
   }
 
+  // `lane` is nil when the sender is not known to be a device.
+  private func sentEntry(id: String, from lane: Lane?) -> Entry? {
+    guard let serial = Self.serial(in: id), let entry = entries[serial], entry.id == id,
+      lane == nil || lane === entry.lane
+    else { return nil }
+    // A call that has not left cannot have a result.
+    return entry.sent == nil ? nil : entry
+  }
+
   /// Ends the call that a result answers. `lane` is nil when the sender is not known to be a device.
   package mutating func result(id: String, from lane: Lane?) -> ResultMatch {
     guard let serial = Self.serial(in: id) else { return .unknown }
@@ -277,17 +344,29 @@ package struct PendingCalls<Device, Completion> {
   /// When `expire` has something to do next; nil when nothing waits.
   package mutating func nextDeadline() -> Duration? {
     while let alarm = alarms.min {
-      if entries[alarm.serial]?.deadline == alarm.deadline { return alarm.deadline }
+      if let entry = entries[alarm.serial], entry.deadline == alarm.deadline || entry.confirmAt == alarm.deadline {
+        return alarm.deadline
+      }
       alarms.removeMin()
     }
     return nil
   }
 
-  /// Takes the calls out whose time is over.
-  package mutating func expire(now: Duration) -> [(entry: Entry, wasReachable: Bool)] {
+  /// Takes the calls out whose time is over. `confirm` gets those that near their end without being known to have
+  /// arrived, where that can be found out.
+  package mutating func expire(
+    now: Duration, confirm: (Entry) -> Void = { _ in }
+  ) -> [(entry: Entry, wasReachable: Bool)] {
     var expired: [(Entry, Bool)] = []
     while let deadline = nextDeadline(), deadline <= now, let alarm = alarms.popMin() {
-      if let entry = end(alarm.serial) { expired.append((entry, entry.lane.isOpen || entry.sent != nil)) }
+      guard let entry = entries[alarm.serial] else { continue }
+      if entry.deadline <= now {
+        _ = end(alarm.serial)
+        expired.append((entry, entry.lane.isOpen || entry.sent != nil))
+      } else {
+        entry.confirmAt = nil
+        if entry.sentOver == entry.lane.changes, entry.delivery == .sentNoAck { confirm(entry) }
+      }
     }
     return expired
   }
@@ -301,7 +380,11 @@ package struct PendingCalls<Device, Completion> {
   // Alarms that mean nothing any more are dropped when they are due; a burst of long deadlines must not pile up.
   private mutating func compactAlarms() {
     guard alarms.count > 1_024, alarms.count > 4 * entries.count else { return }
-    alarms = Heap(entries.values.map { Alarm(deadline: $0.deadline, serial: $0.serial) })
+    var all = entries.values.map { Alarm(deadline: $0.deadline, serial: $0.serial) }
+    for entry in entries.values {
+      if let time = entry.confirmAt { all.append(Alarm(deadline: time, serial: entry.serial)) }
+    }
+    alarms = Heap(all)
   }
 
   private mutating func setDeadline(_ deadline: Duration, of entry: Entry) {

@@ -40,15 +40,53 @@ package protocol DeviceLink: AnyObject, Sendable {
   var lastHeard: Duration { get }
   /// How many messages may be under way unacknowledged.
   var window: Int { get }
+  /// What can be known of the arrival of its messages.
+  var acknowledgement: Acknowledgement { get }
   /// What the home loop keeps of the device: set and read by that loop only, for as long as the link is known to it.
   var record: DeviceRecord? { get set }
 
   /// The call as it goes over the wire. Throws `CallError.invalidCall` for what the device would drop or misread.
   func encode(_ call: Call, id: String) throws(CallError) -> [UInt8]
-  /// Sends an encoded call, and tells the home loop later: `acknowledged` or `failed`.
+  /// Sends an encoded call, and tells the home loop later: `acknowledged` or `failed`, as far as `acknowledgement` goes.
   func transmit(_ payload: [UInt8], serial: UInt32)
+  /// Finds out whether the message of this call has arrived, and those before it, and tells the home loop `acknowledged`
+  /// of each that has. Said only where `acknowledgement` is `.onRequest` or `.ping`; what it does not find out it need not
+  /// tell.
+  func confirm(_ serial: UInt32)
   /// Another link has taken the place of this one.
   func replaced()
+}
+
+/// What a link learns of the arrival of the messages that it sends.
+package enum Acknowledgement: Sendable, Hashable {
+  /// Each acknowledgement is seen: plain CoAP on UDP.
+  case each
+  /// They cannot be seen, but found out with a message that is answered only behind them, which `DeviceLink.confirm`
+  /// sends: the acknowledgements inside DTLS are libcoap's secret, a ping's answer is not.
+  case onRequest
+  /// There are none, as over TCP, and nothing is held up for them. The answer to a ping that was sent behind a message
+  /// says that the message has arrived; a device need not give one.
+  case ping
+  /// There are none, and nothing but a result tells.
+  case none
+
+  var exists: Bool { self == .each || self == .onRequest }
+  var isConfirmable: Bool { self == .onRequest || self == .ping }
+}
+
+extension DeviceLink {
+  package var acknowledgement: Acknowledgement { .each }
+  package func confirm(_ serial: UInt32) {}
+}
+
+/// Why a message has not taken its call to the device, in words for people.
+package enum LinkFailure: Error, Sendable, Hashable {
+  /// It has certainly not left.
+  case notSent(String)
+  /// It has left, and was not acknowledged.
+  case lost(String)
+  /// The device has answered it with a Reset.
+  case rejected(String)
 }
 
 /// The home loop of each device: the same for as long as the process lives, by the device's name.

@@ -17,22 +17,29 @@ package final class ScriptedLink: InMemoryLink {
     var taken = 0
     var readers: [CheckedContinuation<Transmission, Never>] = []
     var encoded = 0
+    var confirmed: [UInt32] = []
     var isReplaced = false
     var lastHeard: Duration = .zero
   }
 
   package let name: String
   package let window: Int
+  package let acknowledgement: Acknowledgement
   package nonisolated(unsafe) var record: DeviceRecord?
   private let refuses: @Sendable (Call) -> String?
   private let state = Mutex(State())
 
   /// - Parameters:
   ///   - window: how many messages may be under way unacknowledged.
+  ///   - acknowledgement: what it learns of the arrival of its messages.
   ///   - refuses: why a call cannot be encoded; nil when it can.
-  package init(_ name: String, window: Int = 1, refuses: @escaping @Sendable (Call) -> String? = { _ in nil }) {
+  package init(
+    _ name: String, window: Int = 1, acknowledgement: Acknowledgement = .each,
+    refuses: @escaping @Sendable (Call) -> String? = { _ in nil }
+  ) {
     self.name = name
     self.window = window
+    self.acknowledgement = acknowledgement
     self.refuses = refuses
   }
 
@@ -43,6 +50,9 @@ package final class ScriptedLink: InMemoryLink {
   package var isReplaced: Bool { state.withLock { $0.isReplaced } }
   /// How many times a call was encoded, whether or not it left.
   package var encodings: Int { state.withLock { $0.encoded } }
+
+  /// The calls of which it was asked whether they have arrived.
+  package var confirmed: [UInt32] { state.withLock { $0.confirmed } }
 
   /// The next transmission that has not been taken; waits for it.
   package func next() async -> Transmission {
@@ -66,8 +76,14 @@ package final class ScriptedLink: InMemoryLink {
     await home?.acknowledged(transmission.serial, on: self)
   }
 
-  package func fail(_ transmission: Transmission, _ reason: String) async {
-    await home?.failed(transmission.serial, on: self, reason: reason)
+  package func fail(_ transmission: Transmission, _ failure: LinkFailure) async {
+    await home?.failed(transmission.serial, on: self, failure)
+  }
+
+  /// The device sends something for a result that cannot be read.
+  package func garble(_ id: String?, _ reason: String) async {
+    heard()
+    await home?.unreadable(id: id, reason: reason, on: self)
   }
 
   package func answer(_ transmission: Transmission, _ status: RPCStatus = .ok, _ detail: RPCValue? = nil) async {
@@ -110,6 +126,8 @@ package final class ScriptedLink: InMemoryLink {
     }
     reader?.resume(returning: transmission)
   }
+
+  package func confirm(_ serial: UInt32) { state.withLock { $0.confirmed.append(serial) } }
 
   package func replaced() { state.withLock { $0.isReplaced = true } }
 }

@@ -58,7 +58,9 @@ final class Console: Service {
         output.line("\(device.name) disconnected: \(reason)")
       case .strayResult(let id, let device, let isLate):
         output.line("\(device ?? "a device") \(id): \(isLate ? "late or repeated result" : "result of an unknown call")")
-      case .callQueued, .callSent, .callEnded: break
+      case .unreadableResult(let id, let device, let reason):
+        output.line("\(device ?? "a device")\(id.map { " \($0)" } ?? ""): unreadable result: \(reason)")
+      case .callQueued, .callSent, .callAcknowledged, .callEnded: break
       }
     }
   }

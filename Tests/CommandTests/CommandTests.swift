@@ -37,7 +37,7 @@ import Testing
         _ = try await simulate.line(with: "multiply/")
         #expect(try await serve.line(with: "disconnected") == "sensor-1 disconnected: it has deregistered")
         try serve.type("sensor-1 multiply 7 191")
-        #expect(try await serve.line(with: "multiply") == "sensor-1 multiply: sensor-1 is not connected")
+        #expect(try await serve.line(with: "multiply") == "sensor-1 multiply: the server gave up: sensor-1 is not connected (not sent; it is safe to try again)")
       }
     }
   }
@@ -88,7 +88,7 @@ import Testing
       try serve.type("sensor-1 multiply 7 191")
       #expect(
         try await serve.line(with: "multiply:")
-          == "sensor-1 multiply: no device named \"sensor-1\" has connected yet")
+          == "sensor-1 multiply: the server refused the call: no device named \"sensor-1\" has connected yet (not sent; it is safe to try again)")
     }
   }
 

@@ -43,7 +43,7 @@ import Testing
     }
   }
 
-  @Test("A Reset to a call: undelivered and offline at once")
+  @Test("A Reset to a call: refused and offline at once")
   func reset() async throws {
     try await withServer { server, address in
       let device = try RawDevice(to: address)
@@ -54,10 +54,31 @@ import Testing
       await server.entered(2, for: device.name)
       let call = try await device.peer.receiveMessage()
       device.peer.send([0x70] + call.acknowledgement.dropFirst())
-      #expect(await first == .undelivered(device: device.name, reason: "rejected with a Reset"))
+      #expect(await first == .rejected(device: device.name, reason: "rejected with a Reset"))
       #expect(await second == .offline(device.name))
       #expect(await failure { try await server.device(device.name).call("f") } == .offline(device.name))
       try await device.expectNothingElse()
+    }
+  }
+
+  @Test("Each step of a call is seen and told in its order")
+  func evidence() async throws {
+    try await withServer { server, address in
+      let device = try RawDevice(to: address)
+      try await device.observe()
+      var events = server.events().makeAsyncIterator()
+      async let result = server.device(device.name).call("f")
+      let call = try await device.receiveCall()
+      while let event = await events.next() {
+        guard case .callAcknowledged(let id, device.name, let evidence) = event else { continue }
+        #expect(id == call.id && evidence.delivery == .delivered && evidence.resultAfter == nil)
+        break
+      }
+      _ = try await device.post(#"{"id":"\#(call.id)","status":0}"#)
+      let evidence = try await result.evidence
+      let times = try [#require(evidence.sentAfter), #require(evidence.acknowledgedAfter), #require(evidence.resultAfter)]
+      #expect(evidence.delivery == .delivered && times == times.sorted())
+      #expect(try await result.roundTrip == times[2] - times[0])
     }
   }
 

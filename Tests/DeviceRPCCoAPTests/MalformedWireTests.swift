@@ -55,6 +55,51 @@ import Testing
     }
   }
 
+  /// What was sent, and the call that it answers as far as can be told.
+  static let torn: [(payload: String, format: Int, id: String?)] = [
+    (#"{"id":"f/74e4","status":}"#, RawDevice.json, "f/74e4"), (#" { "x" : [1, {"id":"no"}, "]"], "id" : "f/74e4" "#, RawDevice.json, "f/74e4"),
+    (#"{"detail":{"id":"no"},"sta"#, RawDevice.json, nil), (#"{"id":"f/74e"#, RawDevice.json, nil), (#"{"id":7,"status":0}"#, RawDevice.json, nil),
+    (#"{"a\"b":"id","id":"\u0066/74e4",}"#, RawDevice.json, nil), (#"{"status":0,"id":"f/74e4"}}"#, RawDevice.json, "f/74e4"),
+    ("[]", RawDevice.json, nil), ("", RawDevice.json, nil),
+    ("bf 626964 66662f37346534 66737461747573", RawDevice.cbor, "f/74e4"), ("a1 626964 66662f37346534", RawDevice.cbor, "f/74e4"),
+    ("bf 6664657461696c a1 626964 00 626964 6666", RawDevice.cbor, nil), ("a2 626964 66662f373465", RawDevice.cbor, nil),
+    ("{}", 42, nil),
+  ]
+
+  @Test("Of a result that cannot be read the call is recovered where that is certain, and told to whoever watches")
+  func tornResults() async throws {
+    try await withServer { server, address in
+      let device = try RawDevice(to: address)
+      try await device.observe()
+      var events = server.events().makeAsyncIterator()
+      for (payload, format, id) in Self.torn {
+        let bytes = format == RawDevice.cbor ? [UInt8](hex: payload) : Array(payload.utf8)
+        #expect(try await device.post(bytes, format: format).code.codeClass == 4)
+        while let event = await events.next() {
+          guard case .unreadableResult(let told, let name, let reason) = event else { continue }
+          #expect(told == id && name == device.name && !reason.isEmpty, "\(payload)")
+          break
+        }
+      }
+    }
+  }
+
+  @Test("A call that is answered with nothing readable says so in the end, though it was never acknowledged")
+  func garbled() async throws {
+    try await withServer { server, address in
+      let device = try RawDevice(to: address)
+      try await device.observe()
+      async let error = failure { try await server.device(device.name).call("f", timeout: .seconds(1)) }
+      let call = try await device.peer.receiveMessage()
+      #expect(try await device.post(#"{"id":"\#(call.id)","status":"fine"}"#).code == .badRequest)
+      #expect(await error == .garbled(device: device.name, reason: "status is not a whole number"))
+      device.peer.send(call.acknowledgement)
+      async let next: Void = device.serve()
+      #expect(try await server.device(device.name).call("g").status == .ok)
+      try await next
+    }
+  }
+
   @Test("Formats, paths and methods that are not served get the code that says so")
   func refusedRequests() async throws {
     try await withServer { _, address in

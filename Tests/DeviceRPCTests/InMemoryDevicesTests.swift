@@ -39,7 +39,7 @@ import Testing
     for name in ["silent", "lost"] { #expect(await server.openCalls(of: name) == 1) }
     await devices.advance(by: .seconds(1))
     #expect(await calls[0].value.error == .unanswered(device: "silent", after: .seconds(10)))
-    #expect(await calls[1].value.error?.delivery == .sent)
+    #expect(await calls[1].value.error?.delivery == .sentNoAck)
     await server.shutdown()
   }
 

@@ -41,7 +41,7 @@ import Testing
   @Test mutating func `a call that was given up holds its place until its message is settled`() {
     let calls = (0..<2).map { _ in table.call() }
     table.sendAll()
-    #expect(table.end(calls[0])?.delivery == .sent)
+    #expect(table.end(calls[0])?.delivery == .sentNoAck)
     #expect(table.sendAll() == [])
     table.settled(calls[0], on: 1, isDelivered: true)
     #expect(table.sendAll() == [calls[1]])
@@ -58,11 +58,54 @@ import Testing
     let call = table.call()
     #expect(table[call]?.delivery == .notSent)
     table.sendAll()
-    #expect(table[call]?.delivery == .sent)
+    #expect(table[call]?.delivery == .sentNoAck)
     table.settled(call, on: 1, isDelivered: false)
-    #expect(table[call]?.delivery == .sent)
+    #expect(table[call]?.delivery == .sentNoAck)
     table.settled(call, on: 1, isDelivered: true)
     #expect(table[call]?.delivery == .delivered)
+  }
+
+  @Test mutating func `an unreadable answer is remembered, whatever becomes of the message`() {
+    let call = table.call()
+    #expect(table.unreadable(id: "m/0001", from: 1) == nil)
+    table.sendAll()
+    #expect(table.unreadable(id: "m/0001", from: 2) == nil)
+    #expect(table.unreadable(id: "n/0001", from: 1) == nil)
+    #expect(table.unreadable(id: "m/0001", from: 1) == call)
+    table.settled(call, on: 1, isDelivered: true)
+    #expect(table[call]?.delivery == .unreadable && table[call]?.problem == "garbled")
+    #expect(table.result(id: "m/0001", from: 1).serial == call)
+  }
+
+  @Test mutating func `what is not acknowledged holds up nobody, what is on request is asked for once`() {
+    let calls = (0..<4).map { _ in table.call() }
+    table.sent(calls[0], .none, now: .zero)
+    #expect(table[calls[0]]?.isAcknowledgeable == false)
+    #expect(table.sendAll(by: .onRequest) == [calls[1]])
+    #expect(table.nextToConfirm(1) == calls[1])
+    #expect(table.nextToConfirm(1) == nil)
+    // Nor is one that was given up forgotten: it holds up the others all the same.
+    #expect(table.end(calls[1]) != nil)
+    table.settled(calls[1], on: 1, isDelivered: true)
+    #expect(table.sendAll(by: .onRequest) == [calls[2]])
+    #expect(table.end(calls[2]) != nil)
+    #expect(table.nextToConfirm(1) == calls[2])
+    table.open(1, now: .zero)
+    #expect(table.nextToConfirm(1) == nil)
+    #expect(table.sendAll(by: .onRequest) == [calls[3]])
+    #expect(table.nextToConfirm(1) == nil)
+  }
+
+  @Test mutating func `before its end a call is asked for, unless it is known to have arrived`() {
+    let (silent, known) = (table.call(timeout: .seconds(40)), table.call(timeout: .seconds(40)))
+    table.sendAll(window: 2, by: .onRequest)
+    table.settled(known, on: 1, isDelivered: true)
+    #expect(table.nextDeadline() == .seconds(35))
+    var asked: [UInt32] = []
+    #expect(table.expire(now: .seconds(35)) { asked.append($0.serial) }.isEmpty)
+    #expect(asked == [silent])
+    #expect(table.nextDeadline() == .seconds(40))
+    #expect(table.expire(now: .seconds(40)).count == 2)
   }
 
   @Test mutating func `nothing leaves for a device that is away`() {
@@ -135,7 +178,7 @@ import Testing
 
   @Test mutating func `a device that asks takes its calls without an open lane`() {
     let calls = (0..<2).map { _ in table.call(on: 2, wait: .seconds(60)) }
-    table.sent(calls[0], isSettled: true, now: .seconds(50))
+    table.sent(calls[0], .none, now: .seconds(50))
     #expect(table.oldestWaiting(2)?.serial == calls[1])
     // From now on it is the time for the result that counts.
     #expect(table[calls[0]]?.deadline == .seconds(60))

@@ -51,7 +51,7 @@ private struct NaiveTable {
   mutating func sent(_ serial: UInt32, asked: Bool, now: Duration) {
     guard let index = index(serial) else { return }
     let device = live[index].device
-    live[index].delivery = .sent
+    live[index].delivery = .sentNoAck
     sentOrder[device, default: []].append(serial)
     if !open.contains(device) { live[index].deadline = now + live[index].timeout }
     if open.contains(device) && !asked { unsettled[device, default: []].append(serial) }
@@ -159,7 +159,7 @@ private struct NaiveTable {
       case 18:
         guard let entry = table.oldestWaiting(device) else { break }
         #expect(entry.serial == model.waiting(device).first?.serial, "step \(step)")
-        table.sent(entry.serial, isSettled: true, now: now)
+        table.sent(entry.serial, .none, now: now)
         model.sent(entry.serial, asked: true, now: now)
       default:
         now += .milliseconds(Int(random.next() % 100))

@@ -31,11 +31,13 @@ struct Table {
 
   /// Sends all that may leave now.
   @discardableResult
-  mutating func sendAll(_ device: Int = 1, window: Int = 1, at now: Duration = .zero) -> [UInt32] {
+  mutating func sendAll(
+    _ device: Int = 1, window: Int = 1, by acknowledgement: Acknowledgement = .each, at now: Duration = .zero
+  ) -> [UInt32] {
     var left: [UInt32] = []
     while let entry = nextToSend(device, window: window) {
       left.append(entry.serial)
-      calls.sent(entry, now: now)
+      calls.sent(entry, acknowledgement, now: now)
     }
     return left
   }
@@ -51,15 +53,23 @@ struct Table {
     calls.nextToSend(lane(device), window: window)
   }
   mutating func oldestWaiting(_ device: Int) -> Calls.Entry? { calls.oldestWaiting(lane(device)) }
-  mutating func sent(_ serial: UInt32, isSettled: Bool = false, now: Duration) {
-    if let entry = calls[serial] { calls.sent(entry, isSettled: isSettled, now: now) }
+  mutating func sent(_ serial: UInt32, _ acknowledgement: Acknowledgement = .each, now: Duration) {
+    if let entry = calls[serial] { calls.sent(entry, acknowledgement, now: now) }
   }
-  mutating func settled(_ serial: UInt32, on device: Int, isDelivered: Bool) {
-    calls.settled(serial, on: lane(device), isDelivered: isDelivered)
+  mutating func settled(_ serial: UInt32, on device: Int, isDelivered: Bool, now: Duration = .zero) {
+    calls.settled(serial, on: lane(device), isDelivered: isDelivered, now: now)
   }
   mutating func end(_ serial: UInt32) -> Calls.Entry? { calls.end(serial) }
   mutating func endAll() -> [Calls.Entry] { calls.endAll() }
-  mutating func expire(now: Duration) -> [(entry: Calls.Entry, wasReachable: Bool)] { calls.expire(now: now) }
+  mutating func expire(
+    now: Duration, confirm: (Calls.Entry) -> Void = { _ in }
+  ) -> [(entry: Calls.Entry, wasReachable: Bool)] {
+    calls.expire(now: now, confirm: confirm)
+  }
+  mutating func nextToConfirm(_ device: Int) -> UInt32? { calls.nextToConfirm(lane(device)) }
+  mutating func unreadable(id: String, from device: Int?, now: Duration = .zero) -> UInt32? {
+    calls.unreadable(id: id, reason: "garbled", from: device.map { lane($0) }, now: now)?.serial
+  }
   mutating func nextDeadline() -> Duration? { calls.nextDeadline() }
   mutating func result(id: String, from device: Int?) -> Calls.ResultMatch {
     calls.result(id: id, from: device.map { lane($0) })

@@ -10,15 +10,18 @@ import Testing
       let sent = await link.next()
       #expect(sent.id == "multiply/74e4")
       #expect(sent.message.params == [7, 191])
-      await transport.advance(by: .milliseconds(85))
+      await transport.advance(by: .milliseconds(80))
       await link.acknowledge(sent)
+      await transport.advance(by: .milliseconds(5))
       await link.answer(sent, .ok, 1337)
       let result = try await call.value.get()
       #expect(
         result
           == CallResult(
             id: "multiply/74e4", device: "sensor-1", method: "multiply", status: .ok, detail: 1337,
-            roundTrip: .milliseconds(85)))
+            evidence: CallEvidence(
+              .delivered, sentAfter: .zero, acknowledgedAfter: .milliseconds(80), resultAfter: .milliseconds(85))))
+      #expect(result.roundTrip == .milliseconds(85))
     }
   }
 
@@ -50,7 +53,7 @@ import Testing
     } catch {
       guard case .unreadableResult(let result, _) = error else { throw error }
       #expect(result.detail == "a lot")
-      #expect(error.delivery == .delivered)
+      #expect(error.delivery == .unreadable)
       #expect(error.description.contains("a lot"))
     }
     do throws(CallError) {
@@ -75,7 +78,7 @@ import Testing
       guard case .refused(let result) = error else { throw error }
       #expect(result.status == .invalidArgument)
       #expect(result.detail == "not a number")
-      #expect(error.delivery == .delivered)
+      #expect(error.delivery == .refused && result.evidence.delivery == .refused)
     }
     let result = try await server.perform(Call("multiply", params: ["a"]), on: "sensor-1")
     #expect(result.status == .invalidArgument)

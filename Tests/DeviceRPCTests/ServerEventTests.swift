@@ -23,17 +23,22 @@ import Testing
       await server.shutdown()
       var told: [DeviceEvent] = []
       for await event in events { told.append(event) }
-      try #require(told.count == 7)
-      guard case .online(let online) = told[0], case .offline(let offline, "battery") = told[6] else {
+      try #require(told.count == 8)
+      guard case .online(let online) = told[0], case .offline(let offline, "battery") = told[7] else {
         Issue.record("\(told)")
         return
       }
       #expect(online.name == "sensor-1" && online.isOnline && !offline.isOnline)
       #expect(told[1] == .callSent(id: "m/74e4", device: "sensor-1", call: Call("m", params: [1])))
-      #expect(told[2] == .callEnded(id: "m/74e4", device: "sensor-1", outcome: .result(result)))
-      #expect(told[3] == .strayResult(id: "m/74e4", device: "sensor-1", isLate: true))
-      #expect(told[4] == .strayResult(id: "n/0001", device: nil, isLate: false))
-      #expect(told[5] == .strayResult(id: "m/74e4", device: "x", isLate: false))
+      let acknowledged = CallEvidence(.delivered, sentAfter: .zero, acknowledgedAfter: .zero)
+      #expect(told[2] == .callAcknowledged(id: "m/74e4", device: "sensor-1", evidence: acknowledged))
+      let evidence = CallEvidence(.delivered, sentAfter: .zero, acknowledgedAfter: .zero, resultAfter: .zero)
+      #expect(result.evidence == evidence)
+      #expect(
+        told[3] == .callEnded(id: "m/74e4", device: "sensor-1", outcome: .result(result), evidence: evidence))
+      #expect(told[4] == .strayResult(id: "m/74e4", device: "sensor-1", isLate: true))
+      #expect(told[5] == .strayResult(id: "n/0001", device: nil, isLate: false))
+      #expect(told[6] == .strayResult(id: "m/74e4", device: "x", isLate: false))
     }
   }
 
@@ -42,12 +47,13 @@ import Testing
       let events = server.events()
       let link = await transport.scripted()
       let call = server.begin(Call("m"))
-      await link.fail(await link.next(), "reset")
+      await link.fail(await link.next(), .lost("gone"))
       let error = try #require(await call.value.error)
       await server.shutdown()
-      var ends: [CallOutcome] = []
-      for await case .callEnded(_, _, let outcome) in events { ends.append(outcome) }
-      #expect(ends == [.error(error)])
+      var ends: [DeviceEvent] = []
+      for await event in events { if case .callEnded = event { ends.append(event) } }
+      let evidence = CallEvidence(.sentNoAck, sentAfter: .zero)
+      #expect(ends == [.callEnded(id: "m/74e4", device: "sensor-1", outcome: .error(error), evidence: evidence)])
     }
   }
 
@@ -143,7 +149,7 @@ import Testing
     await links[0].answer(sent)
     #expect(await answered.value.isOK)
     let failed = server.begin(Call("m"), on: "1")
-    await links[1].fail(await links[1].next(), "reset")
+    await links[1].fail(await links[1].next(), .lost("gone"))
     #expect(await failed.value.error != nil)
     #expect(try metrics.expectCounter("device_rpc_calls_sent_total").totalValue == 2)
     #expect(try metrics.expectCounter("device_rpc_calls_answered_total").totalValue == 1)

@@ -31,7 +31,7 @@ import Testing
       #expect(outcomes.count { $0.isOK } == 1)
       // What waited left when there was room: it counts as sent.
       outcomes.append(await waiting.value)
-      #expect(Set(outcomes.compactMap(\.error)) == [.shuttingDown(.delivered), .shuttingDown(.sent)])
+      #expect(Set(outcomes.compactMap(\.error)) == [.shuttingDown(.delivered), .shuttingDown(.sentNoAck)])
       #expect(await server.outcome(Call("m")).error == .shuttingDown(.notSent))
       #expect(await server.devices().map(\.isOnline) == [false])
     }

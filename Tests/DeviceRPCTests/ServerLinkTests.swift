@@ -99,14 +99,14 @@ import Testing
       let link = await transport.scripted()
       let calls = (0..<2).map { server.begin(Call("m\($0)")) }
       let sent = await link.next()
-      await link.fail(sent, "the device has reset it")
+      await link.fail(sent, .rejected("it has reset it"))
       await link.answer(await link.next())
       var outcomes: [Outcome] = []
       for call in calls { outcomes.append(await call.value) }
       #expect(outcomes.count { $0.isOK } == 1)
       #expect(
         outcomes.compactMap(\.error) == [
-          .undelivered(device: "sensor-1", reason: "the device has reset it")
+          .rejected(device: "sensor-1", reason: "it has reset it")
         ])
     }
   }
@@ -144,7 +144,7 @@ import Testing
       #expect(await calls[0].value.detail == 1)
       // From the asking on, the time for a result runs.
       await transport.advance(by: .seconds(10))
-      #expect(await calls[1].value.error?.delivery == .sent)
+      #expect(await calls[1].value.error?.delivery == .sentNoAck)
       let info = try #require(await server.device("poller").info)
       #expect(!info.isOnline && info.openCalls == 0)
       #expect(await server.outcome(Call("m"), on: "poller").error == .offline("poller"))

@@ -54,9 +54,10 @@ extension DeviceRPCServer {
 extension InMemoryTransport {
   /// A device whose messages the test answers for.
   func scripted(
-    _ name: String = "sensor-1", window: Int = 1, refuses: @escaping @Sendable (Call) -> String? = { _ in nil }
+    _ name: String = "sensor-1", window: Int = 1, acknowledgement: Acknowledgement = .each,
+    refuses: @escaping @Sendable (Call) -> String? = { _ in nil }
   ) async -> ScriptedLink {
-    let link = ScriptedLink(name, window: window, refuses: refuses)
+    let link = ScriptedLink(name, window: window, acknowledgement: acknowledgement, refuses: refuses)
     await connect(name, link)
     return link
   }

@@ -125,6 +125,8 @@ enum GoliothCodec {
   /// Why a payload is not a result; the text goes back to the device.
   struct Malformed: Error {
     let diagnostic: String
+    /// The call that it answers, where so much can be read.
+    var id: String?
 
     static let notAMap = Malformed(diagnostic: "a result is a map with id, status and detail")
   }
@@ -146,7 +148,13 @@ enum GoliothCodec {
     }
     switch format {
     case .json:
-      guard case .object(let object) = try decode(payload, format: format) else { throw Malformed.notAMap }
+      let value: RPCValue
+      do throws(Malformed) {
+        value = try decode(payload, format: format)
+      } catch {
+        throw Malformed(diagnostic: error.diagnostic, id: topLevelID(inJSON: payload))
+      }
+      guard case .object(let object) = value else { throw Malformed.notAMap }
       for (key, value) in object { take(key, value) }
     case .cbor:
       // Without a dictionary in between: this stands in the path of every call.
@@ -160,12 +168,13 @@ enum GoliothCodec {
         while let key = try key(&reader) { take(key, try value(item(&reader), &reader)) }
         try reader.finish()
       } catch {
-        throw error.kind == .unexpectedType ? Malformed.notAMap : Malformed(diagnostic: error.description)
+        throw error.kind == .unexpectedType
+          ? Malformed.notAMap : Malformed(diagnostic: error.description, id: id?.stringValue)
       }
     }
     guard let id = id?.stringValue else { throw Malformed(diagnostic: "id is missing or not text") }
-    guard let code else { throw Malformed(diagnostic: "status is missing") }
-    guard let status = code.intValue else { throw Malformed(diagnostic: "status is not a whole number") }
+    guard let code else { throw Malformed(diagnostic: "status is missing", id: id) }
+    guard let status = code.intValue else { throw Malformed(diagnostic: "status is not a whole number", id: id) }
     return Result(id: id, status: RPCStatus(rawValue: status), detail: detail)
   }
 

@@ -156,7 +156,9 @@ final class GoliothEndpoint: CoAPHandler {
     let format: GoliothCodec.Format
     if let contentFormat = request.contentFormat {
       guard let known = GoliothCodec.Format(contentFormat) else {
-        return .error(.unsupportedContentFormat, "a result is JSON (50) or CBOR (60), not \(contentFormat)")
+        let reason = "a result is JSON (50) or CBOR (60), not \(contentFormat)"
+        unreadable(nil, reason, request, on: session)
+        return .error(.unsupportedContentFormat, reason)
       }
       format = known
     } else {
@@ -168,11 +170,7 @@ final class GoliothEndpoint: CoAPHandler {
     do throws(GoliothCodec.Malformed) {
       result = try GoliothCodec.decodeResult(request.payload, format: format)
     } catch {
-      log.notice(
-        "unreadable result",
-        metadata: [
-          "device": "\(link(of: session)?.device ?? session.address.description)", "reason": "\(error.diagnostic)",
-        ])
+      unreadable(error.id, error.diagnostic, request, on: session)
       return .error(.badRequest, error.diagnostic)
     }
     let name = request.queryValue("ep")
@@ -184,6 +182,15 @@ final class GoliothEndpoint: CoAPHandler {
     let home = name.map(directory.home(of:)) ?? directory.loop(ofCall: result.id) ?? directory.loops[0]
     home.run { $0.received(id: result.id, status: result.status, detail: result.detail, from: name) }
     return CoAPResponse(.changed)
+  }
+
+  private func unreadable(_ id: String?, _ reason: String, _ request: CoAPRequest, on session: CoAPSession) {
+    let name = proved(session) ?? request.queryValue("ep")
+    if let link = link(of: session), name == nil || name == link.device {
+      return link.home.run { $0.unreadable(id: id, reason: reason, on: link) }
+    }
+    let home = name.map(directory.home(of:)) ?? id.flatMap(directory.loop(ofCall:)) ?? directory.loops[0]
+    home.run { $0.unreadable(id: id, reason: reason, from: name) }
   }
 
   // MARK: The rest of what firmware sends

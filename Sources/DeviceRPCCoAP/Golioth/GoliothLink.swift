@@ -13,6 +13,7 @@ final class GoliothLink: DeviceLink, CoAPObservationOwner {
   nonisolated(unsafe) var observation: CoAPObservation?
   // Touched by the home loop only.
   nonisolated(unsafe) var record: DeviceRecord?
+  let acknowledgement: Acknowledgement
   // Nanoseconds: written by the session's loop, read by the device's.
   private let heardAt: Atomic<UInt64>
 
@@ -25,6 +26,12 @@ final class GoliothLink: DeviceLink, CoAPObservationOwner {
     self.format = format
     self.settings = settings
     self.session = session
+    acknowledgement =
+      switch session.scheme {
+      case .coap: .each
+      case .coaps: .onRequest
+      case .coapTCP, .coapsTCP: .ping
+      }
     heardAt = Atomic(session.loop.passTime)
   }
 
@@ -58,8 +65,15 @@ final class GoliothLink: DeviceLink, CoAPObservationOwner {
     } catch {
       // Not at once: the home loop is in the middle of handing out calls.
       home.driver.execute {
-        self.home.assumeIsolated { $0.failed(serial, on: self, reason: error.description) }
+        self.home.assumeIsolated { $0.failed(serial, on: self, .notSent(error.description)) }
       }
+    }
+  }
+
+  func confirm(_ serial: UInt32) {
+    session.loop.execute { [self] in
+      guard acknowledgement == .ping else { return session.confirm() }
+      session.ping { isAnswered in if isAnswered { self.home.noteAcknowledged(serial, on: self) } }
     }
   }
 
@@ -72,11 +86,16 @@ final class GoliothLink: DeviceLink, CoAPObservationOwner {
   // MARK: CoAPObservationOwner
 
   func notificationAcknowledged(_ number: UInt32, on observation: CoAPObservation) {
+    // Over TCP it only means that there is nothing to wait for.
+    guard acknowledgement != .ping else { return }
+    heard()
     home.noteAcknowledged(number, on: self)
   }
 
   func notification(_ number: UInt32, failed failure: CoAPFailure, on observation: CoAPObservation) {
-    home.run { $0.failed(number, on: self, reason: failure.description) }
+    if failure == .reset { heard() }
+    let text = failure.description
+    home.run { $0.failed(number, on: self, failure == .reset ? .rejected(text) : .lost(text)) }
   }
 
   func observationEnded(_ observation: CoAPObservation, reason: CoAPObservation.End) {

@@ -1,0 +1,65 @@
+/// How far a call has certainly come.
+public enum Delivery: String, Sendable, Hashable, CaseIterable {
+  /// It has not left the server: the device cannot have run it.
+  case notSent
+  /// It has left the server and is not known to have arrived: the device may have run it.
+  case sentNoAck
+  /// The device has acknowledged it, or answered it: it has the call, and may have run it.
+  case delivered
+  /// The device has answered with a status other than OK, or has rejected the message with a Reset (RFC 7252 §4.2).
+  ///
+  /// A status is the function's own word. A Reset says that whoever is at the device's address now has not taken the
+  /// call; a device that has restarted since may have run an earlier copy of the same message.
+  case refused
+  /// The device has answered it, and the answer cannot be read: it has the call, and may have run it.
+  case unreadable
+
+  /// Whether the same call may be made again without any danger that the device runs it twice.
+  public var isSafeToRepeat: Bool { self == .notSent }
+}
+
+/// What is certain of a call's way to the device and back, and when it was known.
+///
+/// Times count from the moment at which the call was made. They are the server's: what happened when on the device it
+/// cannot see.
+public struct CallEvidence: Sendable, Hashable {
+  public let delivery: Delivery
+  // Nanoseconds, negative for what has not happened: results are copied often, and this is half the size.
+  private let sent: Int64
+  private let acknowledged: Int64
+  private let result: Int64
+
+  public init(
+    _ delivery: Delivery, sentAfter: Duration? = nil, acknowledgedAfter: Duration? = nil, resultAfter: Duration? = nil
+  ) {
+    self.delivery = delivery
+    sent = sentAfter?.nanoseconds ?? -1
+    acknowledged = acknowledgedAfter?.nanoseconds ?? -1
+    result = resultAfter?.nanoseconds ?? -1
+  }
+
+  /// When the call was handed to the network; nil when it was not.
+  public var sentAfter: Duration? { Self.duration(sent) }
+  /// When an acknowledgement of its message was seen; nil when none was: it may have been overtaken by the result, or the
+  /// transport has none to see.
+  public var acknowledgedAfter: Duration? { Self.duration(acknowledged) }
+  /// When the device's answer arrived, readable or not; nil when none did.
+  public var resultAfter: Duration? { Self.duration(result) }
+
+  private static func duration(_ nanoseconds: Int64) -> Duration? {
+    nanoseconds < 0 ? nil : .nanoseconds(nanoseconds)
+  }
+}
+
+extension CallEvidence: CustomStringConvertible {
+  /// `sent after 85 us, acknowledged after 12 ms, result after 15 ms`
+  public var description: String {
+    guard let sentAfter else { return "not sent" }
+    var parts = ["sent after \(sentAfter.readable)"]
+    if let acknowledgedAfter { parts.append("acknowledged after \(acknowledgedAfter.readable)") }
+    if let resultAfter {
+      parts.append("\(delivery == .unreadable ? "unreadable answer" : "result") after \(resultAfter.readable)")
+    }
+    return parts.joined(separator: ", ")
+  }
+}

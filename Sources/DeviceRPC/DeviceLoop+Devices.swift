@@ -1,0 +1,65 @@
+internal import DequeModule
+internal import FoundationEssentials
+internal import Logging
+
+// The devices that a loop remembers.
+extension DeviceLoop {
+  func makeDevice(_ name: String, now: Duration) -> DeviceRecord? {
+    if devices.count >= limits.devices, !forgetLongestAbsent() {
+      log.warning("no room for another device", metadata: ["device": "\(name)", "limit": "\(limits.devices)"])
+      return nil
+    }
+    let record = DeviceRecord(DeviceState(name: name, now: now))
+    devices[name] = record
+    noteAbsent(record, since: now)
+    return record
+  }
+
+  func noteAbsent(_ record: DeviceRecord, since now: Duration) {
+    absent.append((record, now))
+    // A device that comes and goes leaves an entry each time.
+    if absent.count > 2 * devices.count + 64 { absent = Deque(absent.filter { isAbsent($0.device, since: $0.since) }) }
+  }
+
+  private func isAbsent(_ record: DeviceRecord, since: Duration) -> Bool {
+    record.device.absence?.since == since && devices[record.device.name] === record
+  }
+
+  func forgetIfOnlyCalled(_ record: DeviceRecord) {
+    let name = record.device.name
+    if record.device.firstSeen == nil, record.openCalls == 0, devices[name] === record { devices[name] = nil }
+  }
+
+  func absence(of name: String) -> CallError {
+    devices[name]?.device.firstSeen == nil ? .unknownDevice(name) : .offline(name)
+  }
+
+  private func forgetLongestAbsent() -> Bool {
+    for _ in 0..<absent.count {
+      guard let (record, since) = absent.popFirst() else { break }
+      guard isAbsent(record, since: since) else { continue }
+      if record.openCalls > 0 {
+        absent.append((record, since))
+        continue
+      }
+      devices[record.device.name] = nil
+      return true
+    }
+    return false
+  }
+
+  func info(_ record: DeviceRecord) -> DeviceInfo {
+    let device = record.device
+    let heard = max(device.lastHeard, device.link?.lastHeard ?? .zero)
+    return DeviceInfo(
+      name: device.name, isOnline: device.link != nil,
+      address: device.link?.address ?? device.absence?.address,
+      dialect: device.link?.dialect ?? device.absence?.dialect,
+      firstSeen: epoch.addingTimeInterval((device.firstSeen ?? heard).seconds),
+      lastHeard: epoch.addingTimeInterval(heard.seconds), openCalls: record.openCalls)
+  }
+
+  func allDevices() -> [DeviceInfo] { devices.values.filter { $0.device.firstSeen != nil }.map(info) }
+  func device(_ name: String) -> DeviceInfo? { devices[name].map(info) }
+  var onlineDevices: Int { onlineCount }
+}

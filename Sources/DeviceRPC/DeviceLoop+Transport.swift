@@ -1,0 +1,179 @@
+internal import Logging
+internal import Metrics
+
+// What the transport tells of the devices.
+extension DeviceLoop {
+  /// A device has opened a link, in place of any other it had. False when the server has no room for another device.
+  ///
+  /// Say `ready(_:)` when calls may go out on it.
+  package func observed(_ name: String, on link: any DeviceLink) -> Bool {
+    let now = driver.now
+    guard let record = devices[name] ?? makeDevice(name, now: now) else { return false }
+    let earlier = record.device.link
+    link.record = record
+    record.device.link = link
+    record.device.isReady = false
+    record.device.firstSeen = record.device.firstSeen ?? now
+    record.device.lastHeard = now
+    record.device.absence = nil
+    if earlier == nil {
+      onlineCount += 1
+      metrics.devicesOnline.increment()
+    }
+    if let earlier, earlier !== link { earlier.replaced() }
+    log.debug("device online", metadata: ["device": "\(name)", "address": "\(link.address)"])
+    hub.send(.online(info(record)))
+    pending.open(record, now: now)
+    updateAlarm()
+    return true
+  }
+
+  /// Calls that wait for the device may leave on this link, unless it has another one by now.
+  package func ready(_ link: any DeviceLink) {
+    guard let record = link.record, record.device.link === link else { return }
+    record.device.isReady = true
+    pump(record, now: driver.now)
+  }
+
+  /// A link has ended. It means nothing if the device has another one by now.
+  package func unobserved(_ link: any DeviceLink, reason: String) {
+    guard let record = link.record, record.device.link === link else { return }
+    let now = driver.now
+    record.device.lastHeard = max(record.device.lastHeard, link.lastHeard)
+    record.device.link = nil
+    record.device.absence = .init(since: now, address: link.address, dialect: link.dialect)
+    noteAbsent(record, since: now)
+    onlineCount -= 1
+    metrics.devicesOnline.decrement()
+    let name = record.device.name
+    for entry in pending.close(record, now: now) { complete(entry, .failure(.offline(name))) }
+    log.debug("device offline", metadata: ["device": "\(name)", "reason": "\(reason)"])
+    hub.send(.offline(info(record), reason: reason))
+    updateAlarm()
+  }
+
+  /// The message that carried a call has reached the device.
+  package func acknowledged(_ serial: UInt32, on link: any DeviceLink) {
+    guard let record = link.record else { return }
+    let now = driver.now
+    record.device.lastHeard = now
+    if let entry = pending.settled(serial, on: record, isDelivered: true, now: now) {
+      hub.send(
+        .callAcknowledged(id: entry.id, device: record.device.name, evidence: entry.evidence(entry.delivery)))
+      if entry.call.isOneWay { finish(serial, .success(result(of: entry, .ok, nil, at: nil))) }
+    }
+    pump(record, now: now)
+  }
+
+  /// The message that carried a call will not be acknowledged any more. Say `unobserved` too when the link is gone.
+  package func failed(_ serial: UInt32, on link: any DeviceLink, _ failure: LinkFailure) {
+    guard let record = link.record else { return }
+    let now = driver.now
+    let name = record.device.name
+    if case .rejected = failure { record.device.lastHeard = now }
+    // What has been answered, if only badly, has arrived; a copy of the message that is lost later does not change that.
+    if pending.settled(serial, on: record, isDelivered: false, now: now)?.delivery == .sentNoAck {
+      let error: CallError =
+        switch failure {
+        case .notSent(let reason): .notSent(device: name, reason: reason)
+        case .lost(let reason): .undelivered(device: name, reason: reason)
+        case .rejected(let reason): .rejected(device: name, reason: reason)
+        }
+      finish(serial, .failure(error))
+    }
+    pump(record, now: now)
+  }
+
+  /// A device sent something for a result that cannot be read, and is told so. The call that it answers stays open, if
+  /// `id` says which that is: the next answer may be better.
+  ///
+  /// Without an id nothing is concluded: it may be an answer to a call that ended long ago.
+  package func unreadable(id: String?, reason: String, from name: String?) {
+    let record = name.flatMap { devices[$0] }
+    // A known name that is no device of ours cannot have been called.
+    unreadable(id: name != nil && record == nil ? nil : id, reason, from: record, name: name)
+  }
+
+  /// The same, over a link of the device that sent it.
+  package func unreadable(id: String?, reason: String, on link: any DeviceLink) {
+    unreadable(id: id, reason, from: link.record, name: link.record?.device.name)
+  }
+
+  private func unreadable(id: String?, _ reason: String, from record: DeviceRecord?, name: String?) {
+    let now = driver.now
+    metrics.unreadableResults.increment()
+    log.notice(
+      "unreadable result",
+      metadata: ["id": "\(id ?? "not known")", "device": "\(name ?? "not known")", "reason": "\(reason)"])
+    hub.send(.unreadableResult(id: id, device: name, reason: reason))
+    guard let id, let entry = pending.unreadable(id: id, reason: reason, from: record, now: now) else { return }
+    entry.lane.device.lastHeard = now
+    // That it was delivered is all that a one-way call asks.
+    if entry.call.isOneWay { finish(entry.serial, .success(result(of: entry, .ok, nil, at: now))) }
+    pump(entry.lane, now: now)
+  }
+
+  /// A result has arrived, from `name` if the sender is known to be a device. Whatever becomes of it, the sender gets
+  /// a success: it must not send the result again.
+  package func received(id: String, status: RPCStatus, detail: RPCValue?, from name: String?) {
+    let record = name.flatMap { devices[$0] }
+    // A known name that is no device of ours cannot have been called.
+    if name != nil && record == nil { return noteStray(id, name, isLate: false) }
+    received(id: id, status: status, detail: detail, from: record)
+  }
+
+  /// A result has arrived on a link of the device that sent it.
+  package func received(id: String, status: RPCStatus, detail: RPCValue?, on link: any DeviceLink) {
+    received(id: id, status: status, detail: detail, from: link.record)
+  }
+
+  private func received(id: String, status: RPCStatus, detail: RPCValue?, from record: DeviceRecord?) {
+    switch pending.result(id: id, from: record) {
+    case .call(let entry):
+      let now = driver.now
+      entry.lane.device.lastHeard = now
+      // That it was delivered is all that a one-way call asks, whichever of the two packets tells it.
+      let isOneWay = entry.call.isOneWay
+      complete(entry, .success(result(of: entry, isOneWay ? .ok : status, isOneWay ? nil : detail, at: now)))
+      pump(entry.lane, now: now)
+    case .ended: noteStray(id, record?.device.name, isLate: true)
+    case .unknown: noteStray(id, record?.device.name, isLate: false)
+    }
+  }
+
+  private func noteStray(_ id: String, _ name: String?, isLate: Bool) {
+    metrics.strayResults.increment()
+    log.debug(
+      isLate ? "late or repeated result" : "result of an unknown call",
+      metadata: ["id": "\(id)", "device": "\(name ?? "not known")"])
+    hub.send(.strayResult(id: id, device: name, isLate: isLate))
+  }
+
+  /// The oldest call that waits for a device which asks for it; `encode` is tried until one can be sent.
+  package func poll(_ name: String, encode: (Call, String) throws(CallError) -> [UInt8]) -> [UInt8]? {
+    let now = driver.now
+    guard let record = devices[name] else { return nil }
+    record.device.firstSeen = record.device.firstSeen ?? now
+    record.device.lastHeard = now
+    while let entry = pending.oldestWaiting(record) {
+      do throws(CallError) {
+        let payload = try encode(entry.call, entry.id)
+        noteSent(entry, .none, now: now)
+        updateAlarm()
+        return payload
+      } catch {
+        finish(entry.serial, .failure(error))
+      }
+    }
+    return nil
+  }
+
+  // Without the time of a result it is a one-way call that was acknowledged.
+  private func result(
+    of entry: Pending.Entry, _ status: RPCStatus, _ detail: RPCValue?, at time: Duration?
+  ) -> CallResult {
+    CallResult(
+      id: entry.id, device: entry.lane.device.name, method: entry.call.method, status: status, detail: detail,
+      evidence: entry.evidence(status == .ok ? .delivered : .refused, result: time))
+  }
+}
