@@ -1,37 +1,43 @@
-/// Asks for proof of what was sent over DTLS and has found no answer within a second.
+/// Asks for proof of what was sent over DTLS and has found no answer within a second, or earlier where somebody waits.
 ///
 /// libcoap does not tell of acknowledgements. But a ping waits behind the messages before it (NSTART 1), so that its
 /// answer says that all of them were acknowledged, at the price of two small datagrams.
 final class BarrierQueue {
-  private static let delay: UInt64 = 1_000_000_000
+  /// Most calls have a result by then, which says as much.
+  static let patience: UInt64 = 1_000_000_000
+  /// libcoap as a device answers four pings a second at most, and one that it does not answer holds up everything behind
+  /// it for seconds (net.c, `coap_dispatch`).
+  static let spacing: UInt64 = 300_000_000
 
-  // In the order of their time.
+  // In the order of their time; only the one that its session remembers counts.
   private var waiting: [(due: UInt64, session: CoAPSession)] = []
   private var timer: LoopTimer?
 
-  func add(_ session: CoAPSession) {
-    guard !session.isBarrierDue else { return }
-    session.isBarrierDue = true
+  func add(_ session: CoAPSession, after delay: UInt64 = patience) {
     let loop = session.loop
+    let due = max(loop.passTime + delay, session.lastBarrier + Self.spacing)
+    guard due < session.nextBarrier else { return }
+    session.nextBarrier = due
     if timer == nil { timer = loop.makeTimer { [unowned self, unowned loop] in self.fire(loop.passTime) } }
-    waiting.append((loop.passTime + Self.delay, session))
-    if waiting.count == 1 { timer?.arm(at: loop.passTime + Self.delay) }
+    let index = waiting.lastIndex { $0.due <= due }.map { $0 + 1 } ?? 0
+    waiting.insert((due, session), at: index)
+    if index == 0 { timer?.arm(at: due) }
   }
 
   private func fire(_ now: UInt64) {
     let due = waiting.prefix { $0.due <= now }
     waiting.removeFirst(due.count)
     if let next = waiting.first { timer?.arm(at: next.due) }
-    for (_, session) in due {
-      session.isBarrierDue = false
-      session.confirm()
+    for (time, session) in due where session.nextBarrier == time {
+      session.nextBarrier = .max
+      session.sendBarrier()
     }
   }
 
   func close() {
     timer?.cancel()
     timer = nil
-    for (_, session) in waiting { session.isBarrierDue = false }
+    for (_, session) in waiting { session.nextBarrier = .max }
     waiting = []
   }
 }

@@ -40,19 +40,27 @@ extension CoAPSession {
 
   func forgetUnconfirmed(_ mid: UInt16) { _ = takeUnconfirmed(mid) }
 
-  /// Asks for proof that what has been sent has arrived, where acknowledgements cannot be seen.
+  /// Asks for proof that what has been sent has arrived, where acknowledgements cannot be seen: without being told so, that
+  /// happens after a second.
   package func confirm() {
     assert(loop.isCurrent)
-    guard scheme == .coaps, !isConfirming, let last = unconfirmed.last?.mid else { return }
+    if scheme == .coaps, !unconfirmed.isEmpty { shard.expectConfirmation(of: self, after: 0) }
+  }
+
+  func sendBarrier() {
+    guard !isConfirming, let last = unconfirmed.last?.mid else { return }
     isConfirming = true
-    ping { isAnswered in
+    lastBarrier = loop.passTime
+    ping { _ in
       self.isConfirming = false
-      guard isAnswered, let index = self.unconfirmed.firstIndex(where: { $0.mid == last }) else { return }
+      // Answered or not: the ping has left, and so nothing before it is under way any more. What was given up has gone
+      // from the list with that.
+      guard self.handle != nil, let index = self.unconfirmed.firstIndex(where: { $0.mid == last }) else { return }
       let confirmed = self.unconfirmed[...index]
       self.unconfirmed.removeFirst(index + 1)
       for (_, message) in confirmed { message.acknowledged() }
       // What was sent meanwhile is behind the ping.
-      if !self.unconfirmed.isEmpty { self.shard.expectConfirmation(of: self) }
+      if !self.unconfirmed.isEmpty { self.shard.expectConfirmation(of: self, after: 0) }
     }
   }
 }

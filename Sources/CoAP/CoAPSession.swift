@@ -30,7 +30,8 @@ package final class CoAPSession: @unchecked Sendable {
   var pings: [(mid: UInt16?, done: (Bool) -> Void)] = []
   var unconfirmed: [(mid: UInt16, message: SentMessage)] = []
   var isConfirming = false
-  var isBarrierDue = false
+  var lastBarrier: UInt64 = 0
+  var nextBarrier = UInt64.max
 
   init(
     handle: OpaquePointer, address: CoAPAddress, scheme: CoAPScheme, identity: CoAPIdentity?, shard: CoAPShard

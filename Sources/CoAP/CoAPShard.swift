@@ -255,7 +255,7 @@ final class CoAPShard: EventLoop.EventSource {
     pump.note(self, due: loop.passTime + UInt64(max(1, transmission.ackTimeout) * 1_000_000_000))
   }
 
-  func expectConfirmation(of session: CoAPSession) { barriers.add(session) }
+  func expectConfirmation(of session: CoAPSession, after delay: UInt64) { barriers.add(session, after: delay) }
 
   func expectAcknowledgement(of messageID: UInt16, number: UInt32, on observation: CoAPObservation) {
     expect(.notification(number, observation), messageID, from: observation.session)

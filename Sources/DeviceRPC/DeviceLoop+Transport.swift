@@ -122,6 +122,20 @@ extension DeviceLoop {
     received(id: id, status: status, detail: detail, from: record)
   }
 
+  /// A result has arrived from a device that has proved to be `name`; say it on the loop that gave the id. False when
+  /// the call is another device's, and the result is worth nothing.
+  package func received(id: String, status: RPCStatus, detail: RPCValue?, proved name: String) -> Bool {
+    let record = devices[name]
+    guard !pending.isForeign(id, to: record) else {
+      metrics.forbiddenResults.increment()
+      log.notice("result of another device's call", metadata: ["id": "\(id)", "device": "\(name)"])
+      hub.send(.forbiddenResult(id: id, device: name))
+      return false
+    }
+    received(id: id, status: status, detail: detail, from: name)
+    return true
+  }
+
   /// A result has arrived on a link of the device that sent it.
   package func received(id: String, status: RPCStatus, detail: RPCValue?, on link: any DeviceLink) {
     received(id: id, status: status, detail: detail, from: link.record)

@@ -112,13 +112,13 @@ package actor DeviceLoop {
         if let encoded = entry.payload { payload = encoded } else { payload = try link.encode(entry.call, id: entry.id) }
         noteSent(entry, acknowledgement, now: now)
         link.transmit(payload, serial: entry.serial)
-        if acknowledgement.isConfirmable, entry.call.isOneWay { link.confirm(entry.serial) }
+        if acknowledgement.isConfirmable, entry.call.isOneWay { link.confirm(entry.serial, isUrgent: true) }
       } catch {
         finish(entry.serial, .failure(error))
       }
     }
     guard acknowledgement.isConfirmable else { return }
-    if let last = pending.nextToConfirm(device) { link.confirm(last) }
+    if let last = pending.nextToConfirm(device) { link.confirm(last, isUrgent: false) }
     updateAlarm()
   }
 
@@ -157,7 +157,7 @@ package actor DeviceLoop {
   private func expire() {
     alarmDeadline = nil
     let now = driver.now
-    let expired = pending.expire(now: now) { $0.lane.device.link?.confirm($0.serial) }
+    let expired = pending.expire(now: now) { $0.lane.device.link?.confirm($0.serial, isUrgent: true) }
     for (entry, wasReachable) in expired { complete(entry, .failure(timeout(of: entry, wasReachable, now: now))) }
     // Not before: other calls of the same device may still have needed its name.
     for (entry, _) in expired { forgetIfOnlyCalled(entry.lane) }

@@ -326,6 +326,14 @@ package struct PendingCalls<Device, Completion> {
     return entry.sent == nil ? nil : entry
   }
 
+  /// Whether an id is that of a call to another device, open or ended not long ago.
+  package func isForeign(_ id: String, to lane: Lane?) -> Bool {
+    guard let serial = Self.serial(in: id) else { return false }
+    if let entry = entries[serial] { return entry.id == id && entry.lane !== lane }
+    guard let ended = recent[place(of: serial)], ended.serial == serial else { return false }
+    return ended.lane != lane.map(ObjectIdentifier.init)
+  }
+
   /// Ends the call that a result answers. `lane` is nil when the sender is not known to be a device.
   package mutating func result(id: String, from lane: Lane?) -> ResultMatch {
     guard let serial = Self.serial(in: id) else { return .unknown }

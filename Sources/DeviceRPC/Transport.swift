@@ -51,8 +51,9 @@ package protocol DeviceLink: AnyObject, Sendable {
   func transmit(_ payload: [UInt8], serial: UInt32)
   /// Finds out whether the message of this call has arrived, and those before it, and tells the home loop `acknowledged`
   /// of each that has. Said only where `acknowledgement` is `.onRequest` or `.ping`; what it does not find out it need not
-  /// tell.
-  func confirm(_ serial: UInt32)
+  /// tell. With `isUrgent` somebody waits for nothing else; without, other calls wait behind this one, whose result may
+  /// come first.
+  func confirm(_ serial: UInt32, isUrgent: Bool)
   /// Another link has taken the place of this one.
   func replaced()
 }
@@ -76,7 +77,7 @@ package enum Acknowledgement: Sendable, Hashable {
 
 extension DeviceLink {
   package var acknowledgement: Acknowledgement { .each }
-  package func confirm(_ serial: UInt32) {}
+  package func confirm(_ serial: UInt32, isUrgent: Bool) {}
 }
 
 /// Why a message has not taken its call to the device, in words for people.

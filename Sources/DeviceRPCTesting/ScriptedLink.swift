@@ -127,7 +127,7 @@ package final class ScriptedLink: InMemoryLink {
     reader?.resume(returning: transmission)
   }
 
-  package func confirm(_ serial: UInt32) { state.withLock { $0.confirmed.append(serial) } }
+  package func confirm(_ serial: UInt32, isUrgent: Bool) { state.withLock { $0.confirmed.append(serial) } }
 
   package func replaced() { state.withLock { $0.isReplaced = true } }
 }

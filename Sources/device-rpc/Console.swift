@@ -56,6 +56,7 @@ final class Console: Service {
         addresses[device.name] = nil
         guard !isEnding.load(ordering: .relaxed) else { continue }
         output.line("\(device.name) disconnected: \(reason)")
+      case .forbiddenResult(let id, let device): output.line("\(device) sent a result for \(id), a call to another device")
       case .strayResult(let id, let device, let isLate):
         output.line("\(device ?? "a device") \(id): \(isLate ? "late or repeated result" : "result of an unknown call")")
       case .unreadableResult(let id, let device, let reason):

@@ -87,6 +87,97 @@ import Testing
     }
   }
 
+  @Test func `a result counts only from the device that was called`() async throws {
+    try await Self.withSecureServer { server, _, address in
+      try await Self.withClient(of: "sensor-1", at: address(.dtls)) { called in
+        try await Self.withClient(of: "sensor-2", at: address(.dtls)) { other in
+          let calls = try await called.observe()
+          var events = server.events().makeAsyncIterator()
+          async let result = server.device("sensor-1").call("multiply", 7, 191)
+          var iterator = calls.makeAsyncIterator()
+          _ = await iterator.next()
+          #expect(try await other.post(#"{"id":"multiply/74e4","status":0,"detail":666}"#) == .forbidden)
+          #expect(try await called.post(#"{"id":"multiply/74e4","status":0,"detail":1337}"#) == .changed)
+          #expect(try await result.detail == 1337)
+          // Nor when it is over.
+          #expect(try await other.post(#"{"id":"multiply/74e4","status":0}"#) == .forbidden)
+          #expect(try await called.post(#"{"id":"multiply/74e4","status":0}"#) == .changed)
+          // An id that was never given is nobody's.
+          #expect(try await other.post(#"{"id":"multiply/74ff","status":0}"#) == .changed)
+          while let event = await events.next() {
+            guard case .forbiddenResult(let id, let device) = event else { continue }
+            #expect(id == "multiply/74e4")
+            #expect(device == "sensor-2")
+            break
+          }
+        }
+      }
+    }
+  }
+
+  @Test func `a newer session of a device takes the place of the older, which is closed`() async throws {
+    try await Self.withSecureServer { server, _, address in
+      try await Self.withClient(of: "sensor-1", at: address(.dtls)) { old in
+        _ = try await old.observe()
+        try await Self.withClient(of: "sensor-1", at: address(.dtls)) { new in
+          let calls = try await new.observe()
+          async let result = server.device("sensor-1").call("multiply", 7, 191)
+          var iterator = calls.makeAsyncIterator()
+          _ = await iterator.next()
+          // On a session that observes nothing, as firmware does with a result that it could not deliver before.
+          try await Self.withClient(of: "sensor-1", at: address(.dtls)) { third in
+            let code = try await third.post(#"{"id":"multiply/74e4","status":0,"detail":1337}"#)
+            #expect(code == .changed)
+          }
+          #expect(try await result.detail == 1337)
+          await #expect(throws: (any Error).self) { _ = try await old.post(#"{"id":"multiply/74e4","status":0}"#) }
+          #expect(await server.device("sensor-1").info?.isOnline == true)
+        }
+      }
+    }
+  }
+
+  /// A client that speaks for a device, word by word.
+  private struct Client {
+    let peer: CoAPPeer
+
+    /// The payloads of the calls that come.
+    func observe() async throws -> AsyncStream<[UInt8]> {
+      let calls = AsyncStream.makeStream(of: [UInt8].self)
+      let (answer, _) = try await peer.observe(CoAPClientRequest(.get, [".rpc"])) { calls.continuation.yield($0.payload) }
+      #expect(answer.code == .content)
+      return calls.stream
+    }
+
+    func post(_ text: String) async throws -> CoAPCode {
+      try await peer.request(
+        CoAPClientRequest(.post, [".rpc", "status"], contentFormat: .json, payload: Array(text.utf8))
+      ).code
+    }
+  }
+
+  private static func withClient<Result>(
+    of device: String, at address: CoAPAddress, _ body: (Client) async throws -> Result
+  ) async throws -> Result {
+    let loop = try EventLoop(name: device)
+    let client = try await CoAPClient(loop: loop)
+    func close() async {
+      await client.close()
+      await loop.stop()
+    }
+    do {
+      let peer = try await client.connect(
+        to: address, over: .coaps,
+        with: .preSharedKey(identity: "\(device)@lab", key: Array((keys[device] ?? "").utf8)))
+      let result = try await body(Client(peer: peer))
+      await close()
+      return result
+    } catch {
+      await close()
+      throw error
+    }
+  }
+
   enum Change: CaseIterable, Sendable { case disable, remove, rotate }
 
   @Test(arguments: Change.allCases)

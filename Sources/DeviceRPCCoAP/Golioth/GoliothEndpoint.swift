@@ -152,7 +152,7 @@ final class GoliothEndpoint: CoAPHandler {
 
   // MARK: Results
 
-  private func result(_ request: CoAPRequest, on session: CoAPSession) -> CoAPResponse {
+  private func result(_ request: CoAPRequest, on session: CoAPSession) -> CoAPResponse? {
     let format: GoliothCodec.Format
     if let contentFormat = request.contentFormat {
       guard let known = GoliothCodec.Format(contentFormat) else {
@@ -173,6 +173,7 @@ final class GoliothEndpoint: CoAPHandler {
       unreadable(error.id, error.diagnostic, request, on: session)
       return .error(.badRequest, error.diagnostic)
     }
+    if let proved = proved(session) { return take(result, from: proved, request, on: session) }
     let name = request.queryValue("ep")
     if let link = link(of: session), name == nil || name == link.device {
       link.home.noteResult(id: result.id, status: result.status, detail: result.detail, on: link)
@@ -182,6 +183,23 @@ final class GoliothEndpoint: CoAPHandler {
     let home = name.map(directory.home(of:)) ?? directory.loop(ofCall: result.id) ?? directory.loops[0]
     home.run { $0.received(id: result.id, status: result.status, detail: result.detail, from: name) }
     return CoAPResponse(.changed)
+  }
+
+  /// A result of whom we know: it counts only for calls to that device.
+  private func take(
+    _ result: GoliothCodec.Result, from device: String, _ request: CoAPRequest, on session: CoAPSession
+  ) -> CoAPResponse? {
+    let home = directory.loop(ofCall: result.id) ?? directory.home(of: device)
+    let take = { @Sendable (loop: isolated DeviceLoop) -> CoAPResponse in
+      loop.received(id: result.id, status: result.status, detail: result.detail, proved: device)
+        ? CoAPResponse(.changed) : .error(.forbidden, "this call was made to another device")
+    }
+    if home.driver === session.loop { return home.onLoop { take($0) } }
+    home.run { loop in
+      let response = take(loop)
+      session.loop.execute { session.respond(response, to: request) }
+    }
+    return nil
   }
 
   private func unreadable(_ id: String?, _ reason: String, _ request: CoAPRequest, on session: CoAPSession) {

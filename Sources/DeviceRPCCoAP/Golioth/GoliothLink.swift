@@ -70,7 +70,9 @@ final class GoliothLink: DeviceLink, CoAPObservationOwner {
     }
   }
 
-  func confirm(_ serial: UInt32) {
+  func confirm(_ serial: UInt32, isUrgent: Bool) {
+    // Over DTLS the session asks by itself when nothing has come for a while.
+    guard isUrgent || acknowledgement == .ping else { return }
     session.loop.execute { [self] in
       guard acknowledgement == .ping else { return session.confirm() }
       session.ping { isAnswered in if isAnswered { self.home.noteAcknowledged(serial, on: self) } }
@@ -80,6 +82,8 @@ final class GoliothLink: DeviceLink, CoAPObservationOwner {
   func replaced() {
     session.loop.execute {
       if let observation = self.observation { self.session.drop(observation, reason: .replaced) }
+      // The device has proved itself anew on another session, and will not use this one again.
+      if self.session.identity != nil, self.session.attachment === self { self.session.close() }
     }
   }
 
