@@ -15,6 +15,7 @@ let package = Package(
   products: [
     .library(name: "DeviceRPC", targets: ["DeviceRPC"]),
     .library(name: "DeviceRPCCoAP", targets: ["DeviceRPCCoAP"]),
+    .library(name: "DeviceRPCStore", targets: ["DeviceRPCStore"]),
     .library(name: "DeviceRPCTesting", targets: ["DeviceRPCTesting"]),
     .library(name: "DeviceSimulator", targets: ["DeviceSimulator"]),
     .library(name: "CBOR", targets: ["CBOR"]),
@@ -28,6 +29,7 @@ let package = Package(
     .package(url: "https://github.com/apple/swift-crypto", "3.12.3"..<"5.0.0"),
     .package(url: "https://github.com/apple/swift-log", from: "1.6.0"),
     .package(url: "https://github.com/apple/swift-metrics", from: "2.5.0"),
+    .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
     .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.6.0"),
   ],
   targets: [
@@ -60,6 +62,14 @@ let package = Package(
       ],
       swiftSettings: strict),
     .target(
+      name: "DeviceRPCStore",
+      dependencies: [
+        "DeviceRPC",
+        .product(name: "GRDB", package: "GRDB.swift"),
+        .product(name: "Logging", package: "swift-log"),
+      ],
+      swiftSettings: strict),
+    .target(
       name: "DeviceSimulator",
       dependencies: ["CoAP", "CBOR", .product(name: "Logging", package: "swift-log")],
       swiftSettings: strict),
@@ -70,7 +80,7 @@ let package = Package(
     .executableTarget(
       name: "device-rpc",
       dependencies: [
-        "CoAP", "DeviceRPC", "DeviceRPCCoAP", "DeviceSimulator",
+        "CoAP", "DeviceRPC", "DeviceRPCCoAP", "DeviceRPCStore", "DeviceSimulator",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Crypto", package: "swift-crypto"),
         .product(name: "Logging", package: "swift-log"),
@@ -102,6 +112,17 @@ let package = Package(
     .testTarget(
       name: "DeviceRPCCoAPTests",
       dependencies: ["DeviceRPC", "DeviceRPCCoAP", "DeviceSimulator", "CoAP", "CBOR"],
+      swiftSettings: strictForTests),
+    .testTarget(
+      name: "DeviceRPCStoreTests",
+      dependencies: [
+        "DeviceRPC", "DeviceRPCStore", "store-writer",
+        .product(name: "GRDB", package: "GRDB.swift"),
+        .product(name: "Logging", package: "swift-log"),
+      ],
+      swiftSettings: strictForTests),
+    .executableTarget(
+      name: "store-writer", dependencies: ["DeviceRPC", "DeviceRPCStore"], path: "Tests/StoreWriter",
       swiftSettings: strictForTests),
     .testTarget(
       name: "DeviceSimulatorTests",

@@ -1,0 +1,241 @@
+public import DeviceRPC
+public import Foundation
+internal import GRDB
+
+// Each of these returns when the change is on the disk and in the snapshot.
+extension DeviceStore {
+  /// Adds a device, or to one that is there the credential of the kind that it lacks.
+  ///
+  /// - Parameters:
+  ///   - name: 1 to 255 bytes, no control characters.
+  ///   - identity: The PSK identity, `name@project` by Golioth's convention, or the common name of the certificate's
+  ///     subject: 1 to 128 bytes, no control characters.
+  /// - Throws: `invalidName`, `invalidIdentity`, `invalidFingerprint`, `hasCredential`, `identityTaken`, or what any
+  ///   access may: `busy`, `damaged`, `failed`.
+  @discardableResult
+  public func add(
+    _ name: String, identity: String, proof: DeviceCredential.Proof
+  ) async throws(DeviceStoreError) -> StoredDevice {
+    guard Self.isText(name, Self.longestName) else { throw .invalidName(name) }
+    guard Self.isText(identity, Self.longestIdentity) else { throw .invalidIdentity(identity) }
+    try Self.check(proof)
+    return try await write { db in
+      let now = Date().milliseconds
+      let kind = DeviceCredential(device: name, identity: identity, proof: proof).kind
+      try db.execute(
+        sql: "INSERT INTO devices (name, created) VALUES (?, ?) ON CONFLICT DO NOTHING", arguments: [name, now])
+      let device = try Self.row(of: name, db)
+      if try Self.hasCredential(kind, device, db) { throw DeviceStoreError.hasCredential(device: name, kind) }
+      if let owner = try Self.owner(of: identity, kind, db) {
+        throw DeviceStoreError.identityTaken(identity, device: owner)
+      }
+      try db.execute(
+        sql: """
+          INSERT INTO credentials (device, kind, identity, key, fingerprint, created) VALUES (?, ?, ?, ?, ?, ?)
+          """,
+        arguments: [device, kind.rawValue, identity, proof.key, proof.fingerprint, now])
+      return try Self.fetch(db, name: name)[0]
+    }
+  }
+
+  /// Puts a new key, or another fingerprint, in the place of the one that the device has; the identity stays.
+  ///
+  /// - Throws: `unknownDevice`, `noCredential`, `invalidFingerprint`, or what any access may.
+  @discardableResult
+  public func rotate(_ name: String, to proof: DeviceCredential.Proof) async throws(DeviceStoreError) -> StoredDevice {
+    try Self.check(proof)
+    return try await write { db in
+      let kind = DeviceCredential(device: name, identity: "", proof: proof).kind
+      let device = try Self.row(of: name, db)
+      try db.execute(
+        sql: "UPDATE credentials SET key = ?, fingerprint = ?, rotated = ? WHERE device = ? AND kind = ?",
+        arguments: [proof.key, proof.fingerprint, Date().milliseconds, device, kind.rawValue])
+      guard db.changesCount == 1 else { throw DeviceStoreError.noCredential(device: name, kind) }
+      return try Self.fetch(db, name: name)[0]
+    }
+  }
+
+  /// Lets a device connect, or not.
+  ///
+  /// - Throws: `unknownDevice`, or what any access may.
+  @discardableResult
+  public func setEnabled(_ isEnabled: Bool, _ name: String) async throws(DeviceStoreError) -> StoredDevice {
+    try await write { db in
+      let device = try Self.row(of: name, db)
+      // Not when it is so already: the sessions of all processes would be looked through for nothing.
+      try db.execute(
+        sql: "UPDATE devices SET enabled = ?1 WHERE id = ?2 AND enabled <> ?1", arguments: [isEnabled, device])
+      return try Self.fetch(db, name: name)[0]
+    }
+  }
+
+  /// Forgets a device and its credentials.
+  ///
+  /// - Throws: `unknownDevice`, or what any access may.
+  public func remove(_ name: String) async throws(DeviceStoreError) {
+    try await write { db in
+      try db.execute(sql: "DELETE FROM devices WHERE id = ?", arguments: [Self.row(of: name, db)])
+    }
+  }
+
+  /// Notes when devices were last heard of: one write to the disk for all of them.
+  ///
+  /// What is older than what is known is ignored, and so are devices that are not stored.
+  ///
+  /// - Throws: What any access may.
+  public func noteSeen(_ times: [String: Date]) async throws(DeviceStoreError) {
+    guard !times.isEmpty else { return }
+    let times = times.mapValues(\.milliseconds)
+    try await write { db in
+      let update = try db.cachedStatement(
+        sql: "UPDATE devices SET lastSeen = ?1 WHERE name = ?2 AND (lastSeen IS NULL OR lastSeen < ?1)")
+      for (name, time) in times { try update.execute(arguments: [time, name]) }
+    }
+  }
+
+  /// A device as it is stored, nil when there is none of that name.
+  ///
+  /// - Throws: What any access may.
+  public func device(_ name: String) async throws(DeviceStoreError) -> StoredDevice? {
+    try await read { db in try Self.fetch(db, name: name).first }
+  }
+
+  /// All devices, by name.
+  ///
+  /// - Throws: What any access may.
+  public func devices() async throws(DeviceStoreError) -> [StoredDevice] {
+    try await read { db in try Self.fetch(db, name: nil) }
+  }
+
+  // MARK: Accesses
+
+  private func write<Value: Sendable>(
+    _ body: @escaping @Sendable (Database) throws -> Value
+  ) async throws(DeviceStoreError) -> Value {
+    let result: Result<Value, any Error> = await withCheckedContinuation { continuation in
+      queue.asyncWrite { db in
+        let value = try body(db)
+        try db.execute(
+          sql: "DELETE FROM changes WHERE sequence <= (SELECT max(sequence) FROM changes) - ?",
+          arguments: [StoreSchema.rememberedChanges])
+        return value
+      } completion: { db, result in
+        if case .success = result { self.catchUpAfterWriting(db) }
+        continuation.resume(returning: result)
+      }
+    }
+    return try value(result)
+  }
+
+  private func read<Value: Sendable>(
+    _ body: @escaping @Sendable (Database) throws -> Value
+  ) async throws(DeviceStoreError) -> Value {
+    let result: Result<Value, any Error> = await withCheckedContinuation { continuation in
+      // Not with asyncRead, which traps when the connection has been closed.
+      queue.asyncWriteWithoutTransaction { db in
+        continuation.resume(
+          returning: Result {
+            var value: Value?
+            try db.inTransaction(.deferred) {
+              value = try body(db)
+              return .commit
+            }
+            guard let value else { preconditionFailure("the transaction has run") }
+            return value
+          })
+      }
+    }
+    return try value(result)
+  }
+
+  private func value<Value>(_ result: Result<Value, any Error>) throws(DeviceStoreError) -> Value {
+    do {
+      return try result.get()
+    } catch {
+      throw DeviceStoreError(error, path: path)
+    }
+  }
+
+  private static func row(of name: String, _ db: Database) throws -> Int64 {
+    guard let row = try Int64.fetchOne(db, sql: "SELECT id FROM devices WHERE name = ?", arguments: [name]) else {
+      throw DeviceStoreError.unknownDevice(name)
+    }
+    return row
+  }
+
+  private static func hasCredential(_ kind: DeviceCredential.Kind, _ device: Int64, _ db: Database) throws -> Bool {
+    try Bool.fetchOne(
+      db, sql: "SELECT EXISTS (SELECT * FROM credentials WHERE device = ? AND kind = ?)",
+      arguments: [device, kind.rawValue]) ?? false
+  }
+
+  private static func owner(of identity: String, _ kind: DeviceCredential.Kind, _ db: Database) throws -> String? {
+    try String.fetchOne(
+      db,
+      sql: """
+        SELECT name FROM credentials JOIN devices ON devices.id = credentials.device
+        WHERE kind = ? AND identity = ?
+        """,
+      arguments: [kind.rawValue, identity])
+  }
+
+  private static func fetch(_ db: Database, name: String?) throws -> [StoredDevice] {
+    let rows = try Row.fetchCursor(
+      db,
+      sql: """
+        SELECT name, enabled, devices.created, lastSeen, kind, identity, fingerprint, credentials.created, rotated
+        FROM devices LEFT JOIN credentials ON credentials.device = devices.id
+        \(name == nil ? "" : "WHERE name = :name")
+        ORDER BY name, kind
+        """,
+      arguments: name.map { ["name": $0] } ?? [:])
+    var devices: [StoredDevice] = []
+    while let row = try rows.next() {
+      let credential = (row[4] as String?).flatMap(DeviceCredential.Kind.init).map { kind in
+        StoredCredential(
+          kind: kind, identity: row[5], fingerprint: row.bytes(6), created: Date(milliseconds: row[7]),
+          rotated: (row[8] as Int64?).map(Date.init(milliseconds:)))
+      }
+      let isNext = devices.last?.name != row[0]
+      let others = isNext ? [] : devices.removeLast().credentials
+      devices.append(
+        StoredDevice(
+          name: row[0], isEnabled: row[1], created: Date(milliseconds: row[2]),
+          lastSeen: (row[3] as Int64?).map(Date.init(milliseconds:)),
+          credentials: others + (credential.map { [$0] } ?? [])))
+    }
+    return devices
+  }
+
+  // MARK: Checks
+
+  private static func isText(_ text: String, _ longest: Int) -> Bool {
+    (1...longest).contains(text.utf8.count)
+      && text.unicodeScalars.allSatisfy { scalar in
+        switch scalar.properties.generalCategory {
+        case .control, .lineSeparator, .paragraphSeparator: false
+        default: true
+        }
+      }
+  }
+
+  private static func check(_ proof: DeviceCredential.Proof) throws(DeviceStoreError) {
+    if case .certificate(let fingerprint?) = proof, fingerprint.count != 32 { throw .invalidFingerprint }
+  }
+}
+
+extension DeviceCredential.Proof {
+  fileprivate var key: Data? {
+    if case .preSharedKey(let key) = self { Data(key.bytes) } else { nil }
+  }
+
+  fileprivate var fingerprint: Data? {
+    if case .certificate(let fingerprint?) = self { Data(fingerprint) } else { nil }
+  }
+}
+
+extension Date {
+  fileprivate var milliseconds: Int64 { Int64((timeIntervalSince1970 * 1_000).rounded()) }
+
+  fileprivate init(milliseconds: Int64) { self.init(timeIntervalSince1970: Double(milliseconds) / 1_000) }
+}

@@ -1,0 +1,97 @@
+public import DeviceRPC
+internal import GRDB
+
+/// Why a store could not be opened, or has not done what it was asked for. It never holds a key.
+public enum DeviceStoreError: Error, Sendable, Hashable {
+  /// The directory has no store, and none was to be created.
+  case missing(directory: String)
+  /// The file or its directory cannot be opened or created.
+  case cannotOpen(path: String, reason: String)
+  /// Others than its owner can read the file, or put another one in its place, and that cannot be changed.
+  case notPrivate(path: String, reason: String)
+  /// The file is something else than a store of devices.
+  case notADeviceStore(path: String)
+  /// A later version of this package has written the file.
+  case newer(path: String)
+  /// What the file says is not what SQLite has written.
+  case damaged(path: String)
+  /// Another process has kept the file locked for 5 s.
+  case busy(path: String)
+  /// SQLite has failed for another reason, such as a full disk.
+  case failed(path: String, reason: String)
+
+  /// A name has 1 to 255 bytes of UTF-8, and no control characters.
+  case invalidName(String)
+  /// An identity has 1 to 128 bytes of UTF-8, and no control characters.
+  case invalidIdentity(String)
+  /// A fingerprint is a SHA-256, which has 32 bytes.
+  case invalidFingerprint
+  case unknownDevice(String)
+  /// A device has one credential of each kind.
+  case hasCredential(device: String, DeviceCredential.Kind)
+  /// The device has no credential of that kind that could be replaced.
+  case noCredential(device: String, DeviceCredential.Kind)
+  case identityTaken(String, device: String)
+}
+
+extension DeviceStoreError: CustomStringConvertible {
+  public var description: String {
+    switch self {
+    case .missing(let directory): "there is no store of devices in \(directory)"
+    case .cannotOpen(let path, let reason): "cannot open \(path): \(reason)"
+    case .notPrivate(let path, let reason): "\(path) is not private: \(reason)"
+    case .notADeviceStore(let path): "\(path) is not a store of devices"
+    case .newer(let path): "\(path) was written by a later version of device-rpc"
+    case .damaged(let path): "\(path) is damaged"
+    case .busy(let path): "\(path) is locked by another process"
+    case .failed(let path, let reason): "\(path): \(reason)"
+    case .invalidName(let name):
+      "a device name has 1 to \(DeviceStore.longestName) bytes and no control characters, unlike \(Self.quoted(name))"
+    case .invalidIdentity(let identity):
+      "an identity has 1 to \(DeviceStore.longestIdentity) bytes and no control characters, unlike \(Self.quoted(identity))"
+    case .invalidFingerprint: "a fingerprint has 32 bytes"
+    case .unknownDevice(let name): "no device is named \(Self.quoted(name))"
+    case .hasCredential(let device, let kind): "\(Self.quoted(device)) has \(kind.phrase) already"
+    case .noCredential(let device, let kind): "\(Self.quoted(device)) does not have \(kind.phrase)"
+    case .identityTaken(let identity, let device):
+      "the identity \(Self.quoted(identity)) is that of the device \(Self.quoted(device))"
+    }
+  }
+
+  private static func quoted(_ text: String) -> String {
+    text.utf8.count <= 300 ? "\"\(text)\"" : "\"\(text.prefix(60))…\" (\(text.utf8.count) bytes)"
+  }
+
+  /// The error of this module for one of a database access.
+  init(_ error: any Error, path: String) {
+    if let error = error as? DeviceStoreError {
+      self = error
+      return
+    }
+    // Only the code and SQLite's own words: neither names a value.
+    guard let error = error as? DatabaseError else {
+      self = .failed(path: path, reason: "\(type(of: error))")
+      return
+    }
+    switch error.resultCode {
+    case .SQLITE_NOTADB: self = .notADeviceStore(path: path)
+    case .SQLITE_CORRUPT: self = .damaged(path: path)
+    case .SQLITE_BUSY, .SQLITE_LOCKED: self = .busy(path: path)
+    case .SQLITE_CANTOPEN, .SQLITE_PERM, .SQLITE_AUTH: self = .cannotOpen(path: path, reason: error.words)
+    default: self = .failed(path: path, reason: error.words)
+    }
+  }
+}
+
+extension DatabaseError {
+  fileprivate var words: String { message ?? "SQLite error \(extendedResultCode.rawValue)" }
+}
+
+extension DeviceCredential.Kind {
+  fileprivate var phrase: String {
+    switch self {
+    case .preSharedKey: "a key"
+    case .certificate: "a certificate"
+    }
+  }
+}

@@ -1,0 +1,136 @@
+import DeviceRPC
+import DeviceRPCStore
+import Foundation
+import GRDB
+import Testing
+
+@Suite(.timeLimit(.minutes(1))) struct ChangesTests {
+  /// Two stores on one directory, as two processes have them.
+  private func withTwo(_ body: (DeviceStore, DeviceStore) async throws -> Void) async throws {
+    try await withStore { first in
+      let second = try DeviceStore(directory: first.directory, creating: false)
+      defer { second.close() }
+      try await body(first, second)
+    }
+  }
+
+  @Test func `a change of one's own is told when it can be looked up`() async throws {
+    try await withStore { store in
+      var changes = store.changes().makeAsyncIterator()
+      try await store.add("a", identity: "a", proof: key("k"))
+      #expect(store.credential(.preSharedKey, identity: "a") != nil)
+      await changes.next()
+      try await store.remove("a")
+      #expect(store.credential(.preSharedKey, identity: "a") == nil)
+      await changes.next()
+    }
+  }
+
+  @Test func `each sees what the other changes`() async throws {
+    try await withTwo { first, second in
+      var changes = second.changes().makeAsyncIterator()
+      try await first.add("a", identity: "a", proof: key("k"))
+      try await awaitChange(&changes) { second.credential(.preSharedKey, identity: "a") != nil }
+      try await first.rotate("a", to: key("l"))
+      try await awaitChange(&changes) { second.credential(.preSharedKey, identity: "a")?.proof == (try? key("l")) }
+      try await first.setEnabled(false, "a")
+      try await awaitChange(&changes) { second.credential(.preSharedKey, identity: "a")?.isEnabled == false }
+
+      var back = first.changes().makeAsyncIterator()
+      try await second.remove("a")
+      try await awaitChange(&back) { first.credential(.preSharedKey, identity: "a") == nil }
+    }
+  }
+
+  @Test func `changes of both at once are all seen by both`() async throws {
+    try await withTwo { first, second in
+      let names = (0..<40).map { "d\($0)" }
+      try await withThrowingTaskGroup(of: Void.self) { group in
+        for (number, name) in names.enumerated() {
+          let store = number.isMultiple(of: 2) ? first : second
+          group.addTask { try await store.add(name, identity: name, proof: key("k")) }
+        }
+        try await group.waitForAll()
+      }
+      for store in [first, second] {
+        var changes = store.changes().makeAsyncIterator()
+        try await awaitChange(&changes) { names.allSatisfy { store.credential(.preSharedKey, identity: $0) != nil } }
+      }
+      #expect(try first.integrity() == ["ok"])
+    }
+  }
+
+  @Test func `an identity that moves to another device is that device's`() async throws {
+    try await withTwo { first, second in
+      try await first.add("a", identity: "i", proof: key("k"))
+      try await first.add("b", identity: "j", proof: key("k"))
+      var changes = second.changes().makeAsyncIterator()
+      try await awaitChange(&changes) { second.credential(.preSharedKey, identity: "j") != nil }
+      try await first.remove("a")
+      try await first.remove("b")
+      try await first.add("b", identity: "i", proof: key("l"))
+      try await awaitChange(&changes) { second.credential(.preSharedKey, identity: "i")?.device == "b" }
+      #expect(second.credential(.preSharedKey, identity: "j") == nil)
+    }
+  }
+
+  @Test func `who has missed more changes than are remembered reads everything`() async throws {
+    try await withTwo { first, second in
+      try await first.add("a", identity: "a", proof: key("k"))
+      var changes = second.changes().makeAsyncIterator()
+      try await awaitChange(&changes) { second.credential(.preSharedKey, identity: "a") != nil }
+      let queue = try DatabaseQueue(path: first.path)
+      try await queue.write { db in
+        try db.execute(sql: "UPDATE devices SET enabled = 0")
+        for _ in 0..<50 { try db.execute(sql: "INSERT INTO changes (device) VALUES (-1)") }
+        try db.execute(sql: "DELETE FROM changes WHERE sequence < (SELECT max(sequence) FROM changes)")
+      }
+      try await awaitChange(&changes) { second.credential(.preSharedKey, identity: "a")?.isEnabled == false }
+    }
+  }
+
+  @Test func `a change by another program is noticed`() async throws {
+    try await withStore { store in
+      try await store.add("a", identity: "a", proof: key("k"))
+      try await store.add("b", identity: "b", proof: key("k"))
+      var changes = store.changes().makeAsyncIterator()
+      try await DatabaseQueue(path: store.path).write { db in
+        try db.execute(sql: "UPDATE devices SET name = 'c', enabled = 0 WHERE name = 'a'")
+        try db.execute(sql: "DELETE FROM devices WHERE name = 'b'")
+      }
+      try await awaitChange(&changes) { store.credential(.preSharedKey, identity: "b") == nil }
+      #expect(store.credential(.preSharedKey, identity: "a")?.device == "c")
+      #expect(store.credential(.preSharedKey, identity: "a")?.isEnabled == false)
+    }
+  }
+
+  @Test func `when devices were seen is not a change of credentials`() async throws {
+    try await withTwo { first, second in
+      try await first.add("a", identity: "a", proof: key("k"))
+      var changes = second.changes().makeAsyncIterator()
+      try await awaitChange(&changes) { second.credential(.preSharedKey, identity: "a") != nil }
+      var told = second.changes().makeAsyncIterator()
+      try await first.noteSeen(["a": Date()])
+      try await first.setEnabled(true, "a")
+      try await first.setEnabled(false, "a")
+      // The only element: of what has changed last.
+      await told.next()
+      #expect(second.credential(.preSharedKey, identity: "a")?.isEnabled == false)
+    }
+  }
+
+  @Test func `closing ends the streams, and what is asked for then fails`() async throws {
+    try await withStore { store in
+      try await store.add("a", identity: "a", proof: key("k"))
+      var changes = store.changes().makeAsyncIterator()
+      store.close()
+      store.close()
+      #expect(await changes.next() == nil)
+      var late = store.changes().makeAsyncIterator()
+      #expect(await late.next() == nil)
+      #expect(store.credential(.preSharedKey, identity: "a") != nil, "what was known goes on to be answered")
+      await #expect(throws: DeviceStoreError.self) { try await store.remove("a") }
+      await #expect(throws: DeviceStoreError.self) { try await store.devices() }
+    }
+  }
+}
