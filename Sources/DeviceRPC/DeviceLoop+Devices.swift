@@ -52,14 +52,35 @@ extension DeviceLoop {
     let device = record.device
     let heard = max(device.lastHeard, device.link?.lastHeard ?? .zero)
     return DeviceInfo(
-      name: device.name, isOnline: device.link != nil,
+      name: device.name, state: device.link == nil ? .offline : device.presence.isQuiet ? .quiet : .observing,
+      since: date(device.absence?.since ?? device.presence.since), evidence: evidence(device, heard: heard),
       address: device.link?.address ?? device.absence?.address,
       dialect: device.link?.dialect ?? device.absence?.dialect,
-      firstSeen: epoch.addingTimeInterval((device.firstSeen ?? heard).seconds),
-      lastHeard: epoch.addingTimeInterval(heard.seconds), openCalls: record.openCalls)
+      firstSeen: date(device.firstSeen ?? heard), lastHeard: date(heard), openCalls: record.openCalls)
   }
 
-  func allDevices() -> [DeviceInfo] { devices.values.filter { $0.device.firstSeen != nil }.map(info) }
-  func device(_ name: String) -> DeviceInfo? { devices[name].map(info) }
+  private func evidence(_ device: DeviceState, heard: Duration) -> String {
+    if let absence = device.absence { return absence.reason }
+    let silence = (driver.now - heard).readable
+    if device.presence.isQuiet { return "not heard for \(silence), ping unanswered" }
+    if device.isProbing { return "observation open, not heard for \(silence), ping under way" }
+    return "observation open, heard \(silence) ago"
+  }
+
+  private func date(_ time: Duration) -> Date { epoch.addingTimeInterval(time.seconds) }
+
+  func allDevices() -> [DeviceInfo] {
+    devices.values.filter { $0.device.firstSeen != nil }.map { record in
+      noteHeard(record)
+      return info(record)
+    }
+  }
+
+  func device(_ name: String) -> DeviceInfo? {
+    guard let record = devices[name] else { return nil }
+    noteHeard(record)
+    return info(record)
+  }
+
   var onlineDevices: Int { onlineCount }
 }

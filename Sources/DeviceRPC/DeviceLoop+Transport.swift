@@ -13,9 +13,11 @@ extension DeviceLoop {
     link.record = record
     record.device.link = link
     record.device.isReady = false
+    record.device.isProbing = false
     record.device.firstSeen = record.device.firstSeen ?? now
     record.device.lastHeard = now
     record.device.absence = nil
+    record.device.presence.begin(now)
     if earlier == nil {
       onlineCount += 1
       metrics.devicesOnline.increment()
@@ -24,6 +26,7 @@ extension DeviceLoop {
     log.debug("device online", metadata: ["device": "\(name)", "address": "\(link.address)"])
     hub.send(.online(info(record)))
     pending.open(record, now: now)
+    watch(record, now: now)
     updateAlarm()
     return true
   }
@@ -41,7 +44,8 @@ extension DeviceLoop {
     let now = driver.now
     record.device.lastHeard = max(record.device.lastHeard, link.lastHeard)
     record.device.link = nil
-    record.device.absence = .init(since: now, address: link.address, dialect: link.dialect)
+    record.device.isProbing = false
+    record.device.absence = .init(since: now, address: link.address, dialect: link.dialect, reason: reason)
     noteAbsent(record, since: now)
     onlineCount -= 1
     metrics.devicesOnline.decrement()
@@ -56,7 +60,7 @@ extension DeviceLoop {
   package func acknowledged(_ serial: UInt32, on link: any DeviceLink) {
     guard let record = link.record else { return }
     let now = driver.now
-    record.device.lastHeard = now
+    heard(record, now: now)
     if let entry = pending.settled(serial, on: record, isDelivered: true, now: now) {
       hub.send(
         .callAcknowledged(id: entry.id, device: record.device.name, evidence: entry.evidence(entry.delivery)))
@@ -70,7 +74,7 @@ extension DeviceLoop {
     guard let record = link.record else { return }
     let now = driver.now
     let name = record.device.name
-    if case .rejected = failure { record.device.lastHeard = now }
+    if case .rejected = failure { heard(record, now: now) }
     // What has been answered, if only badly, has arrived; a copy of the message that is lost later does not change that.
     if pending.settled(serial, on: record, isDelivered: false, now: now)?.delivery == .sentNoAck {
       let error: CallError =
@@ -101,13 +105,13 @@ extension DeviceLoop {
 
   private func unreadable(id: String?, _ reason: String, from record: DeviceRecord?, name: String?) {
     let now = driver.now
+    if let record { heard(record, now: now) }
     metrics.unreadableResults.increment()
     log.notice(
       "unreadable result",
       metadata: ["id": "\(id ?? "not known")", "device": "\(name ?? "not known")", "reason": "\(reason)"])
     hub.send(.unreadableResult(id: id, device: name, reason: reason))
     guard let id, let entry = pending.unreadable(id: id, reason: reason, from: record, now: now) else { return }
-    entry.lane.device.lastHeard = now
     // That it was delivered is all that a one-way call asks.
     if entry.call.isOneWay { finish(entry.serial, .success(result(of: entry, .ok, nil, at: now))) }
     pump(entry.lane, now: now)
@@ -142,10 +146,11 @@ extension DeviceLoop {
   }
 
   private func received(id: String, status: RPCStatus, detail: RPCValue?, from record: DeviceRecord?) {
+    let now = driver.now
+    // Of a sender that is not known nothing is concluded, whatever id it has.
+    if let record { heard(record, now: now) }
     switch pending.result(id: id, from: record) {
     case .call(let entry):
-      let now = driver.now
-      entry.lane.device.lastHeard = now
       // That it was delivered is all that a one-way call asks, whichever of the two packets tells it.
       let isOneWay = entry.call.isOneWay
       complete(entry, .success(result(of: entry, isOneWay ? .ok : status, isOneWay ? nil : detail, at: now)))
@@ -153,6 +158,11 @@ extension DeviceLoop {
     case .ended: noteStray(id, record?.device.name, isLate: true)
     case .unknown: noteStray(id, record?.device.name, isLate: false)
     }
+  }
+
+  private func heard(_ record: DeviceRecord, now: Duration) {
+    record.device.lastHeard = now
+    if record.device.presence.isQuiet { noteHeard(record) }
   }
 
   private func noteStray(_ id: String, _ name: String?, isLate: Bool) {

@@ -23,6 +23,9 @@ package actor DeviceLoop {
   var devices: [String: DeviceRecord] = [:]
   var onlineCount = 0
   var absent: Deque<(device: DeviceRecord, since: Duration)> = []
+  var watched = PresenceQueue()
+  var presenceAlarm: (any LoopAlarm)?
+  var presenceDue: Duration?
   private var alarm: (any LoopAlarm)?
   private var alarmDeadline: Duration?
   var isEnding = false
@@ -37,6 +40,8 @@ package actor DeviceLoop {
     var limits = limits
     limits.longestTimeout = min(max(limits.longestTimeout, .zero), Self.century)
     limits.grace = min(max(limits.grace, .zero), Self.century)
+    limits.probeInterval = limits.probeInterval.flatMap { $0 > .zero ? min($0, Self.century) : nil }
+    limits.unansweredProbes = max(1, limits.unansweredProbes)
     self.limits = limits
     self.log = log
     self.hub = hub
@@ -106,6 +111,7 @@ package actor DeviceLoop {
   func pump(_ device: DeviceRecord, now: Duration) {
     guard device.hasWaiting, device.device.isReady, let link = device.device.link else { return }
     let acknowledgement = link.acknowledgement
+    if device.device.isProbing, acknowledgement.exists { return }
     while let entry = pending.nextToSend(device, window: link.window) {
       do throws(CallError) {
         let payload: [UInt8]
@@ -174,6 +180,8 @@ package actor DeviceLoop {
     case .sentNoAck where entry.isAcknowledgeable:
       return .undelivered(device: name, reason: "no acknowledgement seen within \(after.readable)")
     case .sentNoAck: return .unconfirmed(device: name, after: after)
+    case .notSent where entry.lane.device.isProbing:
+      return .notSent(device: name, reason: "it has not answered a ping that was sent before for \(after.readable)")
     case .notSent where wasReachable:
       return .notSent(device: name, reason: "its turn behind other calls did not come within \(after.readable)")
     case .notSent: return absence(of: name)
@@ -216,5 +224,8 @@ package actor DeviceLoop {
     finishDraining()
     alarm?.cancel()
     alarm = nil
+    presenceAlarm?.cancel()
+    presenceAlarm = nil
+    watched = PresenceQueue()
   }
 }

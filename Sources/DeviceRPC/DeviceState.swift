@@ -8,8 +8,13 @@ package struct DeviceState {
   var link: (any DeviceLink)?
   // False until calls may go out on the link.
   var isReady = false
+  // A probe is under way. Calls wait for its end, since CoAP has one confirmable message under way to a peer: what is
+  // handed to it now would be called sent, and not leave.
+  var isProbing = false
   let name: String
+  // When a packet of the device came last, as far as the loop was told; the link may know better.
   var lastHeard: Duration
+  var presence: Presence
   // Nil as long as it is only a name for which calls wait.
   var firstSeen: Duration?
   // Nil while there is a link.
@@ -18,6 +23,7 @@ package struct DeviceState {
   init(name: String, now: Duration) {
     self.name = name
     lastHeard = now
+    presence = Presence(since: now)
     absence = Absence(since: now)
   }
 
@@ -26,9 +32,13 @@ package struct DeviceState {
     let since: Duration
     let address: String?
     let dialect: String?
+    let reason: String
 
-    init(since: Duration, address: String? = nil, dialect: String? = nil) {
+    init(
+      since: Duration, address: String? = nil, dialect: String? = nil, reason: String = "it has never connected"
+    ) {
       self.since = since
+      self.reason = reason
       self.address = address
       self.dialect = dialect
     }

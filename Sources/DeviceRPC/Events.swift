@@ -6,6 +6,10 @@ public enum DeviceEvent: Sendable, Hashable {
   /// A device has connected, or connected anew.
   case online(DeviceInfo)
   case offline(DeviceInfo, reason: String)
+  /// A connected device has said nothing for a while, nor answered a ping; see `Limits.probeInterval`.
+  case quiet(DeviceInfo)
+  /// A quiet device has said something.
+  case heardAgain(DeviceInfo)
   /// A call waits: for its turn, or for its device.
   case callQueued(id: String, device: String, call: Call)
   /// A call has left for its device.
@@ -37,18 +41,36 @@ public enum CallOutcome: Sendable, Hashable {
 
 /// What the server knows of a device.
 public struct DeviceInfo: Sendable, Hashable {
+  /// Whether a device can be called, as far as is known.
+  public enum State: String, Sendable, Hashable, CaseIterable {
+    /// It has an observation open, and nothing speaks against it.
+    case observing
+    /// It has an observation open, and has not answered the last ping: a call to it may get lost.
+    case quiet
+    /// It has no observation open.
+    case offline
+  }
+
   public let name: String
-  /// Whether the device has an observation open and so can be called.
-  public let isOnline: Bool
+  public let state: State
+  /// Since when it is in this state.
+  public let since: Date
+  /// Why it is taken to be so: `observation open, heard 3 s ago`, `not heard for 95 s, ping unanswered`, `its session was
+  /// closed`.
+  public let evidence: String
   /// Where it is or was last: `127.0.0.1:40213`; nil when it has never observed.
   public let address: String?
   /// `Golioth, CBOR`; nil when it has never observed.
   public let dialect: String?
   public let firstSeen: Date
-  /// When the last packet of the device arrived. Our own sending does not count.
+  /// When the last packet of the device arrived. What is sent to it does not count, nor what others say in its name where
+  /// it has proved its own.
   public let lastHeard: Date
   /// Calls under way or waiting.
   public let openCalls: Int
+
+  /// Whether the device has an observation open and so can be called.
+  public var isOnline: Bool { state != .offline }
 }
 
 /// Hands events to subscribers, each with a bounded buffer.

@@ -36,7 +36,7 @@ package protocol DeviceLink: AnyObject, Sendable {
   var address: String { get }
   /// What it speaks, for people: `Golioth, CBOR`.
   var dialect: String { get }
-  /// When the device was last heard on this link, on the clock of the loops.
+  /// When the device was last heard on this link, on the clock of the loops: by packets that it sent, and by nothing else.
   var lastHeard: Duration { get }
   /// How many messages may be under way unacknowledged.
   var window: Int { get }
@@ -54,6 +54,11 @@ package protocol DeviceLink: AnyObject, Sendable {
   /// tell. With `isUrgent` somebody waits for nothing else; without, other calls wait behind this one, whose result may
   /// come first.
   func confirm(_ serial: UInt32, isUrgent: Bool)
+  /// Asks the device for a sign of life, with a CoAP ping. The home loop is told `noteProbeEnded` once, also when nothing
+  /// could be sent; until then no call leaves, and no other probe is asked for.
+  func probe()
+  /// The home loop has given the device up, for this reason: tells it so, if it is there all the same, and ends.
+  func end(_ reason: String)
   /// Another link has taken the place of this one.
   func replaced()
 }

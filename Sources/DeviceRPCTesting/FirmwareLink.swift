@@ -45,5 +45,12 @@ final class FirmwareLink: InMemoryLink {
     }
   }
 
+  func probe() {
+    guard let home = home.withLock({ $0.loop }) else { return }
+    heard(home)
+    home.noteProbeEnded(isAnswered: true, on: self)
+  }
+
+  func end(_ reason: String) {}
   func replaced() {}
 }

@@ -19,12 +19,15 @@ package final class ScriptedLink: InMemoryLink {
     var encoded = 0
     var confirmed: [UInt32] = []
     var isReplaced = false
+    var probes = 0
+    var endings: [String] = []
     var lastHeard: Duration = .zero
   }
 
   package let name: String
   package let window: Int
   package let acknowledgement: Acknowledgement
+  private let answersProbes: Bool
   package nonisolated(unsafe) var record: DeviceRecord?
   private let refuses: @Sendable (Call) -> String?
   private let state = Mutex(State())
@@ -32,14 +35,16 @@ package final class ScriptedLink: InMemoryLink {
   /// - Parameters:
   ///   - window: how many messages may be under way unacknowledged.
   ///   - acknowledgement: what it learns of the arrival of its messages.
+  ///   - answersProbes: whether it gives a sign of life by itself when it is asked.
   ///   - refuses: why a call cannot be encoded; nil when it can.
   package init(
-    _ name: String, window: Int = 1, acknowledgement: Acknowledgement = .each,
+    _ name: String, window: Int = 1, acknowledgement: Acknowledgement = .each, answersProbes: Bool = true,
     refuses: @escaping @Sendable (Call) -> String? = { _ in nil }
   ) {
     self.name = name
     self.window = window
     self.acknowledgement = acknowledgement
+    self.answersProbes = answersProbes
     self.refuses = refuses
   }
 
@@ -53,6 +58,11 @@ package final class ScriptedLink: InMemoryLink {
 
   /// The calls of which it was asked whether they have arrived.
   package var confirmed: [UInt32] { state.withLock { $0.confirmed } }
+
+  /// How often it was asked for a sign of life.
+  package var probes: Int { state.withLock { $0.probes } }
+  /// Why the home loop has given it up.
+  package var endings: [String] { state.withLock { $0.endings } }
 
   /// The next transmission that has not been taken; waits for it.
   package func next() async -> Transmission {
@@ -91,6 +101,13 @@ package final class ScriptedLink: InMemoryLink {
     await home?.received(id: transmission.id, status: status, detail: detail, from: name)
   }
 
+  /// The end of a probe.
+  package func endProbe(isAnswered: Bool) async {
+    if isAnswered { heard() }
+    await home?.probeEnded(isAnswered: isAnswered, on: self)
+  }
+
+  /// A packet of the device of which the home loop is not told.
   package func heard() {
     state.withLock { state in state.lastHeard = state.home?.driver.now ?? .zero }
   }
@@ -128,6 +145,15 @@ package final class ScriptedLink: InMemoryLink {
   }
 
   package func confirm(_ serial: UInt32, isUrgent: Bool) { state.withLock { $0.confirmed.append(serial) } }
+
+  package func probe() {
+    state.withLock { $0.probes += 1 }
+    guard answersProbes else { return }
+    heard()
+    home?.noteProbeEnded(isAnswered: true, on: self)
+  }
+
+  package func end(_ reason: String) { state.withLock { $0.endings.append(reason) } }
 
   package func replaced() { state.withLock { $0.isReplaced = true } }
 }

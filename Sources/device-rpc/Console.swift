@@ -57,6 +57,8 @@ final class Console: Service {
         guard !isEnding.load(ordering: .relaxed) else { continue }
         output.line("\(device.name) disconnected: \(reason)")
       case .forbiddenResult(let id, let device): output.line("\(device) sent a result for \(id), a call to another device")
+      case .quiet(let device): output.line("\(device.name) is quiet: \(device.evidence)")
+      case .heardAgain(let device): output.line("\(device.name) is heard again")
       case .strayResult(let id, let device, let isLate):
         output.line("\(device ?? "a device") \(id): \(isLate ? "late or repeated result" : "result of an unknown call")")
       case .unreadableResult(let id, let device, let reason):
@@ -67,10 +69,12 @@ final class Console: Service {
   }
 
   private func show(_ device: DeviceInfo) {
-    let age = max(0, Date().timeIntervalSince(device.lastHeard))
-    let state = device.isOnline ? "connected from" : "away, last seen at"
-    let calls = device.openCalls == 0 ? "" : ", open calls: \(device.openCalls)"
-    output.line("\(device.name) \(state) \(device.place), heard \(Duration.seconds(age).milliseconds) ago\(calls)")
+    let heard = Duration.seconds(max(0, Date().timeIntervalSince(device.lastHeard))).milliseconds
+    let since = Duration.seconds(max(0, Date().timeIntervalSince(device.since))).milliseconds
+    let calls = device.openCalls == 0 ? "" : "; open calls: \(device.openCalls)"
+    let evidence =
+      device.isOnline || device.address == nil ? device.evidence : "\(device.evidence), last heard \(heard) ago"
+    output.line("\(device.name) \(device.state.rawValue) for \(since), \(device.place): \(evidence)\(calls)")
   }
 
   // MARK: Lines

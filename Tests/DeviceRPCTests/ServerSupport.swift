@@ -55,9 +55,10 @@ extension InMemoryTransport {
   /// A device whose messages the test answers for.
   func scripted(
     _ name: String = "sensor-1", window: Int = 1, acknowledgement: Acknowledgement = .each,
-    refuses: @escaping @Sendable (Call) -> String? = { _ in nil }
+    answersProbes: Bool = true, refuses: @escaping @Sendable (Call) -> String? = { _ in nil }
   ) async -> ScriptedLink {
-    let link = ScriptedLink(name, window: window, acknowledgement: acknowledgement, refuses: refuses)
+    let link = ScriptedLink(
+      name, window: window, acknowledgement: acknowledgement, answersProbes: answersProbes, refuses: refuses)
     await connect(name, link)
     return link
   }

@@ -79,6 +79,27 @@ final class GoliothLink: DeviceLink, CoAPObservationOwner {
     }
   }
 
+  func probe() {
+    session.loop.execute { [self] in
+      // That it is heard the session tells, as of every packet.
+      session.ping { isAnswered in self.home.noteProbeEnded(isAnswered: isAnswered, on: self) }
+    }
+  }
+
+  func end(_ reason: String) {
+    session.loop.execute { [self] in
+      guard let observation else { return }
+      // The observer is taken off the list, and hears of it if it is there (RFC 7641 §4.2).
+      var response = CoAPResponse.error(.serviceUnavailable, reason)
+      response.maxAge = .random(in: Self.comeBackAfter)
+      observation.end(with: response)
+    }
+  }
+
+  /// Seconds after which an observer whose observation the server has ended may try again (RFC 7252 §5.9.3.4). Not the
+  /// same for all: a whole fleet would be back at one moment.
+  static let comeBackAfter: ClosedRange<UInt32> = 5...30
+
   func replaced() {
     session.loop.execute {
       if let observation = self.observation { self.session.drop(observation, reason: .replaced) }

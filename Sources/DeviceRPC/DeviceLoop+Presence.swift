@@ -1,0 +1,131 @@
+internal import HeapModule
+internal import Logging
+
+/// The connected devices of a loop by the time at which each is to be looked at.
+struct PresenceQueue {
+  private struct Place: Comparable {
+    // Nanoseconds: at tens of thousands of devices half the size counts.
+    let due: Int64
+    let record: DeviceRecord
+    static func < (left: Place, right: Place) -> Bool { left.due < right.due }
+    static func == (left: Place, right: Place) -> Bool { left.due == right.due }
+  }
+
+  private var places = Heap<Place>()
+
+  var count: Int { places.count }
+  var nextDue: Duration? { places.min.map { .nanoseconds($0.due) } }
+
+  mutating func add(_ record: DeviceRecord, due: Duration) {
+    record.device.presence.isWatched = true
+    places.insert(Place(due: due.nanoseconds, record: record))
+  }
+
+  /// The first device whose time has come; it has no place any more.
+  mutating func popDue(_ now: Duration) -> DeviceRecord? {
+    guard let first = places.min, first.due <= now.nanoseconds else { return nil }
+    places.removeMin()
+    first.record.device.presence.isWatched = false
+    return first.record
+  }
+}
+
+// Whether devices are still there. Only what a device says counts, never what is sent to it.
+extension DeviceLoop {
+  /// Looks are gathered for as long, and what a slice does is bounded: neither may hold up the calls.
+  private static let slice = Duration.milliseconds(50)
+  private static let probesPerSlice = 100
+  private static let looksPerSlice = 5_000
+
+  func watch(_ record: DeviceRecord, now: Duration) {
+    guard let interval = limits.probeInterval, !record.device.presence.isWatched else { return }
+    watched.add(record, due: now + interval)
+    if presenceDue == nil { schedulePresence(now + interval) }
+  }
+
+  private func schedulePresence(_ due: Duration?) {
+    if presenceAlarm == nil {
+      // Strong until `close()`, like the other one.
+      presenceAlarm = driver.makeAlarm { self.assumeIsolated { $0.lookAtDevices() } }
+    }
+    presenceDue = due
+    presenceAlarm?.set(due)
+  }
+
+  private func lookAtDevices() {
+    let now = driver.now
+    var probes = 0
+    var looks = 0
+    while probes < Self.probesPerSlice, looks < Self.looksPerSlice, let record = watched.popDue(now) {
+      looks += 1
+      if look(at: record, now: now) { probes += 1 }
+    }
+    schedulePresence(watched.nextDue.map { max($0, now + Self.slice) })
+  }
+
+  // True when it was asked for a sign of life.
+  private func look(at record: DeviceRecord, now: Duration) -> Bool {
+    guard let link = record.device.link, let interval = limits.probeInterval else { return false }
+    let heard = noteHeard(record)
+    let wasQuiet = record.device.presence.isQuiet
+    let action = record.device.presence.look(
+      heard: heard, now: now, interval: interval, limit: limits.unansweredProbes)
+    switch action {
+    case .wait(let until):
+      watched.add(record, due: until)
+      return false
+    case .probe(let until):
+      watched.add(record, due: until)
+      if !wasQuiet, record.device.presence.isQuiet { tellQuiet(record) }
+      // One at a time: CoAP itself repeats it for as long as it takes.
+      guard !record.device.isProbing else { return false }
+      record.device.isProbing = true
+      link.probe()
+      return true
+    case .giveUp:
+      giveUp(record, link, now: now)
+      return false
+    }
+  }
+
+  /// When the device was last heard. A quiet device that has been is quiet no longer.
+  @discardableResult
+  func noteHeard(_ record: DeviceRecord) -> Duration {
+    let heard = max(record.device.lastHeard, record.device.link?.lastHeard ?? .zero)
+    if record.device.presence.wasHeard(heard) {
+      log.debug("device heard again", metadata: ["device": "\(record.device.name)"])
+      hub.send(.heardAgain(info(record)))
+    }
+    return heard
+  }
+
+  private func tellQuiet(_ record: DeviceRecord) {
+    log.debug("device quiet", metadata: ["device": "\(record.device.name)"])
+    hub.send(.quiet(info(record)))
+  }
+
+  private func giveUp(_ record: DeviceRecord, _ link: any DeviceLink, now: Duration) {
+    let heard = max(record.device.lastHeard, link.lastHeard)
+    let reason = "not heard for \((now - heard).readable), ping unanswered"
+    unobserved(link, reason: reason)
+    link.end(reason)
+  }
+
+  /// A probe is over: the device has answered, or the transport has given up on it. From any thread.
+  nonisolated package func noteProbeEnded(isAnswered: Bool, on link: any DeviceLink) {
+    run { $0.probeEnded(isAnswered: isAnswered, on: link) }
+  }
+
+  package func probeEnded(isAnswered: Bool, on link: any DeviceLink) {
+    guard let record = link.record, record.device.link === link else { return }
+    let now = driver.now
+    record.device.isProbing = false
+    if isAnswered { record.device.lastHeard = now }
+    noteHeard(record)
+    if !isAnswered, record.device.presence.probeFailed(now) {
+      tellQuiet(record)
+      if record.device.presence.hasGivenUp(limits.unansweredProbes) { return giveUp(record, link, now: now) }
+    }
+    pump(record, now: now)
+  }
+}
