@@ -138,7 +138,7 @@ let package = Package(
       ],
       exclude: ["Resources"], swiftSettings: strictForTests),
     .testTarget(
-      name: "CommandTests", dependencies: ["device-rpc", "DeviceRPC"], swiftSettings: strictForTests),
+      name: "CommandTests", dependencies: ["device-rpc", "DeviceRPC", "DeviceRPCStore"], swiftSettings: strictForTests),
   ],
   swiftLanguageModes: [.v6]
 )

@@ -8,8 +8,8 @@ extension DeviceStore {
   ///
   /// - Parameters:
   ///   - name: 1 to 255 bytes, no control characters.
-  ///   - identity: The PSK identity, `name@project` by Golioth's convention, or the common name of the certificate's
-  ///     subject: 1 to 128 bytes, no control characters.
+  ///   - identity: The PSK identity, `name@project` by Golioth's convention, or the name in the certificate, which is
+  ///     its first DNS name, or else its subject's common name: 1 to 128 bytes, no control characters.
   /// - Throws: `invalidName`, `invalidIdentity`, `invalidFingerprint`, `hasCredential`, `identityTaken`, or what any
   ///   access may: `busy`, `damaged`, `failed`.
   @discardableResult

@@ -1,0 +1,180 @@
+internal import ArgumentParser
+internal import DeviceRPC
+internal import DeviceRPCStore
+
+struct DevicesAddCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "add",
+    abstract: "Add a device, or to one that is there the key or certificate that it lacks.",
+    discussion: """
+      Without other options the device gets a new key, which is printed this once, with what to write into its firmware. \
+      The first device makes the directory.
+
+      Examples:
+        device-rpc devices add sensor-1
+        device-rpc devices add sensor-1 --project greenhouse --server coap.example.org
+        device-rpc devices add sensor-1 --identity sensor-1@greenhouse --key supersecret
+        device-rpc devices add sensor-1 --certificate certs/sensor-1.pem
+        device-rpc devices add sensor-1 --common-name sensor-1
+      """)
+
+  @OptionGroup var options: DevicesOptions
+  @OptionGroup var firmware: FirmwareOptions
+
+  @Argument(help: ArgumentHelp("The device's name, by which it is called.", valueName: "name"))
+  var name: String
+
+  @Option(help: ArgumentHelp("The PSK identity. (default: the name, or NAME@PROJECT with --project)", valueName: "id"))
+  var identity: String?
+
+  @Option(help: ArgumentHelp("The project in the PSK identity, as Golioth has it.", valueName: "name"))
+  var project: String?
+
+  @Option(help: ArgumentHelp("The key instead of a new one, 1 to 64 bytes, taken as they are.", valueName: "text"))
+  var key: String?
+
+  @Option(help: ArgumentHelp("The one certificate that is accepted of the device, in PEM form.", valueName: "file"))
+  var certificate: String?
+
+  @Option(
+    help: ArgumentHelp(
+      "The common name in the device's certificates; any of that name is accepted that a CA issued which the server "
+        + "trusts.", valueName: "name"))
+  var commonName: String?
+
+  @Flag(help: "Print JSON, for programs.")
+  var json = false
+
+  func validate() throws {
+    try KeyText.validate(key)
+    guard certificate == nil || commonName == nil else {
+      throw ValidationError("--certificate has a common name; --common-name is for any certificate of that name.")
+    }
+    guard certificate == nil && commonName == nil || identity == nil && project == nil && key == nil else {
+      throw ValidationError("--identity, --project and --key are for a key, not for a certificate.")
+    }
+    guard identity == nil || project == nil else {
+      throw ValidationError("--project is for the identity NAME@PROJECT; give that or --identity.")
+    }
+  }
+
+  func run() async throws {
+    let output = Output()
+    let secret = try secret()
+    let device = try await options.withStore(creating: true, output) {
+      try await $0.add(name, identity: secret.identity, proof: secret.proof)
+    }
+    if json { return output.json(device.json(key: secret.key)) }
+    output.line("\(name) added to \(options.data)")
+    for line in secret.lines(firmware) { output.line(line) }
+  }
+
+  private func secret() throws(CommandFailure) -> DeviceSecret {
+    if let certificate { return .certificate(try CertificateFile(path: certificate)) }
+    if let commonName { return .commonName(commonName) }
+    let identity = identity ?? project.map { "\(name)@\($0)" } ?? name
+    return .key(identity: identity, KeyText.key(key))
+  }
+}
+
+struct DevicesRotateCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "rotate",
+    abstract: "Give a device a new key, or accept a new certificate instead of the old one.",
+    discussion: """
+      Its identity stays. The old key or certificate is refused from then on.
+
+      Examples:
+        device-rpc devices rotate sensor-1
+        device-rpc devices rotate sensor-1 --key supersecret
+        device-rpc devices rotate sensor-1 --certificate certs/sensor-1.pem
+      """)
+
+  @OptionGroup var options: DevicesOptions
+  @OptionGroup var firmware: FirmwareOptions
+
+  @Argument(help: ArgumentHelp("The device's name.", valueName: "name"))
+  var name: String
+
+  @Option(help: ArgumentHelp("The key instead of a new one, 1 to 64 bytes, taken as they are.", valueName: "text"))
+  var key: String?
+
+  @Option(help: ArgumentHelp("The one certificate that is accepted from now on, in PEM form.", valueName: "file"))
+  var certificate: String?
+
+  @Flag(help: "Print JSON, for programs.")
+  var json = false
+
+  func validate() throws {
+    try KeyText.validate(key)
+    guard certificate == nil || key == nil else { throw ValidationError("Give --key or --certificate.") }
+  }
+
+  func run() async throws {
+    let output = Output()
+    let file = try certificate.map { path throws(CommandFailure) in try CertificateFile(path: path) }
+    let key = KeyText.key(key)
+    let (device, secret) = try await options.withStore(output) { store in
+      guard let device = try await store.device(name) else { throw DeviceStoreError.unknownDevice(name) }
+      let kind: DeviceCredential.Kind = file == nil ? .preSharedKey : .certificate
+      guard let identity = device.credentials.first(where: { $0.kind == kind })?.identity else {
+        throw DeviceStoreError.noCredential(device: name, kind)
+      }
+      if let file, file.identity != identity {
+        throw CommandFailure(
+          Output.safe("\(file.path) is the certificate of \"\(file.identity)\"; \"\(name)\" has those of \"\(identity)\""))
+      }
+      let secret = file.map(DeviceSecret.certificate) ?? .key(identity: identity, key)
+      return (try await store.rotate(name, to: secret.proof), secret)
+    }
+    if json { return output.json(device.json(key: secret.key)) }
+    output.line("\(name) has a new \(file == nil ? "key" : "certificate")")
+    for line in secret.lines(firmware) { output.line(line) }
+  }
+}
+
+/// Where firmware finds the server.
+struct FirmwareOptions: ParsableArguments {
+  @Option(
+    help: ArgumentHelp(
+      "The name or address of the server, as devices reach it, for what is printed; a port other than 5684 behind a "
+        + "colon.", valueName: "host"))
+  var server = Self.thisMachine
+
+  private static let thisMachine = "127.0.0.1"
+
+  /// A line for those who have not said it, as firmware seldom runs on the machine of its server.
+  var hint: [String] {
+    server == Self.thisMachine ? ["\(server) stands for the server; --server HOST writes its real name or address here."] : []
+  }
+
+  var uri: String {
+    let hasPort = server.hasPrefix("[") ? server.contains("]:") : server.contains(":")
+    return "coaps://\(server)" + (hasPort ? "" : ":5684")
+  }
+
+  func validate() throws {
+    let isHost = server.utf8.allSatisfy { byte in
+      switch byte {
+      case UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+        UInt8(ascii: "a")...UInt8(ascii: "z"):
+        true
+      default: "-._:[]".utf8.contains(byte)
+      }
+    }
+    guard isHost, !server.isEmpty else { throw ValidationError("--server is a name or address: coap.example.org:5684.") }
+  }
+}
+
+/// A key as it is typed.
+enum KeyText {
+  static func validate(_ text: String?) throws {
+    guard let text else { return }
+    guard Output.safe(text) == text, DeviceKey(text.utf8) != nil else {
+      throw ValidationError("--key has 1 to \(DeviceKey.longest) bytes, all of them of characters that are seen.")
+    }
+  }
+
+  /// A new key where none is typed.
+  static func key(_ text: String?) -> DeviceKey { text.flatMap { DeviceKey($0.utf8) } ?? .generated() }
+}

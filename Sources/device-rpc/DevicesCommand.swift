@@ -1,0 +1,199 @@
+internal import ArgumentParser
+internal import DeviceRPC
+internal import DeviceRPCStore
+internal import Logging
+
+struct DevicesCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "devices",
+    abstract: "Say which devices may connect, and with what.",
+    discussion: """
+      Devices prove who they are with a key or a certificate. Both are kept in a directory that is readable to you alone. \
+      A server that runs on the same directory takes changes at once: a device that is disabled or removed, or whose key \
+      is replaced, is disconnected.
+
+      Examples:
+        device-rpc devices add sensor-1
+        device-rpc devices list
+        device-rpc devices disable sensor-1
+      """,
+    subcommands: [
+      DevicesAddCommand.self, DevicesListCommand.self, DevicesShowCommand.self, DevicesRotateCommand.self,
+      DevicesEnableCommand.self, DevicesDisableCommand.self, DevicesRemoveCommand.self,
+    ])
+}
+
+/// What all commands about devices share.
+struct DevicesOptions: ParsableArguments {
+  static let defaultDirectory = "device-rpc-data"
+
+  @Option(help: ArgumentHelp("Where devices and their keys are kept.", valueName: "directory"))
+  var data = Self.defaultDirectory
+
+  func validate() throws {
+    guard !data.isEmpty else { throw ValidationError("--data is the path of a directory.") }
+  }
+
+  /// Runs `body` with the store; its errors become one line for people.
+  func withStore<Result>(
+    creating: Bool = false, _ output: Output, _ body: (DeviceStore) async throws -> Result
+  ) async throws -> Result {
+    do {
+      let store = try DeviceStore(
+        directory: data, creating: creating, logger: CompactLog.logger(level: .warning, output))
+      defer { store.close() }
+      return try await body(store)
+    } catch let error as DeviceStoreError {
+      throw CommandFailure(Output.safe(describe(error)))
+    }
+  }
+
+  private func describe(_ error: DeviceStoreError) -> String {
+    switch error {
+    case .missing: "\(error); the first device makes one: device-rpc devices add sensor-1\(dataAgain)"
+    case .hasCredential(let device, _): "\(error); to replace it: \(command("rotate", device))"
+    case .noCredential(let device, let kind):
+      "\(error); to give it one: \(command("add", device))" + (kind == .certificate ? " --certificate FILE" : "")
+    case .unknownDevice: "\(error); to see all: device-rpc devices list\(dataAgain)"
+    case .notADeviceStore, .damaged: "\(error); move it away or name another directory with --data"
+    default: "\(error)"
+    }
+  }
+
+  /// A command to type next.
+  func command(_ verb: String, _ device: String) -> String {
+    "device-rpc devices \(verb) \(CertificateNames.quoted(device))\(dataAgain)"
+  }
+
+  /// `--data`, where the command that is suggested needs it too.
+  var dataAgain: String { data == Self.defaultDirectory ? "" : " --data \(CertificateNames.quoted(data))" }
+}
+
+struct DevicesListCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "list",
+    abstract: "Show all devices, by name.",
+    discussion: """
+      Times are in UTC. With --json it is an array of what "show --json" prints.
+
+      Examples:
+        device-rpc devices list
+        device-rpc devices list --json
+      """)
+
+  @OptionGroup var options: DevicesOptions
+
+  @Flag(help: "Print JSON, for programs.")
+  var json = false
+
+  func run() async throws {
+    let output = Output()
+    let devices = try await options.withStore(output) { try await $0.devices() }
+    if json {
+      output.json(.array(devices.map { $0.json() }))
+    } else if devices.isEmpty {
+      output.line("no devices; to add one: device-rpc devices add sensor-1\(options.dataAgain)")
+    } else {
+      let rows = devices.map { device in
+        [
+          device.name, device.isEnabled ? "enabled" : "disabled", device.lastSeen?.readable ?? "never",
+          device.credentials.map { "\($0.kind.rawValue) \($0.identity)" }.joined(separator: ", "),
+        ]
+      }
+      for line in table([["name", "state", "last seen", "identities"]] + rows) { output.line(line) }
+    }
+  }
+}
+
+struct DevicesShowCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "show",
+    abstract: "Show a device. Its key is not shown.",
+    discussion: """
+      Times are in UTC.
+
+      Examples:
+        device-rpc devices show sensor-1
+        device-rpc devices show sensor-1 --json
+      """)
+
+  @OptionGroup var options: DevicesOptions
+
+  @Argument(help: ArgumentHelp("The device's name.", valueName: "name"))
+  var name: String
+
+  @Flag(help: "Print JSON, for programs.")
+  var json = false
+
+  func run() async throws {
+    let output = Output()
+    let device = try await options.withStore(output) { store in
+      guard let device = try await store.device(name) else { throw DeviceStoreError.unknownDevice(name) }
+      return device
+    }
+    if json { output.json(device.json()) } else { for line in device.lines { output.line(line) } }
+  }
+}
+
+struct DevicesEnableCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "enable",
+    abstract: "Let a device connect that was disabled.",
+    discussion: """
+      Examples:
+        device-rpc devices enable sensor-1
+      """)
+
+  @OptionGroup var options: DevicesOptions
+
+  @Argument(help: ArgumentHelp("The device's name.", valueName: "name"))
+  var name: String
+
+  func run() async throws {
+    let output = Output()
+    try await options.withStore(output) { _ = try await $0.setEnabled(true, name) }
+    output.line("\(name) is enabled")
+  }
+}
+
+struct DevicesDisableCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "disable",
+    abstract: "Keep a device from connecting, and remember it.",
+    discussion: """
+      Examples:
+        device-rpc devices disable sensor-1
+      """)
+
+  @OptionGroup var options: DevicesOptions
+
+  @Argument(help: ArgumentHelp("The device's name.", valueName: "name"))
+  var name: String
+
+  func run() async throws {
+    let output = Output()
+    try await options.withStore(output) { _ = try await $0.setEnabled(false, name) }
+    output.line("\(name) is disabled")
+  }
+}
+
+struct DevicesRemoveCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "remove",
+    abstract: "Forget a device, its keys and certificates.",
+    discussion: """
+      Examples:
+        device-rpc devices remove sensor-1
+      """)
+
+  @OptionGroup var options: DevicesOptions
+
+  @Argument(help: ArgumentHelp("The device's name.", valueName: "name"))
+  var name: String
+
+  func run() async throws {
+    let output = Output()
+    try await options.withStore(output) { try await $0.remove(name) }
+    output.line("\(name) is removed")
+  }
+}

@@ -1,0 +1,87 @@
+internal import DeviceRPC
+internal import DeviceRPCStore
+internal import Foundation
+
+extension StoredDevice {
+  /// For programs. The key is there only when it is new.
+  func json(key: String? = nil) -> RPCValue {
+    var object = RPCObject([
+      ("name", .string(name)),
+      ("enabled", .bool(isEnabled)),
+      ("created", .string(created.formatted(.iso8601))),
+      ("lastSeen", lastSeen.map { .string($0.formatted(.iso8601)) } ?? .null),
+      ("credentials", .array(credentials.map(\.json))),
+    ])
+    if let key { object["key"] = .string(key) }
+    return .object(object)
+  }
+
+  /// For people.
+  var lines: [String] {
+    let rows = [
+      ["name", name], ["state", isEnabled ? "enabled" : "disabled"], ["created", created.readable],
+      ["last seen", lastSeen?.readable ?? "never"],
+    ]
+    return table(rows + credentials.flatMap(\.rows))
+  }
+}
+
+extension StoredCredential {
+  fileprivate var json: RPCValue {
+    .object(
+      RPCObject([
+        ("kind", .string(kind.rawValue)),
+        ("identity", .string(identity)),
+        ("fingerprint", fingerprint.map { .string($0.hexadecimal) } ?? .null),
+        ("created", .string(created.formatted(.iso8601))),
+        ("rotated", rotated.map { .string($0.formatted(.iso8601)) } ?? .null),
+      ]))
+  }
+
+  fileprivate var rows: [[String]] {
+    let since = "since \((rotated ?? created).readable)"
+    switch kind {
+    case .preSharedKey: return [["psk identity", identity], ["key", "\(since), not shown"]]
+    case .certificate:
+      let accepted = fingerprint.map { "\(since), only SHA-256 \($0.hexadecimal)" } ?? "\(since), any of that name"
+      return [["x509 identity", identity], ["certificate", accepted]]
+    }
+  }
+}
+
+extension Date {
+  /// `2026-01-31 12:00:00`, in UTC.
+  var readable: String { formatted(.iso8601).replacing("T", with: " ").replacing("Z", with: "") }
+}
+
+/// Rows in aligned columns, two spaces apart.
+func table(_ rows: [[String]]) -> [String] {
+  // As they will be shown, so that what is escaped takes no room of other columns.
+  let rows = rows.map { $0.map(Output.safe) }
+  let columns = rows.map(\.count).max() ?? 0
+  let widths = (0..<columns).map { column in rows.map { column < $0.count ? $0[column].count : 0 }.max() ?? 0 }
+  return rows.map { row in
+    zip(row, widths).enumerated().map { column, cell in
+      column == row.count - 1 ? cell.0 : cell.0 + String(repeating: " ", count: cell.1 - cell.0.count)
+    }.joined(separator: "  ")
+  }
+}
+
+extension Output {
+  /// One line of JSON. What a terminal would obey is escaped as JSON has it, so that programs read what was meant.
+  func json(_ value: RPCValue) {
+    var text = ""
+    for scalar in value.description.unicodeScalars {
+      let shown = String(scalar)
+      if Self.safe(shown) == shown {
+        text += shown
+      } else {
+        for unit in shown.utf16 {
+          let digits = String(unit, radix: 16)
+          text += "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
+        }
+      }
+    }
+    line(text)
+  }
+}

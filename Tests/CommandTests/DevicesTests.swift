@@ -1,0 +1,262 @@
+import DeviceRPC
+import DeviceRPCStore
+import Foundation
+import Testing
+
+@Suite(.timeLimit(.minutes(1))) struct DevicesTests {
+  @Test func `a device gets a key, which is shown once with what its firmware needs`() async throws {
+    try await withData { data in
+      let added = try await data.devices("add", "sensor-1", "--project", "lab", "--server", "coap.example.org")
+      #expect(added.code == 0)
+      #expect(added.error.isEmpty)
+      let line = try #require(added.output.first { $0.hasPrefix("key  ") })
+      let key = String(try #require(line.wholeMatch(of: /key {7}([0-9a-f]{32})/)).1)
+      #expect(added.output.contains("identity  sensor-1@lab"))
+      for line in [
+        #"CONFIG_GOLIOTH_COAP_HOST_URI="coaps://coap.example.org:5684""#,
+        "CONFIG_GOLIOTH_SAMPLE_HARDCODED_CREDENTIALS=y",
+        #"CONFIG_GOLIOTH_SAMPLE_PSK_ID="sensor-1@lab""#,
+        #"CONFIG_GOLIOTH_SAMPLE_PSK="\#(key)""#,
+      ] {
+        #expect(added.output.count { $0 == line } == 2, "for Zephyr and for ESP-IDF: \(line)")
+      }
+      #expect(added.output.contains(#"settings set golioth/psk "\#(key)""#))
+      #expect(
+        added.output.last
+          == "coap-client-openssl -w -s 600 -A 50 -u sensor-1@lab -k \(key) coaps://coap.example.org:5684/.rpc")
+
+      for arguments in [["list"], ["list", "--json"], ["show", "sensor-1"], ["show", "sensor-1", "--json"]] {
+        let shown = try await data.devices(arguments)
+        #expect(shown.code == 0)
+        #expect(shown.output.joined().contains("sensor-1@lab"))
+        #expect(!shown.output.joined().contains(key))
+      }
+      let store = try data.store()
+      defer { store.close() }
+      #expect(
+        store.credential(.preSharedKey, identity: "sensor-1@lab")?.proof
+          == .preSharedKey(try #require(DeviceKey(key.utf8))))
+    }
+  }
+
+  @Test func `devices are listed in aligned columns`() async throws {
+    try await withData { data in
+      #expect(try await data.devices("add", "pump-number-7", "--key", "k").code == 0)
+      #expect(try await data.devices("add", "a", "--common-name", "a.lab").code == 0)
+      #expect(try await data.devices("add", "a", "--key", "k", "--identity", "a@lab").code == 0)
+      #expect(try await data.devices("disable", "a").output == ["a is disabled"])
+      let store = try data.store()
+      try await store.noteSeen(["a": Date(timeIntervalSince1970: 1_790_000_000)])
+      store.close()
+      #expect(
+        try await data.devices("list").output == [
+          "name           state     last seen            identities",
+          "a              disabled  2026-09-21 14:13:20  psk a@lab, x509 a.lab",
+          "pump-number-7  enabled   never                psk pump-number-7",
+        ])
+      #expect(try await data.devices("enable", "a").output == ["a is enabled"])
+      #expect(try await data.devices("remove", "pump-number-7").output == ["pump-number-7 is removed"])
+      #expect(try await data.devices("list").output.count == 2)
+    }
+  }
+
+  @Test func `programs get JSON`() async throws {
+    try await withData { data in
+      let added = try await data.object("add", "sensor \u{202e}1", "--key", #"a"b\c"#, "--json")
+      #expect(added["name"] as? String == "sensor \u{202e}1")
+      #expect(added["key"] as? String == #"a"b\c"#)
+      #expect(added["enabled"] as? Bool == true)
+      #expect(added["lastSeen"] is NSNull)
+      let credentials = try #require(added["credentials"] as? [[String: Any]])
+      #expect(credentials.count == 1)
+      #expect(credentials.first?["kind"] as? String == "psk")
+      let rotated = try await data.object("rotate", "sensor \u{202e}1", "--json")
+      #expect((rotated["key"] as? String)?.count == 32)
+      let shown = try await data.object("show", "sensor \u{202e}1", "--json")
+      #expect(shown["key"] == nil)
+      let list = try await data.devices("list", "--json").output
+      #expect(list.count == 1)
+      let devices = try JSONSerialization.jsonObject(with: Data(list[0].utf8)) as? [[String: Any]]
+      #expect(devices?.map { $0["name"] as? String } == ["sensor \u{202e}1"])
+    }
+  }
+
+  @Test func `a certificate is pinned, and another one of that name takes its place`() async throws {
+    try await withCertificates { certificates in
+      try await withData { data in
+        try await certificates.make("init")
+        try await certificates.make("issue", "device", "pump", "--project", "lab")
+        try await certificates.make("issue", "device", "valve")
+        let added = try await data.devices("add", "pump", "--certificate", certificates.path("pump.pem"))
+        #expect(added.code == 0, "\(added.error)")
+        let first = try await certificates.read("pump.pem", "-fingerprint", "-sha256").split(separator: "=").last
+        #expect(added.output.contains("certificate  only that with SHA-256 \(try #require(first))"))
+        #expect(added.output.contains("CONFIG_GOLIOTH_AUTH_METHOD_CERT=y"))
+        #expect(added.output.last?.contains("-j \(certificates.path("pump.key")) -C \(certificates.path("ca.pem"))") == true)
+
+        let foreign = try await data.devices("rotate", "pump", "--certificate", certificates.path("valve.pem"))
+        #expect(foreign.code == 1)
+        #expect(
+          foreign.error == [
+            "Error: \(certificates.path("valve.pem")) is the certificate of \"valve\"; \"pump\" has those of \"pump\""
+          ])
+        try await certificates.make("issue", "device", "pump", "--project", "lab", "--force")
+        #expect(try await data.devices("rotate", "pump", "--certificate", certificates.path("pump.pem")).code == 0)
+        let second = try await certificates.read("pump.pem", "-fingerprint", "-sha256").split(separator: "=").last
+        #expect(second != first)
+        let shown = try await data.devices("show", "pump").output.joined(separator: "\n")
+        #expect(shown.contains("x509 identity  pump\n"))
+        #expect(shown.contains(try #require(second)))
+
+        let none = try await data.devices("add", "valve", "--certificate", certificates.path("valve.key"))
+        #expect(none.error == ["Error: \(certificates.path("valve.key")) holds no certificate in PEM form"])
+        #expect(none.code == 1)
+        // A server's certificate has a DNS name, by which a bearer is known before its common name.
+        try await certificates.make("issue", "server", "--host", "gate.lab")
+        #expect(try await data.devices("add", "gate", "--certificate", certificates.path("server.pem")).code == 0)
+        #expect(try await data.devices("show", "gate").output.contains { $0 == "x509 identity  gate.lab" })
+      }
+    }
+  }
+
+  @Test(arguments: [["list"], ["show", "a"], ["rotate", "a"], ["enable", "a"], ["disable", "a"], ["remove", "a"]])
+  func `without a store the other commands say how to make one`(arguments: [String]) async throws {
+    try await withData { data in
+      let finished = try await data.devices(arguments)
+      #expect(finished.code == 1)
+      #expect(finished.output.isEmpty)
+      #expect(
+        finished.error == [
+          "Error: there is no store of devices in \(data.directory); "
+            + "the first device makes one: device-rpc devices add sensor-1 --data \(data.directory)"
+        ])
+      #expect(!FileManager.default.fileExists(atPath: data.directory))
+    }
+  }
+
+  @Test func `what cannot be done is one line, with exit code 1`() async throws {
+    try await withData { data in
+      #expect(try await data.devices("add", "a", "--key", "supersecret").code == 0)
+      let again = "device-rpc devices rotate a --data \(data.directory)"
+      for (arguments, line) in [
+        (["add", "a", "--key", "othersecret"], "\"a\" has a key already; to replace it: \(again)"),
+        (["add", "b", "--identity", "a", "--key", "othersecret"], "the identity \"a\" is that of the device \"a\""),
+        (["remove", "b"], "no device is named \"b\"; to see all: device-rpc devices list --data \(data.directory)"),
+        (["add", ""], "a device name has 1 to 255 bytes and no control characters, unlike \"\""),
+        (["add", "\u{1b}[2J"], "a device name has 1 to 255 bytes and no control characters, unlike \"\\u{1b}[2J\""),
+        (["add", "b", "--certificate", "/nowhere"], "cannot read /nowhere: No such file or directory"),
+      ] {
+        let finished = try await data.devices(arguments)
+        #expect(finished.error == ["Error: \(line)"])
+        #expect(finished.code == 1)
+        #expect(finished.output.isEmpty)
+      }
+    }
+  }
+
+  @Test(
+    arguments: [
+      ["add"], ["add", "a", "--key", ""], ["add", "a", "--key", String(repeating: "k", count: 65)],
+      ["add", "a", "--key", "a\u{7}"], ["add", "a", "--key", "k", "--common-name", "a"],
+      ["add", "a", "--certificate", "f", "--common-name", "a"], ["add", "a", "--identity", "a", "--project", "p"],
+      ["add", "a", "--server", "a b"], ["rotate", "a", "--key", "k", "--certificate", "f"], ["nonsense"],
+    ])
+  func `wrong usage is exit code 64`(arguments: [String]) async throws {
+    try await withData { data in
+      let finished = try await data.devices(arguments)
+      #expect(finished.code == 64)
+      #expect(finished.error.first?.hasPrefix("Error: ") == true)
+      #expect(!FileManager.default.fileExists(atPath: data.directory))
+    }
+  }
+
+  @Test func `files that others can read are closed to them, and that is told`() async throws {
+    try await withData { data in
+      #expect(try await data.devices("add", "a").code == 0)
+      let file = data.directory + "/devices.sqlite"
+      try FileManager.default.setAttributes([.posixPermissions: 0o644], ofItemAtPath: file)
+      let listed = try await data.devices("list")
+      #expect(listed.code == 0)
+      #expect(
+        listed.error == ["warning: others could open a file with keys; now only its owner can (file: \(file))"])
+      #expect(try await data.devices("list").error.isEmpty)
+    }
+  }
+
+  @Test func `a store that is open sees what the command does`() async throws {
+    try await withData { data in
+      let store = try DeviceStore(directory: data.directory)
+      defer { store.close() }
+      var changes = store.changes().makeAsyncIterator()
+      #expect(try await data.devices("add", "a", "--key", "k").code == 0)
+      while store.credential(.preSharedKey, identity: "a") == nil { try #require(await changes.next() != nil) }
+      #expect(try await data.devices("disable", "a").code == 0)
+      while store.credential(.preSharedKey, identity: "a")?.isEnabled != false {
+        try #require(await changes.next() != nil)
+      }
+    }
+  }
+
+  @Test func `many commands at once all succeed`() async throws {
+    try await withData { data in
+      try await withThrowingTaskGroup(of: Finished.self) { group in
+        for number in 0..<8 { group.addTask { try await data.devices("add", "d\(number)", "--json") } }
+        for try await finished in group { #expect(finished.code == 0, "\(finished.error)") }
+      }
+      #expect(try await data.devices("list").output.count == 9)
+    }
+  }
+
+  @Test func `a command that is killed leaves the store as it was, or with its change`() async throws {
+    try await withData { data in
+      var said: [String] = []
+      for number in 0..<12 {
+        let command = try RunningCommand(
+          ["devices", "add", "d\(number)", "--json", "--data", data.directory])
+        // One is at its end, the next one has perhaps not begun.
+        if number.isMultiple(of: 2), await command.line() != nil { said.append("d\(number)") }
+        command.send(SIGKILL)
+        _ = await command.exitCode()
+      }
+      let store = try data.store()
+      defer { store.close() }
+      let names = try await store.devices().map(\.name)
+      #expect(said.count == 6)
+      #expect(Set(names).isSuperset(of: said))
+      #expect(try await store.devices().allSatisfy { $0.credentials.count == 1 })
+    }
+  }
+
+  @Test(arguments: [[], ["add"], ["list"], ["show"], ["rotate"], ["enable"], ["disable"], ["remove"]])
+  func `help has examples`(command: [String]) async throws {
+    let help = try await run(["devices"] + command + ["--help"])
+    #expect(help.output.joined(separator: "\n").contains("Examples:\n  device-rpc devices"))
+    #expect(help.code == 0)
+  }
+}
+
+/// A directory for a store, which is not there yet and is gone after the test.
+private struct DataDirectory {
+  let directory: String
+
+  func devices(_ arguments: String...) async throws -> Finished { try await devices(arguments) }
+
+  func devices(_ arguments: [String]) async throws -> Finished {
+    try await run(["devices"] + arguments + ["--data", directory])
+  }
+
+  /// The JSON object that a command prints.
+  func object(_ arguments: String...) async throws -> [String: Any] {
+    let finished = try await devices(arguments)
+    try #require(finished.output.count == 1, "\(finished.error)")
+    return try #require(try JSONSerialization.jsonObject(with: Data(finished.output[0].utf8)) as? [String: Any])
+  }
+
+  func store() throws -> DeviceStore { try DeviceStore(directory: directory, creating: false) }
+}
+
+private func withData<Result>(_ body: (DataDirectory) async throws -> Result) async throws -> Result {
+  let path = FileManager.default.temporaryDirectory.appendingPathComponent("device-rpc-\(UUID())").path
+  defer { try? FileManager.default.removeItem(atPath: path) }
+  return try await body(DataDirectory(directory: path))
+}
