@@ -62,6 +62,8 @@ public final class DeviceStore: DeviceCredentials {
       }
     }
     timer = DispatchSource.makeTimerSource(queue: DispatchQueue(label: "DeviceStore.changes"))
+    // At once, though it has nothing to do: one that never was may not be released, and what follows may throw.
+    timer.activate()
     do {
       try queue.inDatabase(poll)
     } catch {
@@ -69,7 +71,6 @@ public final class DeviceStore: DeviceCredentials {
     }
     timer.setEventHandler { [weak self] in self?.pollNow() }
     timer.schedule(deadline: .now() + Self.pollInterval, repeating: Self.pollInterval, leeway: .milliseconds(20))
-    timer.activate()
   }
 
   // The connection closes itself: this may be its own thread, which must not wait for itself.

@@ -130,6 +130,24 @@ import Testing
     }
   }
 
+  @Test(arguments: ["credentials", "devices", "changes"])
+  func `a table that is damaged is told as such`(table: String) async throws {
+    try await withStore { store in
+      for number in 0..<200 { try await store.add("d\(number)", identity: "d\(number)", proof: key("k")) }
+      let queue = try DatabaseQueue(path: store.path)
+      let root = try await queue.read { db in
+        try Int.fetchOne(db, sql: "SELECT rootpage FROM sqlite_master WHERE name = ?", arguments: [table])
+      }
+      try queue.close()
+      store.close()
+      let start = (try #require(root) - 1) * 4_096
+      var data = try Data(contentsOf: URL(fileURLWithPath: store.path))
+      data.replaceSubrange(start..<start + 4_096, with: Data(repeating: 0xa5, count: 4_096))
+      try data.write(to: URL(fileURLWithPath: store.path))
+      #expect(throws: DeviceStoreError.damaged(path: store.path)) { try DeviceStore(directory: store.directory) }
+    }
+  }
+
   @Test func `a file that is cut short is told as such`() async throws {
     try await withStore { store in
       for number in 0..<200 { try await store.add("d\(number)", identity: "d\(number)", proof: key("k")) }
