@@ -4,6 +4,7 @@ public import DeviceSimulator
 public import Logging
 
 extension SimulatedFormat: ExpressibleByArgument {}
+extension SimulatedTransport: ExpressibleByArgument {}
 
 extension Logger.Level: @retroactive ExpressibleByArgument {}
 

@@ -2,7 +2,9 @@ internal import ArgumentParser
 internal import CoAP
 internal import DeviceRPC
 internal import DeviceRPCCoAP
+internal import DeviceRPCStore
 internal import Logging
+internal import ServiceLifecycle
 
 struct ServeCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
@@ -23,12 +25,17 @@ struct ServeCommand: AsyncParsableCommand {
       The server ends with Ctrl-C, SIGTERM, "quit" or, at a terminal, Ctrl-D: open calls have 5 s to end, and the exit \
       code is 0. A second Ctrl-C ends it at once. It goes on when its input is a file or a pipe that ends.
 
+      With --data, devices connect over DTLS with the keys and certificates that "device-rpc devices" keeps there, from \
+      anywhere: at coaps://0.0.0.0:5684, and for trying things at coap://127.0.0.1:5683. Changes of the devices take effect \
+      at once, also on those that are connected.
+
       Examples:
         device-rpc serve
-        device-rpc serve --port 0
-        device-rpc serve --host 127.0.0.1 --host ::1 --wait 30
+        device-rpc serve --data device-rpc-data
+        device-rpc serve --data device-rpc-data --certificate server.pem --key server.key --ca ca.pem
+        device-rpc serve --data device-rpc-data --listen coaps+tcp://0.0.0.0 --listen coaps://[::]:5684
+        device-rpc serve --port 0 --wait 30
         echo 'sensor-1 multiply 7 191' | device-rpc serve --wait 60
-        device-rpc serve --host 0.0.0.0 --allow-plain-coap-from-network
       """)
 
   enum Numbers: String, ExpressibleByArgument, CaseIterable {
@@ -36,20 +43,8 @@ struct ServeCommand: AsyncParsableCommand {
     case asWritten = "as-written"
   }
 
-  @Option(
-    help: ArgumentHelp(
-      "A numeric address to listen on; may be given again for more. Other than loopback it needs "
-        + "--allow-plain-coap-from-network. (default: 127.0.0.1)", valueName: "address"))
-  var host: [String] = []
-
-  @Option(help: "The UDP port; 0 lets the system choose a free one.")
-  var port: UInt16 = 5_683
-
-  @Flag(
-    help: ArgumentHelp(
-      "Listen on addresses that other hosts can reach. Plain CoAP has no authentication: anybody there can pose as any "
-        + "device."))
-  var allowPlainCoapFromNetwork = false
+  @OptionGroup(title: "Where devices connect")
+  var listening: ListenOptions
 
   @Option(
     help: ArgumentHelp(
@@ -70,19 +65,9 @@ struct ServeCommand: AsyncParsableCommand {
 
   @Option(
     help: ArgumentHelp("What is logged to standard error: trace, debug, info, notice, warning, error or critical.", valueName: "level"))
-  var logLevel = Logger.Level.warning
+  var logLevel = Logger.Level.notice
 
   func validate() throws {
-    for host in host {
-      guard let address = CoAPAddress(host: numericHost(host), port: port) else {
-        throw ValidationError("--host \(host) is not an IPv4 or IPv6 address.")
-      }
-      guard address.isLoopback || allowPlainCoapFromNetwork else {
-        throw ValidationError(
-          "Plain CoAP on \(host) lets anybody who reaches it pose as any device. "
-            + "If that is meant, add --allow-plain-coap-from-network.")
-      }
-    }
     guard (1...1_048_576).contains(maxPayload) else {
       throw ValidationError("--max-payload is a number of bytes from 1 to 1048576.")
     }
@@ -93,37 +78,45 @@ struct ServeCommand: AsyncParsableCommand {
   func run() async throws {
     let output = Output()
     let logger = CompactLog.logger(level: logLevel, output)
-    let server = try makeServer(logger)
+    let store = try listening.openStore(logger)
+    defer { store?.close() }
+    let server = try makeServer(store, logger)
     let console = Console(server: server, output: output, wait: .seconds(wait))
     do {
       try await server.start()
     } catch {
       await server.shutdown()
       let isTaken = (error as? CoAPSystemError)?.isAddressInUse == true
-      output.error("\(error)" + (isTaken ? " (is another server running? choose another --port)" : ""))
+      output.error("\(error)" + (isTaken ? " (is another server running? choose another port)" : ""))
       throw ExitCode.failure
     }
-    greet(server.addresses, output)
-    let runner = Runner([console, server], logger: logger) { console.willEnd() }
+    try await greet(server.addresses, store, output)
+    var services: [any Service] = [console, server]
+    // The first to begin is the last to end: it also keeps the times of those who leave with the server.
+    if let store { services.insert(LastSeenRecorder(server: server, store: store, logger: logger), at: 0) }
+    let runner = Runner(services, logger: logger) { console.willEnd() }
     try await runner.run { await console.quit() }
   }
 
-  private func makeServer(_ logger: Logger) throws -> DeviceRPCServer {
-    var configuration = CoAPConfiguration()
-    configuration.listeners = (host.isEmpty ? ["127.0.0.1"] : host).map {
-      CoAPConfiguration.Listener(.udp, host: numericHost($0), port: port)
-    }
-    configuration.allowsPlainCoAPFromNetwork = allowPlainCoapFromNetwork
+  private func makeServer(_ store: DeviceStore?, _ logger: Logger) throws -> DeviceRPCServer {
+    var configuration = listening.configuration(store)
     configuration.golioth.numbers = numbers == .floats ? .floats : .asWritten
     configuration.golioth.maximumPayload = maxPayload
     var limits = Limits()
     limits.defaultTimeout = .seconds(timeout)
-    return try DeviceRPCServer(coap: configuration, limits: limits, logger: logger)
+    do {
+      return try DeviceRPCServer(coap: configuration, limits: limits, logger: logger)
+    } catch let error as CoAPConfigurationError {
+      throw CommandFailure(Output.safe("\(error)"))
+    }
   }
 
-  private func greet(_ addresses: [String], _ output: Output) {
+  private func greet(_ addresses: [String], _ store: DeviceStore?, _ output: Output) async throws {
     for address in addresses { output.line("listening on \(address)") }
-    guard let address = addresses.first else { return }
+    if let store, try await store.devices().isEmpty {
+      output.line("no device may connect with a key yet: device-rpc devices add sensor-1\(listening.dataAgain)")
+    }
+    guard let address = addresses.first(where: { $0.hasPrefix("coap://") }) else { return }
     let port = address.split(separator: ":").last ?? ""
     output.line("connect a device:  device-rpc simulate --port \(port)")
     output.line("or by hand:        coap-client-openssl -w -s 600 -A 50 '\(address)/.rpc?ep=sensor-1'")

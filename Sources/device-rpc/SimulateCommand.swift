@@ -25,6 +25,7 @@ struct SimulateCommand: AsyncParsableCommand {
         device-rpc simulate --name pump-7 --format json
         device-rpc simulate --devices 1000 --name bench- --quiet
         device-rpc simulate --server ::1 --port 5700 --seconds 60
+        device-rpc simulate --transport coaps --key "the key that device-rpc devices add has printed"
       """)
 
   @Option(help: ArgumentHelp("How many devices, 1 to 100000.", valueName: "count"))
@@ -39,8 +40,17 @@ struct SimulateCommand: AsyncParsableCommand {
   @Option(help: ArgumentHelp("The server's numeric address.", valueName: "address"))
   var server = "127.0.0.1"
 
-  @Option(help: "The server's UDP port.")
-  var port: UInt16 = 5_683
+  @Option(help: "The server's port. (default: 5683, or 5684 for coaps and coaps+tcp)")
+  var port: UInt16?
+
+  @Option(help: "How to connect.")
+  var transport = SimulatedTransport.coap
+
+  @Option(help: ArgumentHelp("The key of the device, for coaps and coaps+tcp; of many, the key of each.", valueName: "text"))
+  var key: String?
+
+  @Option(help: ArgumentHelp("The identity of that key. (default: the name of the device)", valueName: "identity"))
+  var identity: String?
 
   @Option(help: "What the devices want their calls in: cbor, as firmware does, or json.")
   var format = SimulatedFormat.cbor
@@ -53,22 +63,34 @@ struct SimulateCommand: AsyncParsableCommand {
 
   func validate() throws {
     guard (1...100_000).contains(devices) else { throw ValidationError("--devices is a number from 1 to 100000.") }
-    guard port > 0, CoAPAddress(host: numericHost(server), port: port) != nil else {
-      throw ValidationError("--server \(server) --port \(port) is not an address and port of a server.")
+    guard serverPort > 0, CoAPAddress(host: numericHost(server), port: serverPort) != nil else {
+      throw ValidationError("--server \(server) --port \(serverPort) is not an address and port of a server.")
+    }
+    guard isSecure == (key != nil) else {
+      throw ValidationError(
+        isSecure ? "--transport \(transport.rawValue) needs --key." : "--key is for --transport coaps or coaps+tcp.")
+    }
+    guard identity == nil || (key != nil && devices == 1) else {
+      throw ValidationError("--identity goes with --key and a single device.")
     }
     if let name, !(1...240).contains(name.utf8.count) { throw ValidationError("--name has 1 to 240 bytes.") }
     if let seconds, !(seconds > 0 && seconds <= 1e9) { throw ValidationError("--seconds is more than 0.") }
   }
 
+  private var isSecure: Bool { transport == .coaps || transport == .coapsTCP }
+  private var serverPort: UInt16 { port ?? (isSecure ? 5_684 : 5_683) }
+
   func run() async throws {
     raiseDescriptorLimit()
     let output = Output()
     let journal = SimulationJournal(
-      output: output, total: devices, place: "\(server):\(port)", showsCalls: !quiet)
+      output: output, total: devices, place: "\(server):\(serverPort)", showsCalls: !quiet)
     let names = devices == 1 ? [name ?? "sensor-1"] : (1...devices).map { (name ?? "sensor-") + "\($0)" }
     let fleet = DeviceFleet(
       names.map { name in
-        var device = SimulatedDevice(name: name, server: numericHost(server), port: port, format: format)
+        var device = SimulatedDevice(name: name, server: numericHost(server), port: serverPort, format: format)
+        device.transport = transport
+        if let key { device.credentials = .preSharedKey(identity: identity ?? name, key: key) }
         device.onEvent = { journal.note($0, of: name) }
         return device
       })

@@ -1,0 +1,118 @@
+internal import ArgumentParser
+internal import CoAP
+internal import DeviceRPC
+internal import DeviceRPCCoAP
+internal import DeviceRPCStore
+internal import Logging
+
+/// Where `serve` listens, and what devices prove themselves with there.
+struct ListenOptions: ParsableArguments {
+  @Option(
+    help: ArgumentHelp(
+      "Keep devices and their keys in this directory, and let them connect over DTLS.", valueName: "directory"))
+  var data: String?
+
+  @Option(
+    help: ArgumentHelp(
+      "Listen here and nowhere else; may be given again for more. coaps and coaps+tcp need --data; without a port it is "
+        + "5684 for these, 5683 for coap and coap+tcp.", valueName: "scheme://address[:port]"))
+  var listen: [String] = []
+
+  @Option(
+    help: ArgumentHelp(
+      "A numeric address to listen on for plain CoAP; may be given again for more. Other than loopback it needs "
+        + "--allow-plain-coap-from-network. (default: 127.0.0.1)", valueName: "address"))
+  var host: [String] = []
+
+  @Option(help: "The UDP port for plain CoAP; 0 lets the system choose a free one. (default: 5683)")
+  var port: UInt16?
+
+  @Option(
+    help: ArgumentHelp(
+      "The server's certificate (PEM), for devices that have one themselves; read again when it changes.",
+      valueName: "file"))
+  var certificate: String?
+
+  @Option(help: ArgumentHelp("The private key of --certificate (PEM).", valueName: "file"))
+  var key: String?
+
+  @Option(help: ArgumentHelp("The CAs whose certificates devices may have (PEM).", valueName: "file"))
+  var ca: String?
+
+  @Flag(
+    help: ArgumentHelp(
+      "Listen for plain CoAP on addresses that other hosts can reach. It has no authentication: anybody there can pose as "
+        + "any device."))
+  var allowPlainCoapFromNetwork = false
+
+  func validate() throws {
+    guard listen.isEmpty || (host.isEmpty && port == nil) else {
+      throw ValidationError("--listen says it all; --host and --port are for plain CoAP without it.")
+    }
+    for host in host where CoAPAddress(host: numericHost(host), port: 0) == nil {
+      throw ValidationError("--host \(Output.safe(host)) is not an IPv4 or IPv6 address.")
+    }
+    for uri in listen where CoAPConfiguration.Listener(Self.numeric(uri)) == nil {
+      throw ValidationError(
+        "--listen \(Output.safe(uri)) is not coap, coaps, coap+tcp or coaps+tcp at a numeric address, such as "
+          + "coaps://0.0.0.0:5684.")
+    }
+    for listener in listeners {
+      guard listener.transport.isSecure else {
+        guard CoAPAddress(host: listener.host, port: 0)?.isLoopback == true || allowPlainCoapFromNetwork else {
+          throw ValidationError(
+            "Plain CoAP on \(listener.host) lets anybody who reaches it pose as any device. "
+              + "If that is meant, add --allow-plain-coap-from-network.")
+        }
+        continue
+      }
+      guard data != nil else {
+        throw ValidationError("\(listener) needs the devices' keys: --data DIRECTORY, see device-rpc devices add --help.")
+      }
+    }
+    guard (certificate == nil) == (key == nil), (key == nil) == (ca == nil) else {
+      throw ValidationError("--certificate, --key and --ca belong together; device-rpc certs makes them.")
+    }
+    guard certificate == nil || data != nil else {
+      throw ValidationError("--certificate needs --data, where the devices are that may connect.")
+    }
+  }
+
+  private static func numeric(_ uri: String) -> String { uri.replacing("//localhost", with: "//127.0.0.1") }
+
+  private var listeners: [CoAPConfiguration.Listener] {
+    guard listen.isEmpty else { return listen.compactMap { CoAPConfiguration.Listener(Self.numeric($0)) } }
+    let plain = (host.isEmpty ? ["127.0.0.1"] : host).map {
+      CoAPConfiguration.Listener(.udp, host: numericHost($0), port: port)
+    }
+    return data == nil ? plain : [CoAPConfiguration.Listener(.dtls, host: "0.0.0.0")] + plain
+  }
+
+  /// The store in `--data`, made when there is none.
+  func openStore(_ logger: Logger) throws -> DeviceStore? {
+    guard let data else { return nil }
+    do {
+      return try DeviceStore(directory: data, logger: logger)
+    } catch {
+      throw CommandFailure(Output.safe("\(error)"))
+    }
+  }
+
+  func configuration(_ store: DeviceStore?) -> CoAPConfiguration {
+    var configuration = CoAPConfiguration(listeners: listeners)
+    configuration.allowsPlainCoAPFromNetwork = allowPlainCoapFromNetwork
+    if let store {
+      configuration.security = DeviceSecurity(credentials: store)
+      if let certificate, let key, let ca {
+        configuration.security?.certificate = ServerCertificate(certificate: certificate, key: key, trusted: ca)
+      }
+    }
+    return configuration
+  }
+
+  /// `--data`, where a command that is suggested needs it too.
+  var dataAgain: String {
+    guard let data, data != DevicesOptions.defaultDirectory else { return "" }
+    return " --data \(CertificateNames.quoted(data))"
+  }
+}
