@@ -3,12 +3,13 @@ internal import Metrics
 
 // What the transport tells of the devices.
 extension DeviceLoop {
-  /// A device has opened a link, in place of any other it had. False when the server has no room for another device.
+  /// A device has opened a link, in place of any other it had. False when the server has no room for another device, or
+  /// has taken leave of them.
   ///
   /// Say `ready(_:)` when calls may go out on it.
   package func observed(_ name: String, on link: any DeviceLink) -> Bool {
     let now = driver.now
-    guard let record = devices[name] ?? makeDevice(name, now: now) else { return false }
+    guard !hasParted, let record = devices[name] ?? makeDevice(name, now: now) else { return false }
     let earlier = record.device.link
     link.record = record
     record.device.link = link

@@ -29,6 +29,8 @@ package actor DeviceLoop {
   private var alarm: (any LoopAlarm)?
   private var alarmDeadline: Duration?
   var isEnding = false
+  // It has taken leave of its devices.
+  var hasParted = false
   private var drainDeadline: Duration?
   private var drainers: [UnsafeContinuation<Void, Never>] = []
 
@@ -219,8 +221,23 @@ package actor DeviceLoop {
     for drainer in waiting { drainer.resume() }
   }
 
+  /// Takes leave of the devices, each of which is told that its observation is over, and lets none in any more.
+  ///
+  /// Before the transport closes its sockets, and after the last call: its result would come over them.
+  func part() {
+    isEnding = true
+    hasParted = true
+    let reason = "the server is shutting down"
+    for record in devices.values {
+      guard let link = record.device.link else { continue }
+      unobserved(link, reason: reason)
+      link.end(reason)
+    }
+  }
+
   func close() {
     isEnding = true
+    hasParted = true
     finishDraining()
     alarm?.cancel()
     alarm = nil

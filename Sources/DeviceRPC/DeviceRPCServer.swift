@@ -110,13 +110,15 @@ public final class DeviceRPCServer: Service {
     await shutdown()
   }
 
-  /// Takes no new calls, gives the open ones `Limits.grace` to end, ends the rest with `CallError.shuttingDown`, and
-  /// closes all sockets. A second one does nothing but wait for the first.
+  /// Takes no new calls, gives the open ones `Limits.grace` to end, ends the rest with `CallError.shuttingDown`, sends each
+  /// device a last notification, 5.03 (RFC 7641 §4.2), and closes all sockets. A second one does nothing but wait for the
+  /// first.
   public func shutdown() async {
     guard await enter(.ending, from: [.idle, .running]) else { return }
     await withTaskGroup { group in
       for loop in directory.loops { group.addTask { await loop.drain(self.limits.grace) } }
     }
+    for loop in directory.loops { await loop.part() }
     await transport.close()
     for loop in directory.loops { await loop.close() }
     hub.finish()

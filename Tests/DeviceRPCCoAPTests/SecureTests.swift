@@ -32,13 +32,14 @@ import Testing
   /// A device that runs until `body` is done.
   private static func withDevice<Result: Sendable>(
     _ name: String, _ transport: SimulatedTransport, at address: CoAPAddress,
-    _ body: () async throws -> Result
+    onEvent: (@Sendable (SimulatedEvent) -> Void)? = nil, _ body: () async throws -> Result
   ) async throws -> Result {
     var device = SimulatedDevice(name: name, port: address.port)
     device.transport = transport
     if transport == .coaps || transport == .coapsTCP {
       device.credentials = .preSharedKey(identity: "\(name)@lab", key: keys[name] ?? "")
     }
+    device.onEvent = onEvent
     device.reconnectDelay = .milliseconds(50) ... .milliseconds(200)
     return try await withThrowingTaskGroup(of: Void.self) { [device] group in
       group.addTask { try await device.run() }
@@ -63,6 +64,40 @@ import Testing
           return try await group.reduce(into: 0) { $0 += $1 ?? 0 }
         }
         #expect(several == 420)
+      }
+    }
+  }
+
+  @Test(arguments: CoAPConfiguration.Transport.allCases)
+  func `that a call has arrived is known over each transport`(transport: CoAPConfiguration.Transport) async throws {
+    try await Self.withSecureServer { server, _, address in
+      let simulated = try #require(SimulatedTransport(rawValue: transport.rawValue))
+      try await Self.withDevice("sensor-1", simulated, at: address(transport)) {
+        let device = server.device("sensor-1")
+        // It never answers.
+        try await device.callOneWay("sleep", 3_600, wait: .seconds(20))
+        let error = await failure { try await device.call("sleep", 3_600, timeout: .seconds(2)) }
+        #expect(error == .unanswered(device: "sensor-1", after: .seconds(2)))
+      }
+    }
+  }
+
+  @Test(arguments: CoAPConfiguration.Transport.allCases)
+  func `a server that ends says so over each transport`(transport: CoAPConfiguration.Transport) async throws {
+    try await Self.withSecureServer { server, _, address in
+      let simulated = try #require(SimulatedTransport(rawValue: transport.rawValue))
+      let (events, continuation) = AsyncStream.makeStream(of: SimulatedEvent.self)
+      try await Self.withDevice("sensor-1", simulated, at: address(transport), onEvent: { continuation.yield($0) }) {
+        var iterator = events.makeAsyncIterator()
+        while let event = await iterator.next() {
+          if case .connected = event { break }
+        }
+        await server.shutdown()
+        while let event = await iterator.next() {
+          guard case .disconnected(let reason, _) = event else { continue }
+          #expect(reason == "the server ended the observation: 5.03 the server is shutting down")
+          break
+        }
       }
     }
   }

@@ -49,6 +49,33 @@ import Testing
     }
   }
 
+  @Test func `devices are told that the server ends, after the last call and before the sockets are closed`() async throws {
+    try await withServer(loops: 2, limits: Limits()) { server, transport in
+      let events = server.events()
+      let links = [await transport.scripted("a"), await transport.scripted("b"), await transport.scripted("gone")]
+      await transport.disconnect("gone")
+      let call = server.begin(Call("m"), on: "a")
+      let sent = await links[0].next()
+      let end = Task { await server.shutdown() }
+      await until { await server.outcome(Call("m"), on: "nobody").error == .shuttingDown(.notSent) }
+      // Devices that come while calls are open may bring their results.
+      let late = await transport.scripted("late")
+      #expect(await server.onlineDevices() == 3)
+      #expect(links.allSatisfy { $0.endings.isEmpty })
+      await links[0].answer(sent)
+      await end.value
+      #expect(await call.value.isOK)
+      let reason = "the server is shutting down"
+      #expect((links + [late]).map(\.endings) == [[reason], [reason], [], [reason]])
+      #expect(await server.devices().map(\.evidence) == [reason, reason, "it was disconnected", reason])
+      let home = try #require(transport.directory).home(of: "a")
+      #expect(await home.observed("a", on: links[0]) == false)
+      var offline: [String] = []
+      for await case .offline(let info, reason) in events { offline.append(info.name) }
+      #expect(offline.sorted() == ["a", "b", "late"])
+    }
+  }
+
   @Test func `the second shutdown returns when the first has ended`() async throws {
     try await withServer(limits: Limits()) { server, transport in
       let link = await transport.scripted()

@@ -242,6 +242,6 @@ extension CoAPResponse {
   }
 
   fileprivate static var full: CoAPResponse {
-    .error(.serviceUnavailable, "the server has no room for another device")
+    .error(.serviceUnavailable, "the server takes no more devices at the moment")
   }
 }
