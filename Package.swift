@@ -134,7 +134,7 @@ let package = Package(
     .testTarget(
       name: "ForeignClientTests",
       dependencies: [
-        "DeviceRPC", "DeviceRPCCoAP", "CoAP", .product(name: "Logging", package: "swift-log"),
+        "DeviceRPC", "DeviceRPCCoAP", "CoAP", "device-rpc", .product(name: "Logging", package: "swift-log"),
       ],
       exclude: ["Resources"], swiftSettings: strictForTests),
     .testTarget(

@@ -1,5 +1,6 @@
 package import CoAP
 public import DeviceRPC
+internal import FoundationEssentials
 public import Logging
 internal import Synchronization
 
@@ -29,15 +30,24 @@ package final class CoAPTransport: DeviceTransport {
   private let loops: [EventLoop]
   private let log: Logger
   private let authority: CredentialAuthority?
+  private let certificateInterval: Duration
+  // Of the files as they were read, or earlier: what is written to them between then and `start` is a change.
+  private let certificateStamp: [Date?]
   private let open = Mutex<Open?>(nil)
 
   package convenience init(_ configuration: CoAPConfiguration, log: Logger) throws {
     try self.init(configuration, transmission: CoAPTransmission(), log: log)
   }
 
-  package init(_ configuration: CoAPConfiguration, transmission: CoAPTransmission, log: Logger) throws {
+  /// `certificateInterval` is the time between two looks at the files of the server's certificate.
+  package init(
+    _ configuration: CoAPConfiguration, transmission: CoAPTransmission,
+    certificateInterval: Duration = .seconds(5), log: Logger
+  ) throws {
     self.configuration = configuration
+    self.certificateInterval = certificateInterval
     self.log = log
+    certificateStamp = configuration.security?.certificate?.stamp() ?? []
     var endpoint = try configuration.endpoint()
     endpoint.transmission = transmission
     authority = configuration.security.map { CredentialAuthority($0.credentials, log: log) }
@@ -69,8 +79,10 @@ package final class CoAPTransport: DeviceTransport {
       watchers.append(Task { await Self.closeRevoked(endpoint, authority, changes) })
     }
     if let certificate = configuration.security?.certificate {
-      let log = log
-      watchers.append(Task { await Self.watch(certificate, endpoint, log) })
+      watchers.append(
+        Task { [certificateStamp, certificateInterval, log] in
+          await Self.watch(certificate, since: certificateStamp, each: certificateInterval, endpoint, log)
+        })
     }
     open.withLock { [watchers] in $0 = Open(endpoint: endpoint, watchers: watchers) }
   }
@@ -100,9 +112,11 @@ package final class CoAPTransport: DeviceTransport {
     }
   }
 
-  private static func watch(_ files: ServerCertificate, _ endpoint: CoAPEndpoint, _ log: Logger) async {
-    var stamp = files.stamp()
-    while (try? await Task.sleep(for: .seconds(5))) != nil {
+  private static func watch(
+    _ files: ServerCertificate, since stamp: [Date?], each interval: Duration, _ endpoint: CoAPEndpoint, _ log: Logger
+  ) async {
+    var stamp = stamp
+    while (try? await Task.sleep(for: interval)) != nil {
       let current = files.stamp()
       guard current != stamp else { continue }
       stamp = current

@@ -3,15 +3,14 @@ import Foundation
 /// libcoap's command-line client. It prints payloads to standard output, a newline after each with `-w`, and the code
 /// of an error with its diagnostic to standard error; its exit code is 0 for both.
 enum CoAPClient {
-  /// Debian has a name for each TLS library, and `coap-client` if an administrator chose one.
   private static func executable() throws -> String {
     let folders = (ProcessInfo.processInfo.environment["PATH"] ?? "/usr/bin").split(separator: ":")
-    for name in ["coap-client-openssl", "coap-client-notls", "coap-client"] {
-      for folder in folders where FileManager.default.isExecutableFile(atPath: "\(folder)/\(name)") {
-        return "\(folder)/\(name)"
-      }
+    // Debian has one for each TLS library, and one without.
+    let name = "coap-client-openssl"
+    for folder in folders where FileManager.default.isExecutableFile(atPath: "\(folder)/\(name)") {
+      return "\(folder)/\(name)"
     }
-    throw NotInstalled(what: "coap-client")
+    throw NotInstalled(what: name)
   }
 
   /// Observes calls for a device until `body` is done, but at most a minute. Starts when the server has said OK.
@@ -19,8 +18,14 @@ enum CoAPClient {
     _ port: String, as name: String = "sensor-1", _ format: Format = .json, _ options: [String] = [],
     _ body: (ForeignProcess) async throws -> Result
   ) async throws -> Result {
-    let arguments =
-      ["-w", "-s", "60", "-A", format.number] + options + ["coap://127.0.0.1:\(port)/.rpc?ep=\(name)"]
+    try await observing(at: "coap://127.0.0.1:\(port)/.rpc?ep=\(name)", format, options, body)
+  }
+
+  static func observing<Result>(
+    at uri: String, _ format: Format = .json, _ options: [String] = [],
+    _ body: (ForeignProcess) async throws -> Result
+  ) async throws -> Result {
+    let arguments = ["-w", "-s", "60", "-A", format.number] + options + [uri]
     return try await withProcess(executable(), arguments) { client in
       let first = await client.bytes()
       guard first == (format == .json ? Array("\"OK\"".utf8) : [0x62, 0x4f, 0x4b]) else {
@@ -36,9 +41,11 @@ enum CoAPClient {
   }
 
   static func request(_ port: String, _ path: String, _ options: [String]) async throws -> ForeignProcess.Printed {
-    try await withProcess(executable(), ["-B", "40"] + options + ["coap://127.0.0.1:\(port)\(path)"]) {
-      await $0.printed()
-    }
+    try await request(at: "coap://127.0.0.1:\(port)\(path)", options)
+  }
+
+  static func request(at uri: String, _ options: [String]) async throws -> ForeignProcess.Printed {
+    try await withProcess(executable(), ["-B", "40"] + options + [uri]) { await $0.printed() }
   }
 
   /// POSTs a result; nothing is printed when it is accepted.

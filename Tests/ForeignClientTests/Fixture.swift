@@ -11,21 +11,29 @@ func withServer<Result>(
   _ golioth: GoliothSettings = GoliothSettings(), transmission: CoAPTransmission = CoAPTransmission(),
   _ body: (DeviceRPCServer, _ port: String) async throws -> Result
 ) async throws -> Result {
-  var configuration = CoAPConfiguration()
-  configuration.listeners = [.init(port: 0)]
-  configuration.shards = 4
+  var configuration = CoAPConfiguration(listeners: [.init(port: 0)])
   configuration.golioth = golioth
+  var log = Logger(label: "test")
+  log.logLevel = .critical
+  configuration.shards = 4
+  let transport = try CoAPTransport(configuration, transmission: transmission, log: log)
+  return try await withServer(transport, log) { server in
+    try await body(server, String(try #require(server.addresses.first?.split(separator: ":").last)))
+  }
+}
+
+/// A server over this transport.
+func withServer<Result>(
+  _ transport: CoAPTransport, _ log: Logger, _ body: (DeviceRPCServer) async throws -> Result
+) async throws -> Result {
   var limits = Limits()
   limits.grace = .zero
   // Foreign clients share the processors with all other tests.
   limits.defaultTimeout = .seconds(40)
-  var log = Logger(label: "test")
-  log.logLevel = .critical
-  let transport = try CoAPTransport(configuration, transmission: transmission, log: log)
   let server = DeviceRPCServer(transport: transport, limits: limits, log: log, firstSerial: 0x74e4)
   do {
     try await server.start()
-    let result = try await body(server, String(try #require(server.addresses.first?.split(separator: ":").last)))
+    let result = try await body(server)
     await server.shutdown()
     return result
   } catch {

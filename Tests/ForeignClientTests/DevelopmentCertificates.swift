@@ -1,0 +1,44 @@
+import DeviceRPCCoAP
+import Foundation
+
+/// A CA of its own and what it issues, made with `device-rpc certs`.
+struct DevelopmentCertificates {
+  let folder: String
+
+  /// What the server proves itself with.
+  var server: ServerCertificate {
+    ServerCertificate(certificate: "\(folder)/server.pem", key: "\(folder)/server.key", trusted: "\(folder)/ca.pem")
+  }
+
+  /// Issues a certificate for a device. Returns the options with which `coap-client` uses it.
+  func device(_ name: String = "sensor-1", _ options: String...) async throws -> [String] {
+    try await certs(["issue", "device", name, "--force"] + options)
+    return ["-c", "\(folder)/\(name).pem", "-j", "\(folder)/\(name).key", "-C", "\(folder)/ca.pem"]
+  }
+
+  /// Replaces the CA and the server's certificate.
+  func makeAnew() async throws {
+    try await certs(["init", "--force"])
+    try await certs(["issue", "server", "--force"])
+  }
+
+  /// Next to the test bundle.
+  private static let program = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath()
+    .deletingLastPathComponent().appendingPathComponent("device-rpc").path
+
+  private func certs(_ arguments: [String]) async throws {
+    try await withProcess(Self.program, ["certs"] + arguments + ["--dir", folder]) { process in
+      let printed = await process.printed()
+      guard await process.exitCode() == 0 else { throw ForeignProcess.Ended(said: printed.error) }
+    }
+  }
+}
+
+/// A CA with a server's certificate in a folder that is gone after `body`.
+func withCertificates<Result>(_ body: (DevelopmentCertificates) async throws -> Result) async throws -> Result {
+  let folder = FileManager.default.temporaryDirectory.appendingPathComponent(UUID().uuidString).path
+  defer { try? FileManager.default.removeItem(atPath: folder) }
+  let certificates = DevelopmentCertificates(folder: folder)
+  try await certificates.makeAnew()
+  return try await body(certificates)
+}

@@ -1,0 +1,94 @@
+import CoAP
+import DeviceRPC
+import DeviceRPCCoAP
+import Logging
+import Synchronization
+import Testing
+
+/// A server that listens with each transport of CoAP, and what it logs.
+struct SecureServer {
+  let server: DeviceRPCServer
+  let credentials: InMemoryCredentials
+  let log: RecordedLog
+
+  /// `coaps://127.0.0.1:40000` and the path.
+  func uri(_ transport: CoAPConfiguration.Transport, _ path: String = "") throws -> String {
+    try #require(server.addresses.first { $0.hasPrefix("\(transport.rawValue)://") }) + path
+  }
+
+  /// Calls a coap-client that observes with these options, and answers for it with another one.
+  func callAnswers(
+    _ transport: CoAPConfiguration.Transport = .dtls, to client: ForeignProcess, with options: [String],
+    id: String = "74e4"
+  ) async throws {
+    async let result = server.device("sensor-1").call("multiply", 7, 191)
+    #expect(try await client.line() == #"{"id":"multiply/\#(id)","method":"multiply","params":[7,191]}"#)
+    let answer = try await CoAPClient.request(
+      at: uri(transport, "/.rpc/status"),
+      options + ["-m", "post", "-t", "50", "-e", #"{"id":"multiply/\#(id)","status":0,"detail":{"value":1337}}"#])
+    #expect(answer == .init())
+    #expect(try await result.detail == ["value": 1_337])
+  }
+}
+
+/// Runs such a server for the length of `body`. It knows sensor-1 by the key `first-key` of the identity `sensor-1@lab`,
+/// and by certificates whose common name is `sensor-1`.
+func withSecureServer<Result>(
+  _ certificate: ServerCertificate? = nil, certificateInterval: Duration = .seconds(5),
+  log: RecordedLog = RecordedLog(), _ body: (SecureServer) async throws -> Result
+) async throws -> Result {
+  let credentials = InMemoryCredentials([
+    DeviceCredential(
+      device: "sensor-1", identity: "sensor-1@lab", proof: .preSharedKey(try #require(DeviceKey("first-key".utf8)))),
+    DeviceCredential(device: "sensor-1", identity: "sensor-1", proof: .certificate(fingerprint: nil)),
+  ])
+  var configuration = CoAPConfiguration(
+    listeners: CoAPConfiguration.Transport.allCases.map { CoAPConfiguration.Listener($0, port: 0) })
+  configuration.security = DeviceSecurity(credentials: credentials, certificate: certificate)
+  configuration.shards = 4
+  let transport = try CoAPTransport(
+    configuration, transmission: CoAPTransmission(), certificateInterval: certificateInterval, log: log.logger)
+  return try await withServer(transport, log.logger) { server in
+    try await body(SecureServer(server: server, credentials: credentials, log: log))
+  }
+}
+
+/// Keeps what is logged at notice level or above.
+final class RecordedLog: Sendable {
+  struct Line: Sendable, Hashable {
+    let level: Logger.Level
+    let message: String
+    var metadata: [String: String]
+  }
+
+  private let recorded = Mutex<[Line]>([])
+  private let (stream, continuation) = AsyncStream.makeStream(of: Line.self)
+
+  var lines: [Line] { recorded.withLock { $0 } }
+
+  var logger: Logger { Logger(label: "test") { _ in Handler(log: self) } }
+
+  /// Waits for the next line with this message; those before it are passed over.
+  func next(_ message: String) async throws -> Line {
+    guard let line = await stream.first(where: { $0.message == message }) else { throw CancellationError() }
+    return line
+  }
+
+  private struct Handler: LogHandler {
+    let log: RecordedLog
+    var logLevel = Logger.Level.notice
+    var metadata: Logger.Metadata = [:]
+
+    subscript(metadataKey key: String) -> Logger.Metadata.Value? {
+      get { metadata[key] }
+      set { metadata[key] = newValue }
+    }
+
+    func log(event: LogEvent) {
+      let line = Line(
+        level: event.level, message: "\(event.message)", metadata: (event.metadata ?? [:]).mapValues { "\($0)" })
+      log.recorded.withLock { $0.append(line) }
+      log.continuation.yield(line)
+    }
+  }
+}
