@@ -19,17 +19,24 @@ enum CoAPLibrary {
 
   fileprivate static let log = Logger(label: "device-rpc.libcoap")
   fileprivate static let random = Mutex(RandomPage())
-  // The first of each thread since one was asked for: what follows is only a consequence.
-  fileprivate static let warnings = Mutex<[pthread_t: String]>([:])
+  // The last of each thread about handshakes and connections; one that fails has up to four.
+  fileprivate static let warnings = Mutex<[pthread_t: [String]]>([:])
+  fileprivate static let warningsKept = 32
 
-  /// What libcoap has complained about on this thread, if it was about that peer: `certificate has expired`.
-  static func takeWarning(about peer: CoAPAddress) -> String? {
-    guard let text = warnings.withLock({ $0.removeValue(forKey: pthread_self()) }) else { return nil }
-    // "*  127.0.0.1:5684 <-> 127.0.0.1:40213 DTLS: what it is about"
-    guard let start = text.firstRange(of: "<-> \(peer) "),
-      let colon = text[start.upperBound...].firstRange(of: ": ")
-    else { return nil }
-    return String(text[colon.upperBound...].trimmingPrefix { $0 == " " })
+  /// What libcoap has complained about on this thread that was about that peer: `certificate has expired: 'a' depth=0`.
+  static func takeWarnings(about peer: CoAPAddress) -> [String] {
+    let lines = warnings.withLock { warnings -> [String] in
+      guard let all = warnings.removeValue(forKey: pthread_self()) else { return [] }
+      let others = all.filter { !$0.contains("<-> \(peer) ") }
+      if !others.isEmpty { warnings[pthread_self()] = others }
+      return others.count == all.count ? [] : all.filter { $0.contains("<-> \(peer) ") }
+    }
+    return lines.compactMap { line in
+      // "*  127.0.0.1:5684 <-> 127.0.0.1:40213 DTLS: what it is about"
+      guard let start = line.firstRange(of: "<-> \(peer) "), let colon = line[start.upperBound...].firstRange(of: ": ")
+      else { return nil }
+      return String(line[colon.upperBound...].trimmingPrefix { $0 == " " })
+    }
   }
 }
 
@@ -63,9 +70,13 @@ private func onLog(level: coap_log_t, message: UnsafePointer<CChar>?) {
   guard let message else { return }
   let text = String(cString: message)
   let line = text.last?.isNewline == true ? String(text.dropLast()) : text
-  if level == LOG_WARNING {
+  // With three stars it is about sessions that libcoap lets go of, which nobody has refused.
+  if level == LOG_WARNING, line.contains("<-> "), !line.hasPrefix("***") {
     CoAPLibrary.warnings.withLock { warnings in
-      if warnings[pthread_self()] == nil { warnings[pthread_self()] = line }
+      warnings[pthread_self(), default: []].append(line)
+      if warnings[pthread_self(), default: []].count > CoAPLibrary.warningsKept {
+        warnings[pthread_self()]?.removeFirst()
+      }
     }
   }
   CoAPLibrary.log.debug("\(line)")

@@ -53,6 +53,8 @@ final class CoAPShard: EventLoop.EventSource {
   private var acknowledged: [SentMessage] = []
   private var stuck: [CoAPSession] = []
   private var encryptedHandshakes: [PeerKey] = []
+  // TLS connections that libcoap has accepted and not called sessions yet.
+  private var accepting: [OpaquePointer] = []
   private let barriers = BarrierQueue()
 
   /// The time of the pass, in whole seconds.
@@ -228,7 +230,13 @@ final class CoAPShard: EventLoop.EventSource {
     }
     while let peer = encryptedHandshakes.popLast() {
       guard let handle = secure?.unreadable(from: peer) else { continue }
-      handshakeFailed(handle, said: "a record that does not decrypt")
+      handshakeFailed(handle, HandshakeComplaint(["a record that does not decrypt"]))
+      coap_session_disconnected(handle, COAP_NACK_TLS_FAILED)
+    }
+    // A client may be so quick that its whole handshake is read when its connection is accepted. If it fails then, libcoap
+    // says nothing and keeps the connection (coap_session.c, `coap_session_accept`).
+    while let handle = accepting.popLast() {
+      handshakeFailed(handle)
       coap_session_disconnected(handle, COAP_NACK_TLS_FAILED)
     }
     while let session = stuck.popLast() { session.freeSlot() }
@@ -349,7 +357,15 @@ final class CoAPShard: EventLoop.EventSource {
 
   fileprivate func happened(_ event: coap_event_t, _ handle: OpaquePointer) {
     switch event {
+    case COAP_EVENT_TCP_CONNECTED:
+      if coap_session_get_proto(handle) == COAP_PROTO_TLS { accepting.append(handle) }
+    case COAP_EVENT_SERVER_SESSION_NEW:
+      guard secure != nil, CoAPScheme(coap_session_get_proto(handle))?.isSecure == true else { return }
+      accepting.removeAll { $0 == handle }
+      // Of an earlier one from the same port.
+      forgetWarnings(about: handle)
     case COAP_EVENT_SERVER_SESSION_DEL:
+      accepting.removeAll { $0 == handle }
       sessionDeleted(handle)
       secure?.forget(handle)
     case COAP_EVENT_DTLS_CONNECTED:
@@ -377,9 +393,15 @@ final class CoAPShard: EventLoop.EventSource {
     loop.atEndOfPass { self.forget(session) }
   }
 
-  private func handshakeFailed(_ handle: OpaquePointer, said: String? = nil) {
+  private func handshakeFailed(_ handle: OpaquePointer, _ complaint: HandshakeComplaint? = nil) {
     guard let peer = CoAPAddress(coap_session_get_addr_remote(handle)) else { return }
-    secure?.failed(handle, from: peer, said: said ?? CoAPLibrary.takeWarning(about: peer))
+    secure?.failed(
+      handle, from: peer, complaint: complaint ?? HandshakeComplaint(CoAPLibrary.takeWarnings(about: peer)))
+  }
+
+  private func forgetWarnings(about handle: OpaquePointer) {
+    guard let peer = CoAPAddress(coap_session_get_addr_remote(handle)) else { return }
+    _ = CoAPLibrary.takeWarnings(about: peer)
   }
 
   private func sessionDeleted(_ handle: OpaquePointer) {

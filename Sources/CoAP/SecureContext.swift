@@ -104,24 +104,25 @@ final class SecureContext {
     return nil
   }
 
-  /// The handshake of a session has come to its end. `said` is what libcoap complained about, if it did.
-  func failed(_ session: OpaquePointer, from peer: CoAPAddress, said: String?) {
+  /// The handshake of a session has come to its end. `complaint` is what libcoap said about it, if it did.
+  func failed(_ session: OpaquePointer, from peer: CoAPAddress, complaint: HandshakeComplaint?) {
     let handshake = handshakes[session] ?? Handshake(peer: peer)
     guard !handshake.isSettled else { return }
     handshakes[session] = handshake
     handshakes[session]?.isSettled = true
     let reason =
       switch handshake.identity {
-      case .preSharedKey where said != nil: "its key is not the one of this identity"
-      default: said ?? "it was not completed in time"
+      case .preSharedKey where complaint != nil: "its key is not the one of this identity"
+      default: complaint?.reason ?? "it was not completed in time"
       }
-    authority.handshakeFailed(from: peer, identity: handshake.identity?.name, reason: reason)
+    authority.handshakeFailed(from: peer, identity: handshake.identity?.name ?? complaint?.name, reason: reason)
   }
 
-  /// The session is no more. A TLS handshake that fails at its first message ends without another word from libcoap.
+  /// The session is no more.
   func forget(_ session: OpaquePointer) {
     guard let handshake = handshakes[session] else { return }
-    failed(session, from: handshake.peer, said: CoAPLibrary.takeWarning(about: handshake.peer))
+    failed(
+      session, from: handshake.peer, complaint: HandshakeComplaint(CoAPLibrary.takeWarnings(about: handshake.peer)))
     handshakes[session] = nil
   }
 }

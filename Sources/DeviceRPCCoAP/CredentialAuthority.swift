@@ -79,10 +79,20 @@ final class CredentialAuthority: CoAPAuthority {
       return budget.dropped
     }
     guard let dropped else { return }
-    var metadata: Logger.Metadata = ["address": "\(peer)", "reason": "\(reason)"]
-    if let identity { metadata["identity"] = "\(identity)" }
+    var metadata: Logger.Metadata = ["address": "\(peer)", "reason": "\(Self.onOneLine(reason))"]
+    if let identity { metadata["identity"] = "\(Self.onOneLine(identity))" }
     if dropped > 0 { metadata["not-shown"] = "\(dropped)" }
     log.notice("connection refused", metadata: metadata)
+  }
+
+  /// The peer chooses its identity and what is in its certificate, and might forge a line of the log with it.
+  private static func onOneLine(_ text: String) -> String {
+    text.unicodeScalars.reduce(into: "") { result, scalar in
+      switch scalar.properties.generalCategory {
+      case .control, .lineSeparator, .paragraphSeparator: result += scalar.escaped(asASCII: true)
+      default: result.unicodeScalars.append(scalar)
+      }
+    }
   }
 
   // MARK: Sessions

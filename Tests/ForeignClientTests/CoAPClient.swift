@@ -25,14 +25,20 @@ enum CoAPClient {
     at uri: String, _ format: Format = .json, _ options: [String] = [],
     _ body: (ForeignProcess) async throws -> Result
   ) async throws -> Result {
-    let arguments = ["-w", "-s", "60", "-A", format.number] + options + [uri]
-    return try await withProcess(executable(), arguments) { client in
+    try await attempting(at: uri, ["-A", format.number] + options) { client in
       let first = await client.bytes()
       guard first == (format == .json ? Array("\"OK\"".utf8) : [0x62, 0x4f, 0x4b]) else {
         throw Unexpected(first: first ?? [], printed: await client.printed())
       }
       return try await body(client)
     }
+  }
+
+  /// The same, whatever the server says.
+  static func attempting<Result>(
+    at uri: String, _ options: [String], _ body: (ForeignProcess) async throws -> Result
+  ) async throws -> Result {
+    try await withProcess(executable(), ["-w", "-s", "60"] + options + [uri], body)
   }
 
   /// One request, and all that is printed because of it.

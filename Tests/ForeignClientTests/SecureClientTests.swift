@@ -42,4 +42,17 @@ import Testing
       #expect(server.log.lines == [])
     }
   }
+
+  @Test("A device that observes anew takes the place of its former self at once")
+  func anew() async throws {
+    try await withSecureServer { server in
+      let uri = try server.uri(.dtls, "/.rpc")
+      try await CoAPClient.observing(at: uri, .json, Self.preSharedKey) { _ in
+        try await CoAPClient.observing(at: uri, .json, Self.preSharedKey) { client in
+          try await server.callAnswers(to: client, with: Self.preSharedKey)
+          #expect(await server.server.onlineDevices() == 1)
+        }
+      }
+    }
+  }
 }

@@ -32,15 +32,13 @@ struct SecureServer {
 }
 
 /// Runs such a server for the length of `body`. It knows sensor-1 by the key `first-key` of the identity `sensor-1@lab`,
-/// and by certificates whose common name is `sensor-1`.
+/// and by certificates whose common name is `sensor-1`; and sensor-2 by the key `second-key`.
 func withSecureServer<Result>(
   _ certificate: ServerCertificate? = nil, certificateInterval: Duration = .seconds(5),
   log: RecordedLog = RecordedLog(), _ body: (SecureServer) async throws -> Result
 ) async throws -> Result {
   let credentials = InMemoryCredentials([
-    DeviceCredential(
-      device: "sensor-1", identity: "sensor-1@lab", proof: .preSharedKey(try #require(DeviceKey("first-key".utf8)))),
-    DeviceCredential(device: "sensor-1", identity: "sensor-1", proof: .certificate(fingerprint: nil)),
+    try .withKey("sensor-1", "first-key"), try .withKey("sensor-2", "second-key"), .withCertificate("sensor-1"),
   ])
   var configuration = CoAPConfiguration(
     listeners: CoAPConfiguration.Transport.allCases.map { CoAPConfiguration.Listener($0, port: 0) })
@@ -50,6 +48,21 @@ func withSecureServer<Result>(
     configuration, transmission: CoAPTransmission(), certificateInterval: certificateInterval, log: log.logger)
   return try await withServer(transport, log.logger) { server in
     try await body(SecureServer(server: server, credentials: credentials, log: log))
+  }
+}
+
+extension DeviceCredential {
+  static func withKey(_ device: String, _ key: String, isEnabled: Bool = true) throws -> DeviceCredential {
+    DeviceCredential(
+      device: device, identity: "\(device)@lab", proof: .preSharedKey(try #require(DeviceKey(key.utf8))),
+      isEnabled: isEnabled)
+  }
+
+  static func withCertificate(
+    _ device: String, fingerprint: [UInt8]? = nil, isEnabled: Bool = true
+  ) -> DeviceCredential {
+    DeviceCredential(
+      device: device, identity: device, proof: .certificate(fingerprint: fingerprint), isEnabled: isEnabled)
   }
 }
 

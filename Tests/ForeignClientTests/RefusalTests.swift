@@ -1,0 +1,103 @@
+import DeviceRPC
+import DeviceRPCCoAP
+import Foundation
+import Testing
+
+/// Clients that are not let in.
+@Suite(.timeLimit(.minutes(2))) struct RefusalTests {
+  enum Intruder: CaseIterable, Sendable {
+    case wrongKey, unknownIdentity, forger, disabledKey
+    case expired, notYetValid, anotherCA, unknownName, anotherFingerprint, disabledCertificate, noCertificate, distrustful
+
+    /// What the log says.
+    var reason: String {
+      switch self {
+      case .wrongKey: "its key is not the one of this identity"
+      case .unknownIdentity, .forger, .unknownName: "there is no device of that identity"
+      case .disabledKey, .disabledCertificate: "the device is disabled"
+      case .expired: "its certificate has expired"
+      case .notYetValid: "its certificate is not yet valid"
+      case .anotherCA: "its certificate is not of a CA that is trusted"
+      case .anotherFingerprint: "its certificate is not the one that is pinned"
+      case .noCertificate: "it has no certificate"
+      case .distrustful: #"it has refused the server, with the alert "unknown CA""#
+      }
+    }
+
+    var identity: String? {
+      switch self {
+      case .wrongKey, .disabledKey: "sensor-1@lab"
+      case .unknownIdentity: "stranger@lab"
+      case .forger: #"a\nnotice: all is well"#
+      case .unknownName: "stranger"
+      case .noCertificate, .distrustful: nil
+      default: "sensor-1"
+      }
+    }
+
+    /// The options of its coap-client.
+    func options(_ ours: DevelopmentCertificates, _ others: DevelopmentCertificates) async throws -> [String] {
+      switch self {
+      case .wrongKey: ["-u", "sensor-1@lab", "-k", "another-key"]
+      case .unknownIdentity: ["-u", "stranger@lab", "-k", "first-key"]
+      case .forger: ["-u", "a\nnotice: all is well", "-k", "first-key"]
+      case .disabledKey: SecureClientTests.preSharedKey
+      case .expired: try await ours.device("sensor-1", "--valid-from", "2020-01-01", "--days", "1")
+      case .notYetValid:
+        try await ours.device("sensor-1", "--valid-from", Date(timeIntervalSinceNow: 86_400).formatted(.iso8601))
+      case .anotherCA: try await others.device().dropLast() + ["\(ours.folder)/ca.pem"]
+      case .unknownName: try await ours.device("stranger")
+      case .anotherFingerprint, .disabledCertificate: try await ours.device()
+      case .noCertificate: ["-C", "\(ours.folder)/ca.pem"]
+      case .distrustful: try await ours.device().dropLast() + ["\(others.folder)/ca.pem"]
+      }
+    }
+
+    func prepare(_ credentials: InMemoryCredentials) throws {
+      switch self {
+      case .disabledKey: credentials.set(try .withKey("sensor-1", "first-key", isEnabled: false))
+      case .disabledCertificate: credentials.set(.withCertificate("sensor-1", isEnabled: false))
+      case .anotherFingerprint:
+        credentials.set(.withCertificate("sensor-1", fingerprint: Array(repeating: 7, count: 32)))
+      default: break
+      }
+    }
+
+    /// DTLS drops a record that does not decrypt, and does not tell its sender (RFC 6347 §4.1.2.7).
+    func goesOn(over transport: CoAPConfiguration.Transport) -> Bool { self == .wrongKey && transport == .dtls }
+  }
+
+  @Test(
+    "A client that may not connect is refused, with one line in the log", arguments: Intruder.allCases,
+    [CoAPConfiguration.Transport.dtls, .tls])
+  func refusal(_ intruder: Intruder, _ transport: CoAPConfiguration.Transport) async throws {
+    let log = RecordedLog()
+    try await withCertificates { certificates in
+      try await withCertificates { others in
+        let options = try await intruder.options(certificates, others)
+        try await withSecureServer(certificates.server, log: log) { server in
+          try intruder.prepare(server.credentials)
+          let uri = try server.uri(transport, "/.rpc")
+          try await CoAPClient.attempting(at: uri, options) { client in
+            _ = try await log.next("connection refused")
+            if !intruder.goesOn(over: transport) {
+              let printed = await client.printed()
+              #expect(!printed.output.contains("\"OK\""))
+            }
+          }
+          #expect(await server.server.devices() == [])
+          try await CoAPClient.observing(at: uri, .json, ["-u", "sensor-2@lab", "-k", "second-key"]) { _ in
+            #expect(await server.server.devices().map(\.name) == ["sensor-2"])
+          }
+        }
+      }
+    }
+    // The server is closed: whatever it had kept of a handshake has been told.
+    let line = try #require(log.lines.first)
+    #expect(log.lines.count == 1)
+    #expect(line.level == .notice)
+    #expect(line.metadata["reason"] == intruder.reason)
+    #expect(line.metadata["identity"] == intruder.identity)
+    #expect(line.metadata["address"]?.hasPrefix("127.0.0.1:") == true)
+  }
+}
