@@ -98,7 +98,7 @@ import Testing
       try await withCommand("serve", "--port", port) { second in
         #expect(
           await second.rest(.error) == [
-            "cannot listen on 127.0.0.1:\(port): Address already in use (is another server running? choose another --port)"
+            "cannot listen on 127.0.0.1:\(port): Address already in use (is another server running? choose another port)"
           ])
         #expect(await second.exitCode() == 1)
         #expect(await second.rest().isEmpty)
