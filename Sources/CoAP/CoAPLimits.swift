@@ -10,6 +10,9 @@ package struct CoAPLimits: Sendable, Hashable {
   /// Requests remembered per session to recognise a retransmission, for EXCHANGE_LIFETIME at most. 4, 32 bytes each
   /// and the response if it had a payload; a peer has one request under way at a time (NSTART, RFC 7252 §4.7).
   package var exchangesPerSession = 4
+  /// Requests of one session in a second, of which as many may come at once; 0 for no bound, which is the default. More
+  /// are answered with 4.29 (RFC 8516).
+  package var requestsPerSecond = 0
   /// Observations per session. 4.
   package var observationsPerSession = 4
   /// Bytes of a request body that arrives in blocks (Block1). 1 MiB.

@@ -75,6 +75,7 @@ package final class CoAPObservation: @unchecked Sendable {
       throw .closed
     }
     outstanding = mid
+    session.allowRequest()
     session.shard.expectAcknowledgement(of: mid, number: number, on: self)
   }
 

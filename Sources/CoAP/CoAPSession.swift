@@ -23,6 +23,7 @@ package final class CoAPSession: @unchecked Sendable {
   private var oldestExchange = 0
   // Most sessions never transfer anything in blocks: those that do pay for the room.
   private var transfers: Transfers?
+  private var allowance = RequestAllowance()
   // Message id of the confirmable separate response that is not acknowledged yet.
   private var separate: UInt16?
   /// The connection is gone; nothing may be sent any more.
@@ -116,6 +117,17 @@ package final class CoAPSession: @unchecked Sendable {
       oldestExchange = (oldestExchange + 1) % exchanges.count
     }
   }
+
+  // MARK: Requests per second
+
+  /// Takes a request off what the peer is allowed; false when there is nothing left.
+  func mayAsk(now: UInt64) -> Bool {
+    let limit = shard.limits.requestsPerSecond
+    return limit <= 0 || allowance.take(now: now, perSecond: limit)
+  }
+
+  /// The peer may ask once more: something was sent that it answers with a request.
+  func allowRequest() { allowance.give() }
 
   // MARK: Observations
 

@@ -492,6 +492,12 @@ final class CoAPShard: EventLoop.EventSource {
       }
       return response
     }
+    guard session.mayAsk(now: loop.passTime) else {
+      var response = CoAPResponse.error(
+        .tooManyRequests, "at most \(limits.requestsPerSecond) requests a second, and one for each call")
+      response.maxAge = 1
+      return response
+    }
     guard var response = handler.respond(to: request, on: session) else { return nil }
     response.block1 = lastBlock
     if !response.code.isSuccess, let observation = session.observation(token: token), request.observe == 0 {

@@ -31,5 +31,22 @@ public struct Limits: Sendable, Hashable {
   /// Bytes of a device name. 255, the longest option value of CoAP.
   public var deviceName = 255
 
+  // MARK: What a transport takes
+
+  /// Requests of one device in a second, of which as many may come at once; beyond that it gets 4.29 with a Max-Age. Each
+  /// call to it pays for a request more, which is its result. 100; 0 for no bound. Later blocks of a body, and what comes
+  /// again because its answer was lost, do not count.
+  public var requestsPerSecond = 100
+  /// Peers without an observation, of which the one idle for longest makes room for another. 20,000, about 1 KB each, 48 KB
+  /// over DTLS and TLS.
+  public var idleSessions = 20_000
+  /// Time after which a peer without an observation is forgotten when it says nothing. 300 s.
+  public var sessionTimeout: Duration = .seconds(300)
+  /// DTLS handshakes under way; further ones are not answered until some of these are over. 20,000, 1 KB each before the
+  /// peer has shown that it is where it says, 48 KB from then on.
+  public var handshakes = 20_000
+  /// Bytes of all bodies under way in blocks, in both directions; a transfer that would be too much gets 5.03. 64 MiB.
+  public var transferBytes = 64 << 20
+
   public init() {}
 }

@@ -14,7 +14,7 @@ extension DeviceRPCServer {
     logger: Logger = Logger(label: "device-rpc")
   ) throws {
     self.init(
-      transport: try CoAPTransport(configuration, log: logger), limits: limits, log: logger)
+      transport: try CoAPTransport(configuration, limits: limits, log: logger), limits: limits, log: logger)
   }
 }
 
@@ -35,13 +35,9 @@ package final class CoAPTransport: DeviceTransport {
   private let certificateStamp: [Date?]
   private let open = Mutex<Open?>(nil)
 
-  package convenience init(_ configuration: CoAPConfiguration, log: Logger) throws {
-    try self.init(configuration, transmission: CoAPTransmission(), log: log)
-  }
-
   /// `certificateInterval` is the time between two looks at the files of the server's certificate.
   package init(
-    _ configuration: CoAPConfiguration, transmission: CoAPTransmission,
+    _ configuration: CoAPConfiguration, limits: Limits = Limits(), transmission: CoAPTransmission = CoAPTransmission(),
     certificateInterval: Duration = .seconds(5), log: Logger
   ) throws {
     self.configuration = configuration
@@ -50,6 +46,7 @@ package final class CoAPTransport: DeviceTransport {
     certificateStamp = configuration.security?.certificate?.stamp() ?? []
     var endpoint = try configuration.endpoint()
     endpoint.transmission = transmission
+    endpoint.limits.take(limits)
     authority = configuration.security.map { CredentialAuthority($0.credentials, log: log) }
     if let authority {
       endpoint.security = CoAPSecurity(
@@ -127,6 +124,16 @@ package final class CoAPTransport: DeviceTransport {
         log.error("the new certificate is not used", metadata: ["reason": "\(error)"])
       }
     }
+  }
+}
+
+extension CoAPLimits {
+  fileprivate mutating func take(_ limits: Limits) {
+    requestsPerSecond = limits.requestsPerSecond
+    idleSessions = max(1, limits.idleSessions)
+    sessionTimeout = max(1, Int(clamping: limits.sessionTimeout.components.seconds))
+    handshakes = max(1, limits.handshakes)
+    transferBytes = max(0, limits.transferBytes)
   }
 }
 

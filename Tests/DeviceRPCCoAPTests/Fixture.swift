@@ -13,7 +13,7 @@ func withServer<Result>(
 ) async throws -> Result {
   var log = Logger(label: "test")
   log.logLevel = .critical
-  let transport = try CoAPTransport(configuration, transmission: transmission, log: log)
+  let transport = try CoAPTransport(configuration, limits: limits, transmission: transmission, log: log)
   let server = DeviceRPCServer(transport: transport, limits: limits, log: log, firstSerial: 0x74e4)
   do {
     try await server.start()

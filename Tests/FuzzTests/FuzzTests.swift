@@ -29,7 +29,7 @@ import Testing
     var log = Logger(label: "fuzz")
     log.logLevel = .critical
     let server = DeviceRPCServer(
-      transport: try CoAPTransport(configuration, log: log), limits: limits, log: log, firstSerial: 0x74e4)
+      transport: try CoAPTransport(configuration, limits: limits, log: log), limits: limits, log: log, firstSerial: 0x74e4)
     try await server.start()
     do {
       let port = try #require(server.addresses.first?.split(separator: ":").last.flatMap { UInt16($0) })
