@@ -57,11 +57,12 @@ extension DeviceLoop {
     updateAlarm()
   }
 
-  /// The message that carried a call has reached the device.
+  /// The message that carried a call has reached the device. When the device was heard with that, the link knows.
   package func acknowledged(_ serial: UInt32, on link: any DeviceLink) {
     guard let record = link.record else { return }
     let now = driver.now
-    heard(record, now: now)
+    // When it was heard the link knows: an arrival can be concluded from what came long before.
+    if record.device.presence.isQuiet { noteHeard(record) }
     if let entry = pending.settled(serial, on: record, isDelivered: true, now: now) {
       hub.send(
         .callAcknowledged(id: entry.id, device: record.device.name, evidence: entry.evidence(entry.delivery)))

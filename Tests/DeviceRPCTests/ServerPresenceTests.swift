@@ -98,6 +98,21 @@ import Testing
     }
   }
 
+  @Test func `nor does an acknowledgement that is only concluded`() async throws {
+    try await withServer { server, transport in
+      let link = await transport.scripted(answersProbes: false)
+      let call = server.begin(Call("m", timeout: .seconds(60)))
+      let sent = await link.next()
+      await transport.advance(by: .seconds(20))
+      let home = try #require(transport.directory).home(of: "sensor-1")
+      await home.acknowledged(sent.serial, on: link)
+      await transport.advance(by: .seconds(10))
+      #expect(link.probes == 1)
+      await transport.advance(by: .seconds(30))
+      #expect(await call.value.error?.delivery == .delivered)
+    }
+  }
+
   @Test func `nor does a result that anybody may have sent`() async throws {
     try await withServer { server, transport in
       let link = await transport.scripted(answersProbes: false)

@@ -113,7 +113,8 @@ final class GoliothLink: DeviceLink, CoAPObservationOwner {
   func notificationAcknowledged(_ number: UInt32, on observation: CoAPObservation) {
     // Over TCP it only means that there is nothing to wait for.
     guard acknowledgement != .ping else { return }
-    heard()
+    // Inside DTLS it is concluded, also from a ping that nobody has answered: what was heard the session tells.
+    if acknowledgement == .each { heard() }
     home.noteAcknowledged(number, on: self)
   }
 
