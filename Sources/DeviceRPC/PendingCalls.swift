@@ -167,35 +167,6 @@ package struct PendingCalls<Device, Completion> {
     return entry
   }
 
-  /// The method, a slash, and the number in lower-case hexadecimal, four digits or more.
-  package static func id(method: String, serial: Serial) -> String {
-    let digits = max(4, (35 - serial.leadingZeroBitCount) / 4)
-    var id = method
-    id.reserveCapacity(method.utf8.count + 1 + digits)
-    id.append("/")
-    for place in (0..<digits).reversed() {
-      let digit = UInt8(truncatingIfNeeded: serial >> (4 * Serial(place)) & 15)
-      id.unicodeScalars.append(Unicode.Scalar(digit + (digit < 10 ? UInt8(ascii: "0") : UInt8(ascii: "a") - 10)))
-    }
-    return id
-  }
-
-  /// The number in an id of ours; nil for anything that cannot be one.
-  package static func serial(in id: String) -> Serial? {
-    guard let slash = id.utf8.lastIndex(of: UInt8(ascii: "/")) else { return nil }
-    let digits = id.utf8[id.utf8.index(after: slash)...]
-    guard (4...8).contains(digits.count) else { return nil }
-    var serial: Serial = 0
-    for digit in digits {
-      switch digit {
-      case UInt8(ascii: "0")...UInt8(ascii: "9"): serial = serial << 4 | Serial(digit - UInt8(ascii: "0"))
-      case UInt8(ascii: "a")...UInt8(ascii: "f"): serial = serial << 4 | Serial(digit - UInt8(ascii: "a") + 10)
-      default: return nil
-      }
-    }
-    return serial
-  }
-
   // MARK: The lane of a device
 
   /// The device can be reached: waiting calls get their time for a result from now.
