@@ -1,32 +1,49 @@
 internal import CLibcoap
 
+/// What became of a question whether the peer is there.
+package enum CoAPPingEnd: Sendable, Hashable {
+  case answered
+  /// Sent, after everything before it, and again and again, without an answer.
+  case unanswered
+  /// Not sent, or the session has ended first.
+  case closed
+
+  init(_ failure: CoAPFailure) {
+    self =
+      switch failure {
+      case .reset: .answered
+      case .notAcknowledged: .unanswered
+      default: .closed
+      }
+  }
+}
+
 /// Questions to a peer whether it is there, and what else their answers prove.
 extension CoAPSession {
   /// Asks the peer for a sign of life: an empty confirmable message, which it answers with a Reset (RFC 7252 §4.3), or a
-  /// Ping (RFC 8323 §5.4). `done` is called once, on the loop's thread: with false after all retransmissions, or when the
-  /// session has ended.
-  package func ping(_ done: @escaping (_ isAnswered: Bool) -> Void) {
+  /// Ping (RFC 8323 §5.4). `done` is called once, on the loop's thread.
+  package func ping(_ done: @escaping (CoAPPingEnd) -> Void) {
     assert(loop.isCurrent)
-    guard let handle, !isLost, pings.count < 4 else { return loop.atEndOfPass { done(false) } }
+    guard let handle, !isLost, pings.count < 4 else { return loop.atEndOfPass { done(.closed) } }
     let mid = coap_session_send_ping(handle)
-    guard mid != COAP_INVALID_MID else { return loop.atEndOfPass { done(false) } }
+    guard mid != COAP_INVALID_MID else { return loop.atEndOfPass { done(.closed) } }
     pings.append((scheme.isStream ? nil : UInt16(truncatingIfNeeded: mid), done))
     shard.watchRetransmission()
   }
 
   func isPing(_ mid: UInt16) -> Bool { pings.contains { $0.mid == mid } }
 
-  func pingEnded(_ mid: UInt16?, isAnswered: Bool) {
+  func pingEnded(_ mid: UInt16?, _ end: CoAPPingEnd) {
     guard let index = pings.firstIndex(where: { $0.mid == mid }) else { return }
     let ping = pings.remove(at: index)
-    if isAnswered { shard.heard(from: self) }
-    ping.done(isAnswered)
+    if end == .answered { shard.heard(from: self) }
+    ping.done(end)
   }
 
   func endPings() {
     let all = pings
     pings = []
-    for ping in all { ping.done(false) }
+    for ping in all { ping.done(.closed) }
   }
 
   // MARK: DTLS: what is not known to have arrived
@@ -51,11 +68,15 @@ extension CoAPSession {
     guard !isConfirming, let last = unconfirmed.last?.mid else { return }
     isConfirming = true
     lastBarrier = loop.passTime
-    ping { _ in
+    ping { end in
       self.isConfirming = false
-      // Answered or not: the ping has left, and so nothing before it is under way any more. What was given up has gone
-      // from the list with that.
-      guard self.handle != nil, let index = self.unconfirmed.firstIndex(where: { $0.mid == last }) else { return }
+      guard end != .closed else {
+        if !self.unconfirmed.isEmpty { self.shard.expectConfirmation(of: self, after: BarrierQueue.patience) }
+        return
+      }
+      // Answered or not, it has left, and so nothing before it is under way any more. What was given up has gone from the
+      // list with that.
+      guard let index = self.unconfirmed.firstIndex(where: { $0.mid == last }) else { return }
       let confirmed = self.unconfirmed[...index]
       self.unconfirmed.removeFirst(index + 1)
       for (_, message) in confirmed { message.acknowledged() }

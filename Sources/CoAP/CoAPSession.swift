@@ -28,7 +28,7 @@ package final class CoAPSession: @unchecked Sendable {
   private var separate: UInt16?
   /// The connection is gone; nothing may be sent any more.
   var isLost = false
-  var pings: [(mid: UInt16?, done: (Bool) -> Void)] = []
+  var pings: [(mid: UInt16?, done: (CoAPPingEnd) -> Void)] = []
   var unconfirmed: [(mid: UInt16, message: SentMessage)] = []
   var isConfirming = false
   var lastBarrier: UInt64 = 0

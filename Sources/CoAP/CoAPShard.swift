@@ -414,7 +414,7 @@ final class CoAPShard: EventLoop.EventSource {
     let session = Unmanaged<CoAPSession>.fromOpaque(data).takeUnretainedValue()
     // libcoap is in the middle of its own queue.
     if session.isPing(mid) {
-      loop.atEndOfPass { session.pingEnded(mid, isAnswered: failure == .reset) }
+      loop.atEndOfPass { session.pingEnded(mid, CoAPPingEnd(failure)) }
     } else if let sent = session.scheme == .coap
       ? expected.removeValue(forKey: key(session.address, mid)) : session.takeUnconfirmed(mid)
     {
@@ -425,7 +425,7 @@ final class CoAPShard: EventLoop.EventSource {
   fileprivate func ponged(_ handle: OpaquePointer) {
     guard let data = coap_session_get_app_data(handle) else { return }
     let session = Unmanaged<CoAPSession>.fromOpaque(data).takeUnretainedValue()
-    loop.atEndOfPass { session.pingEnded(nil, isAnswered: true) }
+    loop.atEndOfPass { session.pingEnded(nil, .answered) }
   }
 
   /// A response, though we ask nothing. libcoap has taken the notification with its token off its queue.

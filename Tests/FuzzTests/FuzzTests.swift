@@ -25,6 +25,7 @@ import Testing
     configuration.loops = loops
     configuration.golioth.maximumPayload = 1 << 16
     var limits = Limits()
+    limits.requestsPerSecond = 0
     limits.grace = .zero
     var log = Logger(label: "fuzz")
     log.logLevel = .critical

@@ -75,14 +75,14 @@ final class GoliothLink: DeviceLink, CoAPObservationOwner {
     guard isUrgent || acknowledgement == .ping else { return }
     session.loop.execute { [self] in
       guard acknowledgement == .ping else { return session.confirm() }
-      session.ping { isAnswered in if isAnswered { self.home.noteAcknowledged(serial, on: self) } }
+      session.ping { if $0 == .answered { self.home.noteAcknowledged(serial, on: self) } }
     }
   }
 
   func probe() {
     session.loop.execute { [self] in
       // That it is heard the session tells, as of every packet.
-      session.ping { isAnswered in self.home.noteProbeEnded(isAnswered: isAnswered, on: self) }
+      session.ping { self.home.noteProbeEnded(isAnswered: $0 == .answered, on: self) }
     }
   }
 
