@@ -158,4 +158,20 @@ import Testing
       }
     }
   }
+
+  @Test("A call is answered over DTLS, with tinydtls on the other side", arguments: Format.allCases)
+  func secure(_ format: Format) async throws {
+    try await withSecureServer { server in
+      let options = ["--identity", "sensor-1@lab", "--key", "first-key"]
+      try await AioCoAPDevice.observing(at: server.uri(.dtls), options, format) { device in
+        for id in ["74e4", "74e5"] {
+          let result = try await server.server.device("sensor-1").call("multiply", 7, 191)
+          #expect(result.detail == ["value": format == .json ? 1_337 : .double(1_337)])
+          #expect(try await device.line() == "called multiply/\(id)")
+          #expect(try await device.line() == "answered multiply/\(id) 2.04 Changed")
+        }
+      }
+      #expect(server.log.lines == [])
+    }
+  }
 }

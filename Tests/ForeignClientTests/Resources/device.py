@@ -32,7 +32,7 @@ class Device:
         self.running = set()
 
     async def observe(self):
-        uri = f"{self.server}/.rpc?ep={self.name}"
+        uri = f"{self.server}/.rpc" + (f"?ep={self.name}" if self.name else "")
         request = self.context.request(
             Message(code=GET, uri=uri, observe=0, accept=self.number)
         )
@@ -86,7 +86,9 @@ class Device:
 async def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("server", help="coap://127.0.0.1:5683")
-    parser.add_argument("--name", default="sensor-1")
+    parser.add_argument("--name", help="for ep; without it the credentials say who it is")
+    parser.add_argument("--identity", help="for DTLS with a pre-shared key")
+    parser.add_argument("--key")
     parser.add_argument("--format", choices=FORMATS, default="cbor")
     arguments = parser.parse_args()
 
@@ -95,6 +97,9 @@ async def main():
         lambda: asyncio.StreamReaderProtocol(lines), sys.stdin
     )
     context = await Context.create_client_context()
+    if arguments.identity:
+        psk = {"psk": {"ascii": arguments.key}, "client-identity": {"ascii": arguments.identity}}
+        context.client_credentials.load_from_dict({f"{arguments.server}/*": {"dtls": psk}})
     device = Device(context, arguments.server, arguments.name, arguments.format)
     observing = asyncio.create_task(device.observe())
     while line := (await lines.readline()).decode().strip():
