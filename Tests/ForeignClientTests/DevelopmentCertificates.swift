@@ -16,17 +16,19 @@ struct DevelopmentCertificates {
     return ["-c", "\(folder)/\(name).pem", "-j", "\(folder)/\(name).key", "-C", "\(folder)/ca.pem"]
   }
 
-  /// Replaces the CA and the server's certificate.
-  func makeAnew() async throws {
-    try await certs(["init", "--force"])
-    try await certs(["issue", "server", "--force"])
+  /// Puts files of another server in the place of this one's, in this order.
+  func take(_ files: [KeyPath<ServerCertificate, String>], from others: DevelopmentCertificates) throws {
+    for file in files {
+      let contents = try Data(contentsOf: URL(fileURLWithPath: others.server[keyPath: file]))
+      try contents.write(to: URL(fileURLWithPath: server[keyPath: file]), options: .atomic)
+    }
   }
 
   /// Next to the test bundle.
   private static let program = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath()
     .deletingLastPathComponent().appendingPathComponent("device-rpc").path
 
-  private func certs(_ arguments: [String]) async throws {
+  fileprivate func certs(_ arguments: [String]) async throws {
     try await withProcess(Self.program, ["certs"] + arguments + ["--dir", folder]) { process in
       let printed = await process.printed()
       guard await process.exitCode() == 0 else { throw ForeignProcess.Ended(said: printed.error) }
@@ -39,6 +41,7 @@ func withCertificates<Result>(_ body: (DevelopmentCertificates) async throws -> 
   let folder = FileManager.default.temporaryDirectory.appendingPathComponent(UUID().uuidString).path
   defer { try? FileManager.default.removeItem(atPath: folder) }
   let certificates = DevelopmentCertificates(folder: folder)
-  try await certificates.makeAnew()
+  try await certificates.certs(["init"])
+  try await certificates.certs(["issue", "server"])
   return try await body(certificates)
 }
