@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -90,6 +91,11 @@ static inline _Bool discard_datagram(int fd) {
   return recv(fd, &nothing, 0, MSG_TRUNC | MSG_DONTWAIT) >= 0;
 }
 
+// The peer of a connection; not 0 when there is none (getpeername).
+static inline int connected_peer(int fd, coap_address_t *out) {
+  return getpeername(fd, &out->addr.sa, &out->size);
+}
+
 static inline int set_socket_flag(int fd, int level, int option, int value) {
   return setsockopt(fd, level, option, &value, sizeof value);
 }
@@ -116,16 +122,18 @@ static inline unsigned int prepare_context(coap_context_t *context) {
   return coap_io_prepare_epoll(context, now);
 }
 
-// What libcoap's own epoll descriptor reports of accepted connections, handled for the `pump`, which has no sessions to
-// walk. Returns false when the timer was among it, which is still to be served.
-static inline _Bool read_streams(coap_context_t *pump, coap_context_t *context) {
-  struct epoll_event events[64];
-  int count = epoll_wait(coap_context_get_coap_fd(context), events, 64, 0), kept = 0;
-  for (int i = 0; i < count; i++) {
-    if (events[i].data.ptr) events[kept++] = events[i];
-  }
-  if (kept > 0) coap_io_do_epoll(pump, events, (size_t)kept);
-  return kept == count;
+// What libcoap's own epoll descriptor reports of accepted connections, at most 64 events.
+static inline int wait_for_streams(coap_context_t *context, struct epoll_event *events) {
+  return epoll_wait(coap_context_get_coap_fd(context), events, 64, 0);
+}
+
+// Handles one of them for the `pump`, which has no sessions to walk.
+static inline void read_stream(coap_context_t *pump, struct epoll_event event) { coap_io_do_epoll(pump, &event, 1); }
+
+// Whether a connection takes more without making us wait.
+static inline _Bool is_writable(int fd) {
+  struct pollfd wanted = {.fd = fd, .events = POLLOUT};
+  return poll(&wanted, 1, 0) != 0;
 }
 
 // What libcoap's own epoll descriptor reports: its timer, and the sockets of client sessions.

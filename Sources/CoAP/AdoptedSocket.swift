@@ -24,7 +24,8 @@ struct AdoptedSocket {
     else { throw CoAPSystemError("coap_new_endpoint") }
     // Room for as much as is read; what is sent is bounded by `CoAPLimits.datagramPayload`.
     if !scheme.isStream { coap_endpoint_set_default_mtu(endpoint, UInt32(Self.largestDatagram)) }
-    guard let (descriptor, cookie) = Self.newestSocket(of: coap_context_get_coap_fd(context)) else {
+    // Adopted sockets are no longer in the set, so the one with a cookie is the new one; the timer's cookie is null.
+    guard let (descriptor, cookie) = Self.socket(in: coap_context_get_coap_fd(context), where: { $1 != 0 }) else {
       throw CoAPSystemError(
         "fdinfo", code: 0, detail: "cannot read /proc/self/fdinfo, which adopting a socket needs")
     }
@@ -35,8 +36,8 @@ struct AdoptedSocket {
     self.cookie = cookie
   }
 
-  // Adopted sockets are no longer in the set, so the one with a cookie is the new one; the timer's cookie is null.
-  private static func newestSocket(of epoll: Int32) -> (Int32, UInt64)? {
+  /// A descriptor of an epoll set, with the cookie that belongs to it.
+  static func socket(in epoll: Int32, where isWanted: (Int32, UInt64) -> Bool) -> (Int32, UInt64)? {
     guard let file = fopen("/proc/self/fdinfo/\(epoll)", "r") else { return nil }
     defer { fclose(file) }
     var line = [CChar](repeating: 0, count: 256)
@@ -44,7 +45,7 @@ struct AdoptedSocket {
       let text = String(decoding: line.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self)
       let words = text.split(separator: " ", omittingEmptySubsequences: true)
       guard words.count >= 6, words[0] == "tfd:", let descriptor = Int32(words[1]), words[4] == "data:",
-        let cookie = UInt64(words[5], radix: 16), cookie != 0
+        let cookie = UInt64(words[5], radix: 16), isWanted(descriptor, cookie)
       else { continue }
       return (descriptor, cookie)
     }

@@ -177,10 +177,12 @@ extension CoAPEndpoint.Part {
       self.pump = pump
       let limits = configuration.limits
       let count = max(1, contexts * remaining.count)
+      let streamLoops = max(1, min(contexts, configuration.listeners.count(where: \.scheme.isStream)))
       func shard(_ sockets: [BoundSocket], security: CoAPSecurity?) throws(CoAPSystemError) -> CoAPShard {
         let shard = try CoAPShard(
           loop: loop, sockets: sockets, security: security, limits: limits,
           idleSessions: max(16, limits.idleSessions / count), handshakes: max(16, limits.handshakes / count),
+          connections: max(1, limits.connections / streamLoops),
           transmission: configuration.transmission, budget: budget, pump: pump, handler: handler, log: log)
         shards.append(shard)
         return shard

@@ -5,6 +5,14 @@ package struct CoAPLimits: Sendable, Hashable {
   /// Handshakes of DTLS under way; more are not answered until some of these are over. 20,000, 1 KB each before the peer
   /// has proved its address and 48 KB from then on.
   package var handshakes = 20_000
+  /// Connections of TCP and TLS at a time; the next one is closed. 10,000. Each takes a descriptor, so the system's limit
+  /// (`ulimit -n`) should be higher; where it is not, it counts.
+  package var connections = 10_000
+  /// Seconds in which a connection must become a CoAP session: the handshake of TLS and the peer's CSM (RFC 8323 §5.3). 30.
+  package var connectionTimeout = 30
+  /// Bytes of a message over TCP, which a CSM tells the peer; one that says to be longer ends its connection. 16 KiB: more
+  /// goes block-wise, for every connection may keep half a message here.
+  package var messageBytes = 16 << 10
   /// Seconds after which a session without an observation and without traffic is dropped. 300.
   package var sessionTimeout = 300
   /// Requests remembered per session to recognise a retransmission, for EXCHANGE_LIFETIME at most. 4, 32 bytes each

@@ -36,7 +36,9 @@ final class CoAPShard: EventLoop.EventSource {
   private let context: OpaquePointer
   private let pump: DatagramPump
   private var sockets: [(socket: AdoptedSocket, source: Int)] = []
-  private var connections: Int?
+  private var connections: Connections?
+  private var connectionSource: Int?
+  private var listeningTimer: LoopTimer?
   /// Sockets that a `SecureRouter` reads.
   private(set) var secureSockets: [AdoptedSocket] = []
   private(set) var secure: SecureContext?
@@ -79,7 +81,7 @@ final class CoAPShard: EventLoop.EventSource {
   /// Makes the context and adopts `sockets`, on the loop's thread. Call `close()` before the last reference goes.
   init(
     loop: EventLoop, sockets bound: [BoundSocket], security: CoAPSecurity?, limits: CoAPLimits,
-    idleSessions: Int, handshakes: Int, transmission: CoAPTransmission, budget: ByteBudget,
+    idleSessions: Int, handshakes: Int, connections: Int, transmission: CoAPTransmission, budget: ByteBudget,
     pump: DatagramPump, handler: any CoAPHandler, log: Logger
   ) throws(CoAPSystemError) {
     assert(loop.isCurrent)
@@ -96,6 +98,7 @@ final class CoAPShard: EventLoop.EventSource {
     coap_context_set_max_idle_sessions(context, UInt32(clamping: idleSessions))
     coap_context_set_max_handshake_sessions(context, UInt32(clamping: handshakes))
     coap_context_set_session_timeout(context, UInt32(clamping: limits.sessionTimeout))
+    coap_context_set_csm_max_message_size(context, UInt32(clamping: limits.messageBytes))
     coap_register_event_handler(context, onSessionEvent)
     coap_register_nack_handler(context, onNack)
     coap_register_pong_handler(context, onPong)
@@ -105,7 +108,8 @@ final class CoAPShard: EventLoop.EventSource {
     do throws(CoAPSystemError) {
       if let security { secure = try SecureContext(security, context: context) }
       while let next = remaining.popFirst() {
-        try adopt(AdoptedSocket(next.descriptor, next.scheme, isIPv6: next.isIPv6, context: context), next.scheme)
+        let socket = try AdoptedSocket(next.descriptor, next.scheme, isIPv6: next.isIPv6, context: context)
+        try adopt(socket, next.scheme, connections: connections)
       }
     } catch {
       for socket in remaining { Glibc.close(socket.descriptor) }
@@ -115,18 +119,23 @@ final class CoAPShard: EventLoop.EventSource {
     pump.add(self)
   }
 
-  private func adopt(_ socket: AdoptedSocket, _ scheme: CoAPScheme) throws(CoAPSystemError) {
+  private func adopt(
+    _ socket: AdoptedSocket, _ scheme: CoAPScheme, connections limit: Int
+  ) throws(CoAPSystemError) {
     guard scheme != .coaps else { return secureSockets.append(socket) }
     let source = try loop.add(
       self, descriptor: socket.descriptor, tag: UInt32(sockets.count) | (scheme.isStream ? Self.listening : 0))
     sockets.append((socket, source))
     if scheme.isStream, connections == nil {
-      connections = try loop.add(self, descriptor: coap_context_get_coap_fd(context), tag: Self.connected)
+      connections = try Connections(limits, limit: limit, context: context)
+      connectionSource = try loop.add(self, descriptor: coap_context_get_coap_fd(context), tag: Self.connected)
     }
   }
 
   private static let listening: UInt32 = 1 << 30
   private static let connected: UInt32 = 1 << 31
+  /// In the place of a source: the socket is not listened to for a while.
+  private static let deaf = -1
 
   private var isClosed = false
 
@@ -137,8 +146,9 @@ final class CoAPShard: EventLoop.EventSource {
     assert(loop.isCurrent)
     guard !isClosed else { return }
     isClosed = true
-    for (socket, source) in sockets { loop.remove(source, descriptor: socket.descriptor) }
-    if let connections { loop.remove(connections, descriptor: coap_context_get_coap_fd(context)) }
+    for (socket, source) in sockets where source != Self.deaf { loop.remove(source, descriptor: socket.descriptor) }
+    if let connectionSource { loop.remove(connectionSource, descriptor: coap_context_get_coap_fd(context)) }
+    listeningTimer?.cancel()
     transferTimer?.cancel()
     barriers.close()
     while let session = sessions.last { forget(session) }
@@ -169,13 +179,51 @@ final class CoAPShard: EventLoop.EventSource {
   func ready(_ tag: UInt32) {
     switch tag {
     case Self.connected:
-      if !pump.readStreams(of: context) { prepare() }
+      if let connections, !pump.readStreams(of: context, connections) { prepare() }
       pump.note(self, due: loop.passTime + 1_000_000_000)
-    case Self.listening...:
-      pump.begin(self)
-      pump.read(from: sockets[Int(tag - Self.listening)].socket)
+    case Self.listening...: accept(Int(tag - Self.listening))
     default: readDatagrams(sockets[Int(tag)].socket)
     }
+  }
+
+  private func accept(_ index: Int) {
+    let socket = sockets[index].socket
+    switch connections?.admit(at: socket.descriptor) {
+    case .admit:
+      pump.begin(self)
+      pump.read(from: socket)
+      pump.note(self, due: loop.passTime + 1_000_000_000)
+    case .impossible:
+      // It stays readable for as long as the connection waits.
+      loop.remove(sockets[index].source, descriptor: socket.descriptor)
+      sockets[index].source = Self.deaf
+      if listeningTimer == nil { listeningTimer = loop.makeTimer { [unowned self] in self.listenAgain() } }
+      listeningTimer?.arm(at: loop.passTime + 1_000_000_000)
+    case .refused, nil: break
+    }
+  }
+
+  private func listenAgain() {
+    for (index, (socket, source)) in sockets.enumerated() where source == Self.deaf {
+      // Without a descriptor the kernel may have no memory either; then in another second.
+      guard let source = try? loop.add(self, descriptor: socket.descriptor, tag: UInt32(index) | Self.listening) else {
+        listeningTimer?.arm(at: loop.passTime + 1_000_000_000)
+        continue
+      }
+      sockets[index].source = source
+    }
+  }
+
+  private func dropBurdens() {
+    guard let connections, !connections.isEmpty else { return }
+    for handle in connections.burdens(at: loop.passTime) {
+      if let data = coap_session_get_app_data(handle) {
+        close(Unmanaged<CoAPSession>.fromOpaque(data).takeUnretainedValue())
+      } else {
+        coap_session_disconnected(handle, COAP_NACK_NOT_DELIVERABLE)
+      }
+    }
+    pump.note(self, due: loop.passTime + 1_000_000_000)
   }
 
   private func readDatagrams(_ socket: AdoptedSocket) {
@@ -248,6 +296,7 @@ final class CoAPShard: EventLoop.EventSource {
   /// Lets libcoap send again what was not acknowledged, and drop idle sessions.
   func prepare() {
     guard !isClosed else { return }
+    dropBurdens()
     let pause = UInt64(prepare_context(context))
     if pause > 0 {
       pump.note(self, due: loop.passTime + pause * 1_000_000)
@@ -358,7 +407,13 @@ final class CoAPShard: EventLoop.EventSource {
   fileprivate func happened(_ event: coap_event_t, _ handle: OpaquePointer) {
     switch event {
     case COAP_EVENT_TCP_CONNECTED:
-      if coap_session_get_proto(handle) == COAP_PROTO_TLS { accepting.append(handle) }
+      guard let peer = CoAPAddress(coap_session_get_addr_remote(handle)) else { return }
+      if connections?.opened(handle, from: peer, at: loop.passTime) == false {
+        // libcoap goes on with it first.
+        loop.atEndOfPass { coap_session_disconnected(handle, COAP_NACK_NOT_DELIVERABLE) }
+      } else if coap_session_get_proto(handle) == COAP_PROTO_TLS {
+        accepting.append(handle)
+      }
     case COAP_EVENT_SERVER_SESSION_NEW:
       guard secure != nil, CoAPScheme(coap_session_get_proto(handle))?.isSecure == true else { return }
       accepting.removeAll { $0 == handle }
@@ -366,6 +421,7 @@ final class CoAPShard: EventLoop.EventSource {
       forgetWarnings(about: handle)
     case COAP_EVENT_SERVER_SESSION_DEL:
       accepting.removeAll { $0 == handle }
+      connections?.closed(handle)
       sessionDeleted(handle)
       secure?.forget(handle)
     case COAP_EVENT_DTLS_CONNECTED:
@@ -374,8 +430,19 @@ final class CoAPShard: EventLoop.EventSource {
       handler.sessionBegan(session)
     case COAP_EVENT_DTLS_ERROR, COAP_EVENT_DTLS_CLOSED, COAP_EVENT_TCP_CLOSED, COAP_EVENT_SESSION_CLOSED,
       COAP_EVENT_SESSION_FAILED:
+      if event == COAP_EVENT_TCP_CLOSED { closed(handle) }
       lost(handle)
     default: break
+    }
+  }
+
+  private func closed(_ handle: OpaquePointer) {
+    connections?.closed(handle)
+    // What the peer has sent behind its Release libcoap answers all the same: it opens a connection to the peer for that,
+    // and never lets go of it.
+    loop.atEndOfPass {
+      guard coap_session_get_state(handle) != COAP_SESSION_STATE_NONE else { return }
+      coap_session_disconnected(handle, COAP_NACK_NOT_DELIVERABLE)
     }
   }
 

@@ -13,6 +13,7 @@ final class DatagramPump {
   private let loop: EventLoop
   private let context: OpaquePointer
   private let peeked = UnsafeMutablePointer<peeked_datagram>.allocate(capacity: Int(PEEK_BATCH))
+  private let events = UnsafeMutablePointer<epoll_event>.allocate(capacity: 64)
   private var cookies: [UInt64] = []
   // Descriptors to take a datagram from and forget it, each before the cookie with this index is used.
   private var discards: [(before: Int, descriptor: Int32)] = []
@@ -33,6 +34,7 @@ final class DatagramPump {
   deinit {
     assert(isClosed, "a pump was not closed")
     peeked.deallocate()
+    events.deallocate()
   }
 
   func close() {
@@ -61,7 +63,18 @@ final class DatagramPump {
   func read(from socket: AdoptedSocket) { cookies.append(socket.cookie) }
 
   /// Handles what waits on the connections of a context. False when its timer is due, too.
-  func readStreams(of other: OpaquePointer) -> Bool { read_streams(context, other) }
+  func readStreams(of other: OpaquePointer, _ connections: Connections) -> Bool {
+    var hasTimer = false
+    let count = Int(wait_for_streams(other, events))
+    for index in 0..<max(0, count) {
+      guard let socket = events[index].data.ptr else {
+        hasTimer = true
+        continue
+      }
+      connections.watch(UInt(bitPattern: socket)) { read_stream(context, events[index]) }
+    }
+    return !hasTimer
+  }
 
   /// Keeps the next datagram from libcoap.
   func discard(from socket: AdoptedSocket) { discards.append((cookies.count, socket.descriptor)) }

@@ -1,0 +1,123 @@
+internal import CLibcoap
+internal import Glibc
+
+/// The TCP connections of one libcoap context: how many there may be, and which of them are a burden.
+///
+/// libcoap accepts as long as there are descriptors, and then its listening socket stays readable for ever. It keeps what
+/// a peer does not read without a bound, in a list that it walks for each message, and waits five minutes for one that says
+/// nothing. It does not tell a connection's descriptor, so that is guessed before it accepts, and checked afterwards.
+final class Connections {
+  enum Admission {
+    case admit
+    /// It has been closed.
+    case refused
+    /// It cannot even be closed: come back later.
+    case impossible
+  }
+
+  private struct Connection {
+    let descriptor: Int32
+    let since: UInt64
+    // Since a look found that the peer does not read.
+    var isStuck = false
+  }
+
+  private let limits: CoAPLimits
+  private let limit: Int
+  private let context: OpaquePointer
+  private let streamGuard: StreamGuard
+  // From libcoap's session to its socket, which is a member of it and the cookie of its events.
+  private var offset: UInt?
+  private var open: [OpaquePointer: Connection] = [:]
+  // Given up to accept, and close, a connection when there is no descriptor left.
+  private var spare: Int32
+  // The lowest descriptor that was free before the last accept, which takes it.
+  private var next: Int32 = -1
+
+  /// `limit` is this context's share of `CoAPLimits.connections`.
+  init(_ limits: CoAPLimits, limit: Int, context: OpaquePointer) throws(CoAPSystemError) {
+    self.limits = limits
+    self.limit = limit
+    self.context = context
+    streamGuard = try StreamGuard()
+    spare = Self.anyDescriptor()
+  }
+
+  deinit {
+    streamGuard.stop()
+    if spare >= 0 { close(spare) }
+  }
+
+  var isEmpty: Bool { open.isEmpty }
+
+  private static func anyDescriptor() -> Int32 { Glibc.open("/dev/null", O_RDONLY | O_CLOEXEC) }
+
+  /// Whether libcoap may accept the connection that waits at `listener`.
+  func admit(at listener: Int32) -> Admission {
+    guard open.count < limit else { return refuse(at: listener) }
+    let free = dup(listener)
+    if free >= 0 {
+      close(free)
+      next = free
+      return .admit
+    }
+    if spare >= 0 { close(spare) }
+    defer { spare = Self.anyDescriptor() }
+    return refuse(at: listener)
+  }
+
+  private func refuse(at listener: Int32) -> Admission {
+    let descriptor = accept(listener, nil, nil)
+    guard descriptor >= 0 else { return errno == EAGAIN ? .refused : .impossible }
+    close(descriptor)
+    return .refused
+  }
+
+  /// libcoap has accepted a connection. False when it cannot be watched: another thread took the descriptor.
+  func opened(_ session: OpaquePointer, from peer: CoAPAddress, at now: UInt64) -> Bool {
+    // Threads that open something at the same time take one or two descriptors in between.
+    guard next >= 0, let descriptor = (next..<next + 16).first(where: { Self.peer(of: $0) == peer }) else { return false }
+    if offset == nil,
+      let (_, cookie) = AdoptedSocket.socket(in: coap_context_get_coap_fd(context), where: { at, _ in at == descriptor })
+    {
+      offset = UInt(cookie) &- UInt(bitPattern: session)
+    }
+    open[session] = Connection(descriptor: descriptor, since: now)
+    return true
+  }
+
+  /// Runs `body`, in which libcoap reads from the connection of that cookie, and does not let it take too long.
+  func watch(_ cookie: UInt, _ body: () -> Void) {
+    guard let offset, let session = OpaquePointer(bitPattern: cookie &- offset), let connection = open[session] else {
+      return body()
+    }
+    streamGuard.watch(connection.descriptor, body)
+  }
+
+  func closed(_ session: OpaquePointer) { open[session] = nil }
+
+  private static func peer(of descriptor: Int32) -> CoAPAddress? {
+    var name = coap_address_t()
+    coap_address_init(&name)
+    let code = withUnsafeMutablePointer(to: &name) { pointer in
+      connected_peer(descriptor, pointer)
+    }
+    guard code == 0 else { return nil }
+    return withUnsafePointer(to: &name) { CoAPAddress($0) }
+  }
+
+  /// Connections that have not become a CoAP session in time, or whose peers have not read what was sent to them since the
+  /// last time that this was asked.
+  func burdens(at now: UInt64) -> [OpaquePointer] {
+    let patience = UInt64(limits.connectionTimeout) * 1_000_000_000
+    var found: [OpaquePointer] = []
+    for (session, connection) in open {
+      let isStuck = !is_writable(connection.descriptor)
+      let isLate =
+        coap_session_get_state(session) != COAP_SESSION_STATE_ESTABLISHED && now > connection.since + patience
+      if isLate || isStuck && connection.isStuck { found.append(session) }
+      if isStuck != connection.isStuck { open[session]?.isStuck = isStuck }
+    }
+    return found
+  }
+}

@@ -1,0 +1,92 @@
+internal import CLibcoap
+internal import Glibc
+internal import Synchronization
+
+/// Ends a connection that keeps libcoap busy for too long.
+///
+/// libcoap reads on from a connection for as long as each read fills its buffer (`coap_read_session`), so that one peer
+/// that sends faster than its messages are handled would hold the loop, and all devices with it, for ever. Nothing can be
+/// said to libcoap meanwhile. A second thread looks every few milliseconds whether the loop is still at the same
+/// connection, and if that has cost it enough of the processor puts /dev/null in the place of the socket, where reading
+/// comes to an end.
+final class StreamGuard: Sendable {
+  private struct State {
+    var descriptor: Int32 = -1
+    var turn: UInt64 = 0
+    var isOver = false
+  }
+
+  /// Nanoseconds of the processor that the messages of one connection may take without a pause. 50 ms are some 50,000
+  /// messages.
+  private static let patience: UInt64 = 50_000_000
+
+  private let state = Mutex(State())
+  private let clock: clockid_t
+  private let null: Int32
+
+  /// On the loop's thread.
+  init() throws(CoAPSystemError) {
+    var clock = clockid_t()
+    guard pthread_getcpuclockid(pthread_self(), &clock) == 0 else { throw CoAPSystemError("pthread_getcpuclockid") }
+    self.clock = clock
+    null = open("/dev/null", O_RDWR | O_CLOEXEC)
+    guard null >= 0 else { throw CoAPSystemError("open") }
+    let retained = Unmanaged.passRetained(self)
+    var thread = pthread_t()
+    let code = pthread_create(
+      &thread, nil,
+      { argument in
+        guard let argument else { return nil }
+        name_this_thread("stream-guard")
+        Unmanaged<StreamGuard>.fromOpaque(argument).takeRetainedValue().run()
+        return nil
+      }, retained.toOpaque())
+    guard code == 0 else {
+      retained.release()
+      throw CoAPSystemError("pthread_create", code: code)
+    }
+    pthread_detach(thread)
+  }
+
+  deinit { close(null) }
+
+  /// The thread ends within a few milliseconds. The loop must live until `stop()`, for its clock is read.
+  func stop() { state.withLock { $0.isOver = true } }
+
+  /// Runs `body`, in which libcoap reads from `descriptor`.
+  func watch(_ descriptor: Int32, _ body: () -> Void) {
+    state.withLock { state in
+      state.descriptor = descriptor
+      state.turn += 1
+    }
+    body()
+    state.withLock { $0.descriptor = -1 }
+  }
+
+  private func run() {
+    var seen: UInt64 = 0
+    var start: UInt64 = 0
+    while true {
+      usleep(10_000)
+      let isOver = state.withLock { state in
+        guard !state.isOver else { return true }
+        guard state.descriptor >= 0 else { return false }
+        if state.turn != seen {
+          (seen, start) = (state.turn, processorTime())
+        } else if processorTime() > start + Self.patience {
+          _ = replace_descriptor(null, state.descriptor)
+          state.descriptor = -1
+        }
+        return false
+      }
+      if isOver { return }
+    }
+  }
+
+  // The loop's, not the day's: it may have been others that kept the machine busy.
+  private func processorTime() -> UInt64 {
+    var time = timespec()
+    clock_gettime(clock, &time)
+    return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
+  }
+}
