@@ -45,6 +45,8 @@ public struct Limits: Sendable, Hashable {
   /// DTLS handshakes under way; further ones are not answered until some of these are over. 20,000, 1 KB each before the
   /// peer has shown that it is where it says, 48 KB from then on.
   public var handshakes = 20_000
+  /// Connections of TCP and TLS at a time; the next one is closed at once. 10,000, a descriptor each.
+  public var connections = 10_000
   /// Bytes of all bodies under way in blocks, in both directions; a transfer that would be too much gets 5.03. 64 MiB.
   public var transferBytes = 64 << 20
 

@@ -133,6 +133,7 @@ extension CoAPLimits {
     idleSessions = max(1, limits.idleSessions)
     sessionTimeout = max(1, Int(clamping: limits.sessionTimeout.components.seconds))
     handshakes = max(1, limits.handshakes)
+    connections = max(1, limits.connections)
     transferBytes = max(0, limits.transferBytes)
   }
 }
