@@ -116,3 +116,10 @@ struct PeerKey: Hashable {
     (high, low, port) = (datagram.address_high, datagram.address_low, datagram.port)
   }
 }
+
+extension CoAPAddress {
+  /// Without the scope of a link-local address.
+  init(_ peer: PeerKey) {
+    self.init(high: peer.high, low: peer.low, port: peer.port, isIPv6: peer.high != 0 || peer.low >> 32 != 0)
+  }
+}

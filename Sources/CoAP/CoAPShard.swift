@@ -55,6 +55,7 @@ final class CoAPShard: EventLoop.EventSource {
   private var acknowledged: [SentMessage] = []
   private var stuck: [CoAPSession] = []
   private var encryptedHandshakes: [PeerKey] = []
+  private var clientHellos: [PeerKey] = []
   // TLS connections that libcoap has accepted and not called sessions yet.
   private var accepting: [OpaquePointer] = []
   private let barriers = BarrierQueue()
@@ -267,6 +268,9 @@ final class CoAPShard: EventLoop.EventSource {
   /// A message that completes a handshake, unless it does not decrypt, is among those that are read in this pass.
   func sawEncryptedHandshake(_ peer: PeerKey) { encryptedHandshakes.append(peer) }
 
+  /// A first message of a handshake is among those that are read in this pass.
+  func sawClientHello(_ peer: PeerKey) { clientHellos.append(peer) }
+
   /// What was peeked has been read: libcoap has seen the acknowledgements too.
   func hasRead() {
     if !truncated.isEmpty || isRewindDue {
@@ -281,6 +285,9 @@ final class CoAPShard: EventLoop.EventSource {
       handshakeFailed(handle, HandshakeComplaint(["a record that does not decrypt"]))
       coap_session_disconnected(handle, COAP_NACK_TLS_FAILED)
     }
+    // libcoap frees a session whose ClientHello it refuses, for want of a common cipher say, and tells of no event
+    // (coap_session.c, `coap_session_new_dtls_session`).
+    while let peer = clientHellos.popLast() { secure?.refusedAtOnce(CoAPAddress(peer)) }
     // A client may be so quick that its whole handshake is read when its connection is accepted. If it fails then, libcoap
     // says nothing and keeps the connection (coap_session.c, `coap_session_accept`).
     while let handle = accepting.popLast() {

@@ -118,6 +118,12 @@ final class SecureContext {
     authority.handshakeFailed(from: peer, identity: handshake.identity?.name ?? complaint?.name, reason: reason)
   }
 
+  /// A peer has sent a ClientHello. If libcoap has complained about it, there is no session of it any more.
+  func refusedAtOnce(_ peer: CoAPAddress) {
+    guard let complaint = HandshakeComplaint(CoAPLibrary.takeWarnings(about: peer)) else { return }
+    authority.handshakeFailed(from: peer, identity: complaint.name, reason: complaint.reason)
+  }
+
   /// The session is no more.
   func forget(_ session: OpaquePointer) {
     guard let handshake = handshakes[session] else { return }

@@ -72,6 +72,7 @@ final class SecureRouter: EventLoop.EventSource {
         continue
       }
       if datagram.content_type == 22, datagram.epoch > 0 { sides[side].sawEncryptedHandshake(PeerKey(datagram)) }
+      if datagram.handshake_type == 1 { sides[side].sawClientHello(PeerKey(datagram)) }
       if datagram.length > AdoptedSocket.largestDatagram { sides[side].hasTruncated() }
       pump.read(from: sockets[side])
     }

@@ -102,4 +102,22 @@ import Testing
     #expect(line.metadata["identity"] == intruder.identity)
     #expect(line.metadata["address"]?.hasPrefix("127.0.0.1:") == true)
   }
+
+  @Test("A certificate is refused where the server has none", arguments: [CoAPConfiguration.Transport.dtls, .tls])
+  func keysOnly(_ transport: CoAPConfiguration.Transport) async throws {
+    let log = RecordedLog()
+    try await withCertificates { certificates in
+      let options = try await certificates.device()
+      try await withSecureServer(log: log) { server in
+        try await CoAPClient.attempting(at: server.uri(transport, "/.rpc"), options) { client in
+          _ = try await log.next("connection refused")
+          let printed = await client.printed()
+          #expect(!printed.output.contains("\"OK\""))
+        }
+      }
+    }
+    // TLS 1.3 has other words for it.
+    let reason = transport == .dtls ? "no shared cipher" : "no suitable signature algorithm"
+    #expect(log.lines.map { $0.metadata["reason"] } == [reason])
+  }
 }
