@@ -2,18 +2,6 @@ internal import CLibcoap
 internal import Glibc
 internal import Logging
 
-/// Answers the requests that arrive on one loop.
-package protocol CoAPHandler: AnyObject, Sendable {
-  /// Called on the session's loop for each request once: retransmissions are answered from memory, bodies in blocks
-  /// are put together first. Nil defers the answer to `CoAPSession.respond(_:to:)`.
-  func respond(to request: CoAPRequest, on session: CoAPSession) -> CoAPResponse?
-  /// Called for each request, retransmitted or not, before it is answered.
-  func heard(from session: CoAPSession)
-  /// A peer has proved who it is, over DTLS or TLS.
-  func sessionBegan(_ session: CoAPSession)
-  func sessionEnded(_ session: CoAPSession)
-}
-
 /// A socket of ours that is still to be given to a libcoap context.
 struct BoundSocket {
   let descriptor: Int32
@@ -31,12 +19,12 @@ final class CoAPShard: EventLoop.EventSource {
   let limits: CoAPLimits
   let transmission: CoAPTransmission
   let budget: ByteBudget
-  private let handler: any CoAPHandler
-  private let log: Logger
-  private let context: OpaquePointer
-  private let pump: DatagramPump
+  let handler: any CoAPHandler
+  let log: Logger
+  let context: OpaquePointer
+  let pump: DatagramPump
   private var sockets: [(socket: AdoptedSocket, source: Int)] = []
-  private var connections: Connections?
+  var connections: Connections?
   private var connectionSource: Int?
   private var listeningTimer: LoopTimer?
   /// Sockets that a `SecureRouter` reads.
@@ -44,11 +32,11 @@ final class CoAPShard: EventLoop.EventSource {
   private(set) var secure: SecureContext?
   var onEstablished: ((CoAPSession) -> Void)?
   var onEnded: ((CoAPSession) -> Void)?
-  private var sessions: [CoAPSession] = []
-  private var expected: [ExpectedAcknowledgement: SentMessage] = [:]
-  private var transferring: [ObjectIdentifier: CoAPSession] = [:]
-  private var transferTimer: LoopTimer?
-  private var truncated: Set<ExpectedAcknowledgement> = []
+  var sessions: [CoAPSession] = []
+  var expected: [ExpectedAcknowledgement: SentMessage] = [:]
+  var transferring: [ObjectIdentifier: CoAPSession] = [:]
+  var transferTimer: LoopTimer?
+  var truncated: Set<ExpectedAcknowledgement> = []
   private var isRewindDue = false
   /// When the pump says `prepare` next.
   var due = UInt64.max
@@ -57,13 +45,13 @@ final class CoAPShard: EventLoop.EventSource {
   private var encryptedHandshakes: [PeerKey] = []
   private var clientHellos: [PeerKey] = []
   // TLS connections that libcoap has accepted and not called sessions yet.
-  private var accepting: [OpaquePointer] = []
+  var accepting: [OpaquePointer] = []
   private let barriers = BarrierQueue()
 
   /// The time of the pass, in whole seconds.
   var seconds: UInt32 { UInt32(truncatingIfNeeded: loop.passTime / 1_000_000_000) }
 
-  private struct ExpectedAcknowledgement: Hashable {
+  struct ExpectedAcknowledgement: Hashable {
     let high: UInt64
     let low: UInt64
     let port: UInt16
@@ -100,10 +88,10 @@ final class CoAPShard: EventLoop.EventSource {
     coap_context_set_max_handshake_sessions(context, UInt32(clamping: handshakes))
     coap_context_set_session_timeout(context, UInt32(clamping: limits.sessionTimeout))
     coap_context_set_csm_max_message_size(context, UInt32(clamping: limits.messageBytes))
-    coap_register_event_handler(context, onSessionEvent)
-    coap_register_nack_handler(context, onNack)
-    coap_register_pong_handler(context, onPong)
-    coap_register_response_handler(context, onResponse)
+    coap_register_event_handler(context, onShardEvent)
+    coap_register_nack_handler(context, onShardNack)
+    coap_register_pong_handler(context, onShardPong)
+    coap_register_response_handler(context, onShardResponse)
     registerResources()
     var remaining = bound[...]
     do throws(CoAPSystemError) {
@@ -162,11 +150,11 @@ final class CoAPShard: EventLoop.EventSource {
 
   private func registerResources() {
     // libcoap answers these two itself unless they are resources: what is unknown, and its list of resources.
-    let unknown = coap_resource_unknown_init(onRequest)
+    let unknown = coap_resource_unknown_init(onShardRequest)
     let core = coap_resource_init(coap_new_str_const(".well-known/core", 16), COAP_RESOURCE_FLAGS_RELEASE_URI)
     for resource in [unknown, core] {
       for method in Int32(COAP_REQUEST_GET.rawValue)...Int32(COAP_REQUEST_IPATCH.rawValue) {
-        coap_register_request_handler(resource, request_method(method), onRequest)
+        coap_register_request_handler(resource, request_method(method), onShardRequest)
       }
       coap_add_resource(context, resource)
     }
@@ -349,302 +337,8 @@ final class CoAPShard: EventLoop.EventSource {
     if session.scheme == .coap { expected[key(session.address, messageID)] = nil } else { session.forgetUnconfirmed(messageID) }
   }
 
-  private func key(_ address: CoAPAddress, _ messageID: UInt16) -> ExpectedAcknowledgement {
+  func key(_ address: CoAPAddress, _ messageID: UInt16) -> ExpectedAcknowledgement {
     ExpectedAcknowledgement(
       high: address.high, low: address.low, port: address.port, messageID: messageID)
   }
-
-  // MARK: Sessions
-
-  private func session(_ handle: OpaquePointer) -> CoAPSession? {
-    if let data = coap_session_get_app_data(handle) {
-      return Unmanaged<CoAPSession>.fromOpaque(data).takeUnretainedValue()
-    }
-    return begin(handle, identity: nil)
-  }
-
-  private func begin(_ handle: OpaquePointer, identity: CoAPIdentity?) -> CoAPSession? {
-    guard let address = CoAPAddress(coap_session_get_addr_remote(handle)),
-      let scheme = CoAPScheme(coap_session_get_proto(handle)), scheme.isSecure == (identity != nil)
-    else { return nil }
-    let session = CoAPSession(handle: handle, address: address, scheme: scheme, identity: identity, shard: self)
-    session.index = sessions.count
-    // The array owns the session; libcoap's pointer goes with it, in `forget(_:)`.
-    sessions.append(session)
-    coap_session_set_app_data(handle, Unmanaged.passUnretained(session).toOpaque())
-    transmission.apply(to: handle)
-    return session
-  }
-
-  private func forget(_ session: CoAPSession) {
-    guard let handle = session.handle else { return }
-    coap_session_set_app_data(handle, nil)
-    session.end()
-    handler.sessionEnded(session)
-    onEnded?(session)
-    transferring[ObjectIdentifier(session)] = nil
-    let last = sessions.removeLast()
-    if last !== session {
-      last.index = session.index
-      sessions[session.index] = last
-    }
-  }
-
-  /// Ends a session: an observer, a connection, an association of keys.
-  func close(_ session: CoAPSession) {
-    guard let handle = session.handle else { return }
-    forget(session)
-    // With a close-notify over DTLS and TLS. libcoap frees it when it walks its sessions.
-    if session.scheme != .coap { coap_session_disconnected(handle, COAP_NACK_NOT_DELIVERABLE) }
-    pump.note(self, due: loop.passTime)
-  }
-
-  func closeSession(of address: CoAPAddress) {
-    if let session = sessions.first(where: { $0.address == address }) { close(session) }
-  }
-
-  /// Ends the sessions that `isOver` says; it is asked about each.
-  func closeSessions(where isOver: (CoAPSession) -> Bool) {
-    for session in sessions.filter(isOver) { close(session) }
-  }
-
-  /// New handshakes are made with this certificate.
-  func use(_ certificate: CoAPCertificate) throws(CoAPSystemError) { try secure?.use(certificate) }
-
-  fileprivate func happened(_ event: coap_event_t, _ handle: OpaquePointer) {
-    switch event {
-    case COAP_EVENT_TCP_CONNECTED:
-      guard let peer = CoAPAddress(coap_session_get_addr_remote(handle)) else { return }
-      if connections?.opened(handle, from: peer, at: loop.passTime) == false {
-        // libcoap goes on with it first.
-        loop.atEndOfPass { coap_session_disconnected(handle, COAP_NACK_NOT_DELIVERABLE) }
-      } else if coap_session_get_proto(handle) == COAP_PROTO_TLS {
-        accepting.append(handle)
-      }
-    case COAP_EVENT_SERVER_SESSION_NEW:
-      guard secure != nil, CoAPScheme(coap_session_get_proto(handle))?.isSecure == true else { return }
-      accepting.removeAll { $0 == handle }
-      // Of an earlier one from the same port.
-      forgetWarnings(about: handle)
-    case COAP_EVENT_SERVER_SESSION_DEL:
-      accepting.removeAll { $0 == handle }
-      connections?.closed(handle)
-      sessionDeleted(handle)
-      secure?.forget(handle)
-    case COAP_EVENT_DTLS_CONNECTED:
-      guard let identity = secure?.completed(handle), let session = begin(handle, identity: identity) else { return }
-      onEstablished?(session)
-      handler.sessionBegan(session)
-    case COAP_EVENT_DTLS_ERROR, COAP_EVENT_DTLS_CLOSED, COAP_EVENT_TCP_CLOSED, COAP_EVENT_SESSION_CLOSED,
-      COAP_EVENT_SESSION_FAILED:
-      if event == COAP_EVENT_TCP_CLOSED { closed(handle) }
-      lost(handle)
-    default: break
-    }
-  }
-
-  private func closed(_ handle: OpaquePointer) {
-    connections?.closed(handle)
-    // What the peer has sent behind its Release libcoap answers all the same: it opens a connection to the peer for that,
-    // and never lets go of it.
-    loop.atEndOfPass {
-      guard coap_session_get_state(handle) != COAP_SESSION_STATE_NONE else { return }
-      coap_session_disconnected(handle, COAP_NACK_NOT_DELIVERABLE)
-    }
-  }
-
-  private func lost(_ handle: OpaquePointer) {
-    pump.note(self, due: loop.passTime)
-    guard let data = coap_session_get_app_data(handle) else {
-      guard coap_session_get_state(handle) == COAP_SESSION_STATE_HANDSHAKE else { return }
-      return handshakeFailed(handle)
-    }
-    let session = Unmanaged<CoAPSession>.fromOpaque(data).takeUnretainedValue()
-    guard !session.isLost else { return }
-    // Whatever is sent on it from now on, libcoap would take for a wish to connect to the peer as a client.
-    session.isLost = true
-    // libcoap is in the middle of it.
-    loop.atEndOfPass { self.forget(session) }
-  }
-
-  private func handshakeFailed(_ handle: OpaquePointer, _ complaint: HandshakeComplaint? = nil) {
-    guard let peer = CoAPAddress(coap_session_get_addr_remote(handle)) else { return }
-    secure?.failed(
-      handle, from: peer, complaint: complaint ?? HandshakeComplaint(CoAPLibrary.takeWarnings(about: peer)))
-  }
-
-  private func forgetWarnings(about handle: OpaquePointer) {
-    guard let peer = CoAPAddress(coap_session_get_addr_remote(handle)) else { return }
-    _ = CoAPLibrary.takeWarnings(about: peer)
-  }
-
-  private func sessionDeleted(_ handle: OpaquePointer) {
-    guard let data = coap_session_get_app_data(handle) else { return }
-    forget(Unmanaged<CoAPSession>.fromOpaque(data).takeUnretainedValue())
-  }
-
-  fileprivate func failed(_ handle: OpaquePointer, mid: UInt16, _ failure: CoAPFailure) {
-    guard let data = coap_session_get_app_data(handle) else { return }
-    let session = Unmanaged<CoAPSession>.fromOpaque(data).takeUnretainedValue()
-    // libcoap is in the middle of its own queue.
-    if session.isPing(mid) {
-      loop.atEndOfPass { session.pingEnded(mid, CoAPPingEnd(failure)) }
-    } else if let sent = session.scheme == .coap
-      ? expected.removeValue(forKey: key(session.address, mid)) : session.takeUnconfirmed(mid)
-    {
-      loop.atEndOfPass { sent.failed(failure) }
-    }
-  }
-
-  fileprivate func ponged(_ handle: OpaquePointer) {
-    guard let data = coap_session_get_app_data(handle) else { return }
-    let session = Unmanaged<CoAPSession>.fromOpaque(data).takeUnretainedValue()
-    loop.atEndOfPass { session.pingEnded(nil, .answered) }
-  }
-
-  /// A response, though we ask nothing. libcoap has taken the notification with its token off its queue.
-  fileprivate func received(_ handle: OpaquePointer, responseTo token: CoAPToken) {
-    guard let data = coap_session_get_app_data(handle) else { return }
-    let session = Unmanaged<CoAPSession>.fromOpaque(data).takeUnretainedValue()
-    guard let observation = session.observation(token: token), let mid = observation.outstanding,
-      let sent = session.scheme == .coap
-        ? expected.removeValue(forKey: key(session.address, mid)) : session.takeUnconfirmed(mid)
-    else { return }
-    loop.atEndOfPass { sent.acknowledged() }
-  }
-
-  // MARK: Requests
-
-  fileprivate func answer(_ handle: OpaquePointer, _ pdu: OpaquePointer?, _ response: OpaquePointer?) {
-    guard let session = session(handle) else { return }
-    handler.heard(from: session)
-    guard !session.scheme.isStream else {
-      // Nothing is sent twice over TCP.
-      if let answer = freshAnswer(to: pdu, mid: 0, token: PDU.token(pdu), on: session) { write(answer, to: response) }
-      return
-    }
-    let mid = UInt16(truncatingIfNeeded: coap_pdu_get_mid(pdu))
-    let token = PDU.token(pdu)
-    let method = CoAPCode(rawValue: UInt8(truncatingIfNeeded: coap_pdu_get_code(pdu).rawValue))
-    let now = seconds
-    switch session.earlierAnswer(messageID: mid, token: token, method: method, now: now) {
-    case .response(let earlier):
-      write(earlier, to: response)
-    case .pending:
-      // Code 0.00 makes libcoap send the empty acknowledgement again.
-      break
-    case nil:
-      let answer = freshAnswer(to: pdu, mid: mid, token: token, on: session)
-      session.remember(answer, messageID: mid, token: token, method: method, now: now)
-      if let answer { write(answer, to: response) }
-    }
-  }
-
-  private func freshAnswer(
-    to pdu: OpaquePointer?, mid: UInt16, token: CoAPToken, on session: CoAPSession
-  ) -> CoAPResponse? {
-    var request: CoAPRequest
-    do throws(PDU.Unreadable) {
-      request = try PDU.request(pdu, mid: mid, token: token)
-    } catch {
-      return .error(.badRequest, error.diagnostic)
-    }
-    if !truncated.isEmpty, truncated.contains(key(session.address, mid)) {
-      return .error(
-        .requestEntityTooLarge, "a datagram may have \(AdoptedSocket.largestDatagram) bytes; use Block1")
-    }
-    var lastBlock: CoAPBlock?
-    if let block = request.block1 {
-      if let response = session.receive(block, of: &request, now: EventLoop.monotonic) { return response }
-      lastBlock = block
-    } else if let block = request.block2, block.number > 0,
-      request.method == .get || request.method == .fetch
-    {
-      let (response, completed) = session.laterBlock(block, path: request.path)
-      if let completed {
-        loop.atEndOfPass { for observation in session.observations { observation.fetchedLastBlock(of: completed) } }
-      }
-      return response
-    }
-    guard session.mayAsk(now: loop.passTime) else {
-      var response = CoAPResponse.error(
-        .tooManyRequests, "at most \(limits.requestsPerSecond) requests a second, and one for each call")
-      response.maxAge = 1
-      return response
-    }
-    guard var response = handler.respond(to: request, on: session) else { return nil }
-    response.block1 = lastBlock
-    if !response.code.isSuccess, let observation = session.observation(token: token), request.observe == 0 {
-      session.drop(observation, reason: .closed)
-    }
-    return session.cutting(response, for: request)
-  }
-
-  private func write(_ response: CoAPResponse, to pdu: OpaquePointer?) {
-    if !PDU.write(response, to: pdu) {
-      log.error("a response did not fit its datagram", metadata: ["code": "\(response.code)"])
-    }
-  }
-
-  // MARK: Transfers in blocks
-
-  func watchTransfers(of session: CoAPSession) {
-    transferring[ObjectIdentifier(session)] = session
-    if transferTimer == nil {
-      transferTimer = loop.makeTimer { [unowned self] in self.forgetTransfers() }
-    }
-    if transferring.count == 1 { armTransferTimer() }
-  }
-
-  private func armTransferTimer() {
-    transferTimer?.arm(at: EventLoop.monotonic + UInt64(limits.transferTimeout) * 1_000_000_000)
-  }
-
-  private func forgetTransfers() {
-    let limit = EventLoop.monotonic - UInt64(limits.transferTimeout) * 1_000_000_000
-    transferring = transferring.filter { $0.value.forgetTransfers(before: limit) }
-    if !transferring.isEmpty { armTransferTimer() }
-  }
-}
-
-// MARK: What libcoap calls, on the loop's thread
-
-extension CoAPShard {
-  static func of(_ session: OpaquePointer?) -> CoAPShard? {
-    guard let data = coap_get_app_data(coap_session_get_context(session)) else { return nil }
-    return Unmanaged<CoAPShard>.fromOpaque(data).takeUnretainedValue()
-  }
-}
-
-private func onRequest(
-  _: OpaquePointer?, session: OpaquePointer?, request: OpaquePointer?,
-  query: UnsafePointer<coap_string_t>?, response: OpaquePointer?
-) {
-  guard let session else { return }
-  CoAPShard.of(session)?.answer(session, request, response)
-}
-
-private func onSessionEvent(session: OpaquePointer?, event: coap_event_t) -> Int32 {
-  if let session { CoAPShard.of(session)?.happened(event, session) }
-  return 0
-}
-
-private func onPong(session: OpaquePointer?, received: OpaquePointer?, mid: coap_mid_t) {
-  if let session, CoAPScheme(coap_session_get_proto(session))?.isStream == true { CoAPShard.of(session)?.ponged(session) }
-}
-
-private func onNack(
-  session: OpaquePointer?, sent: OpaquePointer?, reason: coap_nack_reason_t, mid: coap_mid_t
-) {
-  guard let session, let failure = CoAPFailure(reason) else { return }
-  CoAPShard.of(session)?.failed(session, mid: UInt16(truncatingIfNeeded: mid), failure)
-}
-
-// A Reset for what was not asked for (RFC 7252 §4.2); what is not confirmable is ignored.
-private func onResponse(
-  session: OpaquePointer?, sent: OpaquePointer?, received: OpaquePointer?, mid: coap_mid_t
-) -> coap_response_t {
-  guard let session, coap_pdu_get_type(received) != COAP_MESSAGE_ACK else { return COAP_RESPONSE_OK }
-  CoAPShard.of(session)?.received(session, responseTo: PDU.token(received))
-  return coap_pdu_get_type(received) == COAP_MESSAGE_CON ? COAP_RESPONSE_FAIL : COAP_RESPONSE_OK
 }

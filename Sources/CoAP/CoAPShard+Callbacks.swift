@@ -1,0 +1,43 @@
+internal import CLibcoap
+
+// What libcoap calls, on the loop's thread.
+
+extension CoAPShard {
+  static func of(_ session: OpaquePointer?) -> CoAPShard? {
+    guard let data = coap_get_app_data(coap_session_get_context(session)) else { return nil }
+    return Unmanaged<CoAPShard>.fromOpaque(data).takeUnretainedValue()
+  }
+}
+
+func onShardRequest(
+  _: OpaquePointer?, session: OpaquePointer?, request: OpaquePointer?,
+  query: UnsafePointer<coap_string_t>?, response: OpaquePointer?
+) {
+  guard let session else { return }
+  CoAPShard.of(session)?.answer(session, request, response)
+}
+
+func onShardEvent(session: OpaquePointer?, event: coap_event_t) -> Int32 {
+  if let session { CoAPShard.of(session)?.happened(event, session) }
+  return 0
+}
+
+func onShardPong(session: OpaquePointer?, received: OpaquePointer?, mid: coap_mid_t) {
+  if let session, CoAPScheme(coap_session_get_proto(session))?.isStream == true { CoAPShard.of(session)?.ponged(session) }
+}
+
+func onShardNack(
+  session: OpaquePointer?, sent: OpaquePointer?, reason: coap_nack_reason_t, mid: coap_mid_t
+) {
+  guard let session, let failure = CoAPFailure(reason) else { return }
+  CoAPShard.of(session)?.failed(session, mid: UInt16(truncatingIfNeeded: mid), failure)
+}
+
+// A Reset for what was not asked for (RFC 7252 §4.2); what is not confirmable is ignored.
+func onShardResponse(
+  session: OpaquePointer?, sent: OpaquePointer?, received: OpaquePointer?, mid: coap_mid_t
+) -> coap_response_t {
+  guard let session, coap_pdu_get_type(received) != COAP_MESSAGE_ACK else { return COAP_RESPONSE_OK }
+  CoAPShard.of(session)?.received(session, responseTo: PDU.token(received))
+  return coap_pdu_get_type(received) == COAP_MESSAGE_CON ? COAP_RESPONSE_FAIL : COAP_RESPONSE_OK
+}

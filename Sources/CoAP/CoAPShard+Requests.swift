@@ -1,0 +1,96 @@
+internal import CLibcoap
+internal import Logging
+
+/// Requests and their answers, and the bodies that come and go in blocks.
+extension CoAPShard {
+  func answer(_ handle: OpaquePointer, _ pdu: OpaquePointer?, _ response: OpaquePointer?) {
+    guard let session = session(handle) else { return }
+    handler.heard(from: session)
+    guard !session.scheme.isStream else {
+      // Nothing is sent twice over TCP.
+      if let answer = freshAnswer(to: pdu, mid: 0, token: PDU.token(pdu), on: session) { write(answer, to: response) }
+      return
+    }
+    let mid = UInt16(truncatingIfNeeded: coap_pdu_get_mid(pdu))
+    let token = PDU.token(pdu)
+    let method = CoAPCode(rawValue: UInt8(truncatingIfNeeded: coap_pdu_get_code(pdu).rawValue))
+    let now = seconds
+    switch session.earlierAnswer(messageID: mid, token: token, method: method, now: now) {
+    case .response(let earlier):
+      write(earlier, to: response)
+    case .pending:
+      // Code 0.00 makes libcoap send the empty acknowledgement again.
+      break
+    case nil:
+      let answer = freshAnswer(to: pdu, mid: mid, token: token, on: session)
+      session.remember(answer, messageID: mid, token: token, method: method, now: now)
+      if let answer { write(answer, to: response) }
+    }
+  }
+
+  func freshAnswer(
+    to pdu: OpaquePointer?, mid: UInt16, token: CoAPToken, on session: CoAPSession
+  ) -> CoAPResponse? {
+    var request: CoAPRequest
+    do throws(PDU.Unreadable) {
+      request = try PDU.request(pdu, mid: mid, token: token)
+    } catch {
+      return .error(.badRequest, error.diagnostic)
+    }
+    if !truncated.isEmpty, truncated.contains(key(session.address, mid)) {
+      return .error(
+        .requestEntityTooLarge, "a datagram may have \(AdoptedSocket.largestDatagram) bytes; use Block1")
+    }
+    var lastBlock: CoAPBlock?
+    if let block = request.block1 {
+      if let response = session.receive(block, of: &request, now: EventLoop.monotonic) { return response }
+      lastBlock = block
+    } else if let block = request.block2, block.number > 0,
+      request.method == .get || request.method == .fetch
+    {
+      let (response, completed) = session.laterBlock(block, path: request.path)
+      if let completed {
+        loop.atEndOfPass { for observation in session.observations { observation.fetchedLastBlock(of: completed) } }
+      }
+      return response
+    }
+    guard session.mayAsk(now: loop.passTime) else {
+      var response = CoAPResponse.error(
+        .tooManyRequests, "at most \(limits.requestsPerSecond) requests a second, and one for each call")
+      response.maxAge = 1
+      return response
+    }
+    guard var response = handler.respond(to: request, on: session) else { return nil }
+    response.block1 = lastBlock
+    if !response.code.isSuccess, let observation = session.observation(token: token), request.observe == 0 {
+      session.drop(observation, reason: .closed)
+    }
+    return session.cutting(response, for: request)
+  }
+
+  func write(_ response: CoAPResponse, to pdu: OpaquePointer?) {
+    if !PDU.write(response, to: pdu) {
+      log.error("a response did not fit its datagram", metadata: ["code": "\(response.code)"])
+    }
+  }
+
+  // MARK: Transfers in blocks
+
+  func watchTransfers(of session: CoAPSession) {
+    transferring[ObjectIdentifier(session)] = session
+    if transferTimer == nil {
+      transferTimer = loop.makeTimer { [unowned self] in self.forgetTransfers() }
+    }
+    if transferring.count == 1 { armTransferTimer() }
+  }
+
+  func armTransferTimer() {
+    transferTimer?.arm(at: EventLoop.monotonic + UInt64(limits.transferTimeout) * 1_000_000_000)
+  }
+
+  func forgetTransfers() {
+    let limit = EventLoop.monotonic - UInt64(limits.transferTimeout) * 1_000_000_000
+    transferring = transferring.filter { $0.value.forgetTransfers(before: limit) }
+    if !transferring.isEmpty { armTransferTimer() }
+  }
+}

@@ -1,0 +1,161 @@
+internal import CLibcoap
+
+/// The sessions of a context, and what libcoap tells of them.
+extension CoAPShard {
+  func session(_ handle: OpaquePointer) -> CoAPSession? {
+    if let data = coap_session_get_app_data(handle) {
+      return Unmanaged<CoAPSession>.fromOpaque(data).takeUnretainedValue()
+    }
+    return begin(handle, identity: nil)
+  }
+
+  func begin(_ handle: OpaquePointer, identity: CoAPIdentity?) -> CoAPSession? {
+    guard let address = CoAPAddress(coap_session_get_addr_remote(handle)),
+      let scheme = CoAPScheme(coap_session_get_proto(handle)), scheme.isSecure == (identity != nil)
+    else { return nil }
+    let session = CoAPSession(handle: handle, address: address, scheme: scheme, identity: identity, shard: self)
+    session.index = sessions.count
+    // The array owns the session; libcoap's pointer goes with it, in `forget(_:)`.
+    sessions.append(session)
+    coap_session_set_app_data(handle, Unmanaged.passUnretained(session).toOpaque())
+    transmission.apply(to: handle)
+    return session
+  }
+
+  func forget(_ session: CoAPSession) {
+    guard let handle = session.handle else { return }
+    coap_session_set_app_data(handle, nil)
+    session.end()
+    handler.sessionEnded(session)
+    onEnded?(session)
+    transferring[ObjectIdentifier(session)] = nil
+    let last = sessions.removeLast()
+    if last !== session {
+      last.index = session.index
+      sessions[session.index] = last
+    }
+  }
+
+  /// Ends a session: an observer, a connection, an association of keys.
+  func close(_ session: CoAPSession) {
+    guard let handle = session.handle else { return }
+    forget(session)
+    // With a close-notify over DTLS and TLS. libcoap frees it when it walks its sessions.
+    if session.scheme != .coap { coap_session_disconnected(handle, COAP_NACK_NOT_DELIVERABLE) }
+    pump.note(self, due: loop.passTime)
+  }
+
+  func closeSession(of address: CoAPAddress) {
+    if let session = sessions.first(where: { $0.address == address }) { close(session) }
+  }
+
+  /// Ends the sessions that `isOver` says; it is asked about each.
+  func closeSessions(where isOver: (CoAPSession) -> Bool) {
+    for session in sessions.filter(isOver) { close(session) }
+  }
+
+  /// New handshakes are made with this certificate.
+  func use(_ certificate: CoAPCertificate) throws(CoAPSystemError) { try secure?.use(certificate) }
+
+  func happened(_ event: coap_event_t, _ handle: OpaquePointer) {
+    switch event {
+    case COAP_EVENT_TCP_CONNECTED:
+      guard let peer = CoAPAddress(coap_session_get_addr_remote(handle)) else { return }
+      if connections?.opened(handle, from: peer, at: loop.passTime) == false {
+        // libcoap goes on with it first.
+        loop.atEndOfPass { coap_session_disconnected(handle, COAP_NACK_NOT_DELIVERABLE) }
+      } else if coap_session_get_proto(handle) == COAP_PROTO_TLS {
+        accepting.append(handle)
+      }
+    case COAP_EVENT_SERVER_SESSION_NEW:
+      guard secure != nil, CoAPScheme(coap_session_get_proto(handle))?.isSecure == true else { return }
+      accepting.removeAll { $0 == handle }
+      // Of an earlier one from the same port.
+      forgetWarnings(about: handle)
+    case COAP_EVENT_SERVER_SESSION_DEL:
+      accepting.removeAll { $0 == handle }
+      connections?.closed(handle)
+      sessionDeleted(handle)
+      secure?.forget(handle)
+    case COAP_EVENT_DTLS_CONNECTED:
+      guard let identity = secure?.completed(handle), let session = begin(handle, identity: identity) else { return }
+      onEstablished?(session)
+      handler.sessionBegan(session)
+    case COAP_EVENT_DTLS_ERROR, COAP_EVENT_DTLS_CLOSED, COAP_EVENT_TCP_CLOSED, COAP_EVENT_SESSION_CLOSED,
+      COAP_EVENT_SESSION_FAILED:
+      if event == COAP_EVENT_TCP_CLOSED { closed(handle) }
+      lost(handle)
+    default: break
+    }
+  }
+
+  func closed(_ handle: OpaquePointer) {
+    connections?.closed(handle)
+    // What the peer has sent behind its Release libcoap answers all the same: it opens a connection to the peer for that,
+    // and never lets go of it.
+    loop.atEndOfPass {
+      guard coap_session_get_state(handle) != COAP_SESSION_STATE_NONE else { return }
+      coap_session_disconnected(handle, COAP_NACK_NOT_DELIVERABLE)
+    }
+  }
+
+  func lost(_ handle: OpaquePointer) {
+    pump.note(self, due: loop.passTime)
+    guard let data = coap_session_get_app_data(handle) else {
+      guard coap_session_get_state(handle) == COAP_SESSION_STATE_HANDSHAKE else { return }
+      return handshakeFailed(handle)
+    }
+    let session = Unmanaged<CoAPSession>.fromOpaque(data).takeUnretainedValue()
+    guard !session.isLost else { return }
+    // Whatever is sent on it from now on, libcoap would take for a wish to connect to the peer as a client.
+    session.isLost = true
+    // libcoap is in the middle of it.
+    loop.atEndOfPass { self.forget(session) }
+  }
+
+  func handshakeFailed(_ handle: OpaquePointer, _ complaint: HandshakeComplaint? = nil) {
+    guard let peer = CoAPAddress(coap_session_get_addr_remote(handle)) else { return }
+    secure?.failed(
+      handle, from: peer, complaint: complaint ?? HandshakeComplaint(CoAPLibrary.takeWarnings(about: peer)))
+  }
+
+  func forgetWarnings(about handle: OpaquePointer) {
+    guard let peer = CoAPAddress(coap_session_get_addr_remote(handle)) else { return }
+    _ = CoAPLibrary.takeWarnings(about: peer)
+  }
+
+  func sessionDeleted(_ handle: OpaquePointer) {
+    guard let data = coap_session_get_app_data(handle) else { return }
+    forget(Unmanaged<CoAPSession>.fromOpaque(data).takeUnretainedValue())
+  }
+
+  func failed(_ handle: OpaquePointer, mid: UInt16, _ failure: CoAPFailure) {
+    guard let data = coap_session_get_app_data(handle) else { return }
+    let session = Unmanaged<CoAPSession>.fromOpaque(data).takeUnretainedValue()
+    // libcoap is in the middle of its own queue.
+    if session.isPing(mid) {
+      loop.atEndOfPass { session.pingEnded(mid, CoAPPingEnd(failure)) }
+    } else if let sent = session.scheme == .coap
+      ? expected.removeValue(forKey: key(session.address, mid)) : session.takeUnconfirmed(mid)
+    {
+      loop.atEndOfPass { sent.failed(failure) }
+    }
+  }
+
+  func ponged(_ handle: OpaquePointer) {
+    guard let data = coap_session_get_app_data(handle) else { return }
+    let session = Unmanaged<CoAPSession>.fromOpaque(data).takeUnretainedValue()
+    loop.atEndOfPass { session.pingEnded(nil, .answered) }
+  }
+
+  /// A response, though we ask nothing. libcoap has taken the notification with its token off its queue.
+  func received(_ handle: OpaquePointer, responseTo token: CoAPToken) {
+    guard let data = coap_session_get_app_data(handle) else { return }
+    let session = Unmanaged<CoAPSession>.fromOpaque(data).takeUnretainedValue()
+    guard let observation = session.observation(token: token), let mid = observation.outstanding,
+      let sent = session.scheme == .coap
+        ? expected.removeValue(forKey: key(session.address, mid)) : session.takeUnconfirmed(mid)
+    else { return }
+    loop.atEndOfPass { sent.acknowledged() }
+  }
+}
