@@ -73,6 +73,7 @@ package final class CoAPSession: @unchecked Sendable {
     var method: CoAPCode
     // 0.00 while the response is still to come.
     var code: CoAPCode
+    var digest: UInt32
     var response: CachedResponse?
   }
 
@@ -88,27 +89,35 @@ package final class CoAPSession: @unchecked Sendable {
   }
 
   /// The answer already given to this request, if it is a retransmission.
-  func earlierAnswer(messageID: UInt16, token: CoAPToken, method: CoAPCode, now: UInt32) -> Answer? {
+  ///
+  /// A device that has rebooted may begin with the same message ids and tokens as before. So another body, by its `digest`,
+  /// makes another request of it, and so does an observation that is not there any more.
+  func earlierAnswer(
+    messageID: UInt16, token: CoAPToken, method: CoAPCode, digest: UInt32, now: UInt32
+  ) -> Answer? {
     for exchange in exchanges where exchange.messageID == messageID {
-      guard exchange.token == token, exchange.method == method,
+      guard exchange.token == token, exchange.method == method, exchange.digest == digest,
         now &- exchange.seconds < UInt32(CoAPTransmission.exchangeLifetime)
       else { continue }
       if exchange.code.rawValue == 0 { return .pending }
-      return .response(exchange.response?.response ?? CoAPResponse(exchange.code))
+      guard let response = exchange.response?.response else { return .response(CoAPResponse(exchange.code)) }
+      return response.observe == nil || observation(token: token) != nil ? .response(response) : nil
     }
     return nil
   }
 
-  /// Remembers the answer to a request; nil stands for one that is still to come.
+  /// Remembers the answer to a request; nil stands for one that is still to come. Without a digest it is that of the same
+  /// request as before.
   func remember(
-    _ response: CoAPResponse?, messageID: UInt16, token: CoAPToken, method: CoAPCode, now: UInt32
+    _ response: CoAPResponse?, messageID: UInt16, token: CoAPToken, method: CoAPCode, digest: UInt32?, now: UInt32
   ) {
+    let index = exchanges.firstIndex { $0.messageID == messageID }
     let hasMore = response.map { $0 != CoAPResponse($0.code) } ?? false
     let exchange = Exchange(
       token: token, seconds: now, messageID: messageID, method: method,
-      code: response?.code ?? CoAPCode(rawValue: 0),
+      code: response?.code ?? CoAPCode(rawValue: 0), digest: digest ?? index.map { exchanges[$0].digest } ?? 0,
       response: hasMore ? response.map(CachedResponse.init) : nil)
-    if let index = exchanges.firstIndex(where: { $0.messageID == messageID }) {
+    if let index {
       exchanges[index] = exchange
     } else if exchanges.count < shard.limits.exchangesPerSession {
       exchanges.append(exchange)
@@ -320,7 +329,7 @@ package final class CoAPSession: @unchecked Sendable {
     if !scheme.isStream {
       remember(
         response, messageID: request.messageID, token: request.token, method: request.method,
-        now: shard.seconds)
+        digest: nil, now: shard.seconds)
     }
     // libcoap keeps a second confirmable message back until the first is acknowledged, without any bound. A peer that
     // never acknowledges must not fill the memory, and a response need not be confirmable (RFC 7252 §5.2.2).

@@ -14,8 +14,9 @@ extension CoAPShard {
     let mid = UInt16(truncatingIfNeeded: coap_pdu_get_mid(pdu))
     let token = PDU.token(pdu)
     let method = CoAPCode(rawValue: UInt8(truncatingIfNeeded: coap_pdu_get_code(pdu).rawValue))
+    let digest = PDU.digest(ofBodyIn: pdu)
     let now = seconds
-    switch session.earlierAnswer(messageID: mid, token: token, method: method, now: now) {
+    switch session.earlierAnswer(messageID: mid, token: token, method: method, digest: digest, now: now) {
     case .response(let earlier):
       write(earlier, to: response)
     case .pending:
@@ -23,7 +24,7 @@ extension CoAPShard {
       break
     case nil:
       let answer = freshAnswer(to: pdu, mid: mid, token: token, on: session)
-      session.remember(answer, messageID: mid, token: token, method: method, now: now)
+      session.remember(answer, messageID: mid, token: token, method: method, digest: digest, now: now)
       if let answer { write(answer, to: response) }
     }
   }

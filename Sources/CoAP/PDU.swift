@@ -127,6 +127,18 @@ enum PDU {
     }
   }
 
+  /// A number that tells bodies apart, FNV-1a: what is sent again by CoAP is the same byte for byte.
+  static func digest(_ body: some Sequence<UInt8>) -> UInt32 {
+    body.reduce(0x811c_9dc5) { ($0 ^ UInt32($1)) &* 0x0100_0193 }
+  }
+
+  static func digest(ofBodyIn pdu: OpaquePointer?) -> UInt32 {
+    var count = 0
+    var bytes: UnsafePointer<UInt8>?
+    guard coap_get_data(pdu, &count, &bytes) == 1 else { return digest([]) }
+    return digest(UnsafeBufferPointer(start: bytes, count: count))
+  }
+
   private static func payload(_ pdu: OpaquePointer?) -> [UInt8] {
     var count = 0
     var bytes: UnsafePointer<UInt8>?

@@ -201,6 +201,36 @@ import Testing
     }
   }
 
+  @Test("A rebooted device whose message ids and tokens start over is heard all the same")
+  func startingOver() async throws {
+    try await withServer { server, address in
+      let device = try RawDevice(to: address)
+      let registration = device.get(observe: 0)
+      _ = try await device.exchange(registration)
+      async let first = server.device(device.name).call("f")
+      let call = try await device.receiveCall()
+      var post = device.result(Array(#"{"id":"\#(call.id)","status":0}"#.utf8))
+      #expect(try await device.exchange(post).code == .changed)
+      _ = try await first
+      // Rebooted: it does not know its observation, and says so to the next call.
+      async let refused = failure { try await server.device(device.name).call("g") }
+      let unknown = try await device.peer.receiveMessage()
+      device.peer.send([0x70] + unknown.acknowledgement.dropFirst())
+      guard case .rejected = await refused else {
+        Issue.record("not rejected")
+        return
+      }
+      // Everything as the first time, but for the id in the result.
+      let answer = try await device.exchange(registration)
+      #expect(answer.code == .content && answer.uint(6) != nil)
+      async let second = server.device(device.name).call("h")
+      let next = try await device.receiveCall()
+      post.payload = Array(#"{"id":"\#(next.id)","status":0,"detail":1}"#.utf8)
+      #expect(try await device.exchange(post).code == .changed)
+      #expect(try await second.detail == 1)
+    }
+  }
+
   @Test("A repeated request is answered from memory and counted once")
   func retransmittedRequest() async throws {
     try await withServer { server, address in
