@@ -61,12 +61,8 @@ extension CoAPShard {
     switch event {
     case COAP_EVENT_TCP_CONNECTED:
       guard let peer = CoAPAddress(coap_session_get_addr_remote(handle)) else { return }
-      if connections?.opened(handle, from: peer, at: loop.passTime) == false {
-        // libcoap goes on with it first.
-        loop.atEndOfPass { coap_session_disconnected(handle, COAP_NACK_NOT_DELIVERABLE) }
-      } else if coap_session_get_proto(handle) == COAP_PROTO_TLS {
-        accepting.append(handle)
-      }
+      connections?.opened(handle, from: peer, at: loop.passTime)
+      if coap_session_get_proto(handle) == COAP_PROTO_TLS { accepting.append(handle) }
     case COAP_EVENT_SERVER_SESSION_NEW:
       guard secure != nil, CoAPScheme(coap_session_get_proto(handle))?.isSecure == true else { return }
       accepting.removeAll { $0 == handle }

@@ -5,7 +5,9 @@ internal import Glibc
 ///
 /// libcoap accepts as long as there are descriptors, and then its listening socket stays readable for ever. It keeps what
 /// a peer does not read without a bound, in a list that it walks for each message, and waits five minutes for one that says
-/// nothing. It does not tell a connection's descriptor, so that is guessed before it accepts, and checked afterwards.
+/// nothing. It does not tell a connection's descriptor, which is the first member of its `coap_socket_t`, the cookie of its
+/// events. Where that is in a session the first connection shows, and each is checked by the address of its peer; one for
+/// which that does not hold is served and not looked after.
 final class Connections {
   enum Admission {
     case admit
@@ -16,7 +18,8 @@ final class Connections {
   }
 
   private struct Connection {
-    let descriptor: Int32
+    // Nil for one that is not looked after.
+    let descriptor: Int32?
     let since: UInt64
     // Since a look found that the peer does not read.
     var isStuck = false
@@ -26,13 +29,13 @@ final class Connections {
   private let limit: Int
   private let context: OpaquePointer
   private let streamGuard: StreamGuard
-  // From libcoap's session to its socket, which is a member of it and the cookie of its events.
+  // From libcoap's session to its socket, which is a member of it.
   private var offset: UInt?
+  // More than the size of a session.
+  private static let sessionSize: UInt = 4_096
   private var open: [OpaquePointer: Connection] = [:]
   // Given up to accept, and close, a connection when there is no descriptor left.
   private var spare: Int32
-  // The lowest descriptor that was free before the last accept, which takes it.
-  private var next: Int32 = -1
 
   /// `limit` is this context's share of `CoAPLimits.connections`.
   init(_ limits: CoAPLimits, limit: Int, context: OpaquePointer) throws(CoAPSystemError) {
@@ -58,7 +61,6 @@ final class Connections {
     let free = dup(listener)
     if free >= 0 {
       close(free)
-      next = free
       return .admit
     }
     if spare >= 0 { close(spare) }
@@ -73,25 +75,25 @@ final class Connections {
     return .refused
   }
 
-  /// libcoap has accepted a connection. False when it cannot be watched: another thread took the descriptor.
-  func opened(_ session: OpaquePointer, from peer: CoAPAddress, at now: UInt64) -> Bool {
-    // Threads that open something at the same time take one or two descriptors in between.
-    guard next >= 0, let descriptor = (next..<next + 16).first(where: { Self.peer(of: $0) == peer }) else { return false }
-    if offset == nil,
-      let (_, cookie) = AdoptedSocket.socket(in: coap_context_get_coap_fd(context), where: { at, _ in at == descriptor })
-    {
-      offset = UInt(cookie) &- UInt(bitPattern: session)
+  /// libcoap has accepted a connection.
+  func opened(_ session: OpaquePointer, from peer: CoAPAddress, at now: UInt64) {
+    let start = UInt(bitPattern: session)
+    if offset == nil {
+      let inside = { (cookie: UInt64) in cookie > start && cookie < start + Self.sessionSize }
+      offset = AdoptedSocket.socket(in: coap_context_get_coap_fd(context), where: { inside($1) }).map {
+        UInt($0.1) - start
+      }
     }
-    open[session] = Connection(descriptor: descriptor, since: now)
-    return true
+    let descriptor = offset.flatMap { UnsafePointer<Int32>(bitPattern: start + $0)?.pointee }
+    open[session] = Connection(
+      descriptor: descriptor.flatMap { Self.peer(of: $0) == peer ? $0 : nil }, since: now)
   }
 
   /// Runs `body`, in which libcoap reads from the connection of that cookie, and does not let it take too long.
   func watch(_ cookie: UInt, _ body: () -> Void) {
-    guard let offset, let session = OpaquePointer(bitPattern: cookie &- offset), let connection = open[session] else {
-      return body()
-    }
-    streamGuard.watch(connection.descriptor, body)
+    guard let offset, let session = OpaquePointer(bitPattern: cookie &- offset), let descriptor = open[session]?.descriptor
+    else { return body() }
+    streamGuard.watch(descriptor, body)
   }
 
   func closed(_ session: OpaquePointer) { open[session] = nil }
@@ -112,7 +114,7 @@ final class Connections {
     let patience = UInt64(limits.connectionTimeout) * 1_000_000_000
     var found: [OpaquePointer] = []
     for (session, connection) in open {
-      let isStuck = !is_writable(connection.descriptor)
+      let isStuck = connection.descriptor.map { !is_writable($0) } ?? false
       let isLate =
         coap_session_get_state(session) != COAP_SESSION_STATE_ESTABLISHED && now > connection.since + patience
       if isLate || isStuck && connection.isStuck { found.append(session) }

@@ -7,8 +7,8 @@ internal import Synchronization
 /// libcoap reads on from a connection for as long as each read fills its buffer (`coap_read_session`), so that one peer
 /// that sends faster than its messages are handled would hold the loop, and all devices with it, for ever. Nothing can be
 /// said to libcoap meanwhile. A second thread looks every few milliseconds whether the loop is still at the same
-/// connection, and if that has cost it enough of the processor puts /dev/null in the place of the socket, where reading
-/// comes to an end.
+/// connection, and if that has cost it enough of the processor shuts the connection down: the kernel then answers what
+/// comes with a reset, and reading comes to an end.
 final class StreamGuard: Sendable {
   private struct State {
     var descriptor: Int32 = -1
@@ -22,15 +22,12 @@ final class StreamGuard: Sendable {
 
   private let state = Mutex(State())
   private let clock: clockid_t
-  private let null: Int32
 
   /// On the loop's thread.
   init() throws(CoAPSystemError) {
     var clock = clockid_t()
     guard pthread_getcpuclockid(pthread_self(), &clock) == 0 else { throw CoAPSystemError("pthread_getcpuclockid") }
     self.clock = clock
-    null = open("/dev/null", O_RDWR | O_CLOEXEC)
-    guard null >= 0 else { throw CoAPSystemError("open") }
     let retained = Unmanaged.passRetained(self)
     var thread = pthread_t()
     let code = pthread_create(
@@ -47,8 +44,6 @@ final class StreamGuard: Sendable {
     }
     pthread_detach(thread)
   }
-
-  deinit { close(null) }
 
   /// The thread ends within a few milliseconds. The loop must live until `stop()`, for its clock is read.
   func stop() { state.withLock { $0.isOver = true } }
@@ -74,7 +69,7 @@ final class StreamGuard: Sendable {
         if state.turn != seen {
           (seen, start) = (state.turn, processorTime())
         } else if processorTime() > start + Self.patience {
-          _ = replace_descriptor(null, state.descriptor)
+          shutdown(state.descriptor, Int32(SHUT_RDWR))
           state.descriptor = -1
         }
         return false
