@@ -51,7 +51,7 @@ struct CertsIssueServerCommand: ParsableCommand {
     let identity = try options.issue(to: .server(hosts), days: days)
     try options.write(identity, certificate: "server.pem", key: "server.key")
     options.suggest(
-      "run it:", "device-rpc serve",
+      "run it:", "device-rpc serve --data device-rpc-data",
       [("--certificate", "server.pem"), ("--key", "server.key"), ("--ca", CertsOptions.authority.certificate)])
   }
 }

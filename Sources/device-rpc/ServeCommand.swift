@@ -32,8 +32,8 @@ struct ServeCommand: AsyncParsableCommand {
       Examples:
         device-rpc serve
         device-rpc serve --data device-rpc-data
-        device-rpc serve --data device-rpc-data --certificate server.pem --key server.key --ca ca.pem
-        device-rpc serve --data device-rpc-data --listen coaps+tcp://0.0.0.0 --listen coaps://[::]:5684
+        device-rpc serve --data data --certificate s.pem --key s.key --ca ca.pem
+        device-rpc serve --data data --listen coaps://[::] --listen coaps+tcp://[::]
         device-rpc serve --port 0 --wait 30
         echo 'sensor-1 multiply 7 191' | device-rpc serve --wait 60
       """)
