@@ -15,9 +15,10 @@ final class BarrierQueue {
 
   func add(_ session: CoAPSession, after delay: UInt64 = patience) {
     let loop = session.loop
-    let due = max(loop.passTime + delay, session.lastBarrier + Self.spacing)
-    guard due < session.nextBarrier else { return }
-    session.nextBarrier = due
+    guard let secured = session.secured else { return }
+    let due = max(loop.passTime + delay, secured.lastBarrier + Self.spacing)
+    guard due < secured.nextBarrier else { return }
+    secured.nextBarrier = due
     if timer == nil { timer = loop.makeTimer { [unowned self, unowned loop] in self.fire(loop.passTime) } }
     let index = waiting.lastIndex { $0.due <= due }.map { $0 + 1 } ?? 0
     waiting.insert((due, session), at: index)
@@ -28,8 +29,8 @@ final class BarrierQueue {
     let due = waiting.prefix { $0.due <= now }
     waiting.removeFirst(due.count)
     if let next = waiting.first { timer?.arm(at: next.due) }
-    for (time, session) in due where session.nextBarrier == time {
-      session.nextBarrier = .max
+    for (time, session) in due where session.secured?.nextBarrier == time {
+      session.secured?.nextBarrier = .max
       session.sendBarrier()
     }
   }
@@ -37,7 +38,7 @@ final class BarrierQueue {
   func close() {
     timer?.cancel()
     timer = nil
-    for (_, session) in waiting { session.nextBarrier = .max }
+    for (_, session) in waiting { session.secured?.nextBarrier = .max }
     waiting = []
   }
 }

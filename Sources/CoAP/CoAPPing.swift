@@ -48,11 +48,11 @@ extension CoAPSession {
 
   // MARK: DTLS: what is not known to have arrived
 
-  func isUnconfirmed(_ message: SentMessage, _ mid: UInt16) { unconfirmed.append((mid, message)) }
+  func isUnconfirmed(_ message: SentMessage, _ mid: UInt16) { secured?.unconfirmed.append((mid, message)) }
 
   func takeUnconfirmed(_ mid: UInt16) -> SentMessage? {
-    guard let index = unconfirmed.firstIndex(where: { $0.mid == mid }) else { return nil }
-    return unconfirmed.remove(at: index).message
+    guard let index = secured?.unconfirmed.firstIndex(where: { $0.mid == mid }) else { return nil }
+    return secured?.unconfirmed.remove(at: index).message
   }
 
   func forgetUnconfirmed(_ mid: UInt16) { _ = takeUnconfirmed(mid) }
@@ -61,27 +61,27 @@ extension CoAPSession {
   /// happens after a second.
   package func confirm() {
     assert(loop.isCurrent)
-    if scheme == .coaps, !unconfirmed.isEmpty { shard.expectConfirmation(of: self, after: 0) }
+    if scheme == .coaps, secured?.unconfirmed.isEmpty == false { shard.expectConfirmation(of: self, after: 0) }
   }
 
   func sendBarrier() {
-    guard !isConfirming, let last = unconfirmed.last?.mid else { return }
-    isConfirming = true
-    lastBarrier = loop.passTime
+    guard let secured, !secured.isConfirming, let last = secured.unconfirmed.last?.mid else { return }
+    secured.isConfirming = true
+    secured.lastBarrier = loop.passTime
     ping { end in
-      self.isConfirming = false
+      secured.isConfirming = false
       guard end != .closed else {
-        if !self.unconfirmed.isEmpty { self.shard.expectConfirmation(of: self, after: BarrierQueue.patience) }
+        if !secured.unconfirmed.isEmpty { self.shard.expectConfirmation(of: self, after: BarrierQueue.patience) }
         return
       }
       // Answered or not, it has left, and so nothing before it is under way any more. What was given up has gone from the
       // list with that.
-      guard let index = self.unconfirmed.firstIndex(where: { $0.mid == last }) else { return }
-      let confirmed = self.unconfirmed[...index]
-      self.unconfirmed.removeFirst(index + 1)
+      guard let index = secured.unconfirmed.firstIndex(where: { $0.mid == last }) else { return }
+      let confirmed = secured.unconfirmed[...index]
+      secured.unconfirmed.removeFirst(index + 1)
       for (_, message) in confirmed { message.acknowledged() }
       // What was sent meanwhile is behind the ping.
-      if !self.unconfirmed.isEmpty { self.shard.expectConfirmation(of: self, after: 0) }
+      if !secured.unconfirmed.isEmpty { self.shard.expectConfirmation(of: self, after: 0) }
     }
   }
 }

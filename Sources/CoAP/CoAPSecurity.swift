@@ -14,6 +14,21 @@ package enum CoAPIdentity: Sendable, Hashable {
   }
 }
 
+/// What a session has besides when its peer has proved who it is. Apart, so that it takes no room of plain ones.
+// Unchecked because every member is touched on the loop's thread only.
+package final class SecuredPeer: @unchecked Sendable {
+  package let identity: CoAPIdentity
+  /// Whatever the handler has found of the identity.
+  package var principal: (any Sendable)?
+  // Of DTLS: what is not known to have arrived, and the pings that find it out.
+  var unconfirmed: [(mid: UInt16, message: SentMessage)] = []
+  var isConfirming = false
+  var lastBarrier: UInt64 = 0
+  var nextBarrier = UInt64.max
+
+  init(_ identity: CoAPIdentity) { self.identity = identity }
+}
+
 /// Decides in the middle of a handshake, on the loop's thread: it must answer at once.
 package protocol CoAPAuthority: Sendable {
   /// The key of an identity; nil refuses it.

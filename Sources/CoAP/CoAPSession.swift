@@ -5,13 +5,11 @@ internal import CLibcoap
 package final class CoAPSession: @unchecked Sendable {
   package let address: CoAPAddress
   package let scheme: CoAPScheme
-  /// Who the peer has proved to be; nil for `coap` and `coap+tcp`.
-  package let identity: CoAPIdentity?
+  /// What there is besides over DTLS and TLS; nil for `coap` and `coap+tcp`.
+  package let secured: SecuredPeer?
   package let loop: EventLoop
   /// Whatever the handler wants to remember about the peer.
   package var attachment: (any AnyObject & Sendable)?
-  /// Whatever the handler has found of the peer's identity.
-  package var principal: (any Sendable)?
   package fileprivate(set) var observations: [CoAPObservation] = []
 
   let shard: CoAPShard
@@ -29,10 +27,6 @@ package final class CoAPSession: @unchecked Sendable {
   /// The connection is gone; nothing may be sent any more.
   var isLost = false
   var pings: [(mid: UInt16?, done: (CoAPPingEnd) -> Void)] = []
-  var unconfirmed: [(mid: UInt16, message: SentMessage)] = []
-  var isConfirming = false
-  var lastBarrier: UInt64 = 0
-  var nextBarrier = UInt64.max
 
   init(
     handle: OpaquePointer, address: CoAPAddress, scheme: CoAPScheme, identity: CoAPIdentity?, shard: CoAPShard
@@ -40,7 +34,7 @@ package final class CoAPSession: @unchecked Sendable {
     self.handle = handle
     self.address = address
     self.scheme = scheme
-    self.identity = identity
+    secured = identity.map(SecuredPeer.init)
     self.shard = shard
     loop = shard.loop
   }
@@ -60,7 +54,7 @@ package final class CoAPSession: @unchecked Sendable {
     forgetIncoming()
     forgetOutgoing()
     handle = nil
-    unconfirmed = []
+    secured?.unconfirmed = []
     endPings()
   }
 

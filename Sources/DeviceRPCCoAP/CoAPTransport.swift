@@ -103,8 +103,8 @@ package final class CoAPTransport: DeviceTransport {
   ) async {
     for await _ in changes {
       await endpoint.closeSessions { session in
-        guard let identity = session.identity else { return false }
-        return authority.credential(of: identity) != session.principal as? DeviceCredential
+        guard let secured = session.secured else { return false }
+        return authority.credential(of: secured.identity) != secured.principal as? DeviceCredential
       }
     }
   }

@@ -46,7 +46,7 @@ final class TestAuthority: CoAPAuthority {
   func withSecured<Result>(
     transmission: CoAPTransmission = CoAPTransmission(),
     answer: @escaping (CoAPRequest, CoAPSession) -> CoAPResponse? = { _, session in
-      CoAPResponse(.content, payload: Array("\(session.scheme) \(session.identity?.name ?? "-")".utf8))
+      CoAPResponse(.content, payload: Array("\(session.scheme) \(session.secured?.identity.name ?? "-")".utf8))
     },
     _ body: (Secured) async throws -> Result
   ) async throws -> Result {

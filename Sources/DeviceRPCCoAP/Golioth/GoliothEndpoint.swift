@@ -19,13 +19,13 @@ final class GoliothEndpoint: CoAPHandler {
   }
 
   func sessionBegan(_ session: CoAPSession) {
-    session.principal = session.identity.flatMap { authority?.credential(of: $0) }
+    session.secured?.principal = session.secured.flatMap { authority?.credential(of: $0.identity) }
     // Revoked since the handshake began.
-    if session.principal == nil { session.loop.atEndOfPass { session.close() } }
+    if session.secured?.principal == nil { session.loop.atEndOfPass { session.close() } }
   }
 
   /// The device that the sender has proved to be; nil where nothing is proved.
-  private func proved(_ session: CoAPSession) -> String? { (session.principal as? DeviceCredential)?.device }
+  private func proved(_ session: CoAPSession) -> String? { (session.secured?.principal as? DeviceCredential)?.device }
 
   func heard(from session: CoAPSession) { link(of: session)?.heard() }
 

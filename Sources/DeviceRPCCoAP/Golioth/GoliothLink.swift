@@ -104,7 +104,7 @@ final class GoliothLink: DeviceLink, CoAPObservationOwner {
     session.loop.execute {
       if let observation = self.observation { self.session.drop(observation, reason: .replaced) }
       // The device has proved itself anew on another session, and will not use this one again.
-      if self.session.identity != nil, self.session.attachment === self { self.session.close() }
+      if self.session.secured != nil, self.session.attachment === self { self.session.close() }
     }
   }
 
