@@ -106,7 +106,7 @@ let package = Package(
     .testTarget(
       name: "FuzzTests",
       dependencies: [
-        "CoAP", "DeviceRPC", "DeviceRPCCoAP", .product(name: "Logging", package: "swift-log"),
+        "CoAP", "DeviceRPC", "DeviceRPCCoAP", "DeviceSimulator", .product(name: "Logging", package: "swift-log"),
       ],
       swiftSettings: strict),
     .testTarget(

@@ -3,6 +3,7 @@
 // too (fd_set), and the compiler then refuses one of the two.
 #pragma once
 #include <coap3/coap.h>
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -29,22 +30,42 @@ struct peeked_datagram {
   uint8_t content_type;    // 0: no record
   uint8_t handshake_type;  // of a handshake message in clear, else 0
   uint16_t epoch;
+  // Of all its records, when more than the head has been looked at.
+  uint16_t shortest;       // bytes of the shortest encrypted one; 0xffff: there is none, 0: they are not whole
+  _Bool is_current;        // all have the version of DTLS 1.2
 };
 
 #define PEEK_BATCH 32
 #define PEEK_BYTES 14
 
+// Looks through the records of a datagram (RFC 6347 §4.1) to its end.
+static inline void peek_records(const uint8_t *bytes, size_t length, struct peeked_datagram *d) {
+  d->shortest = 0xffff;
+  d->is_current = 1;
+  while (length > 0) {
+    size_t size = length < 13 ? 0 : (size_t)(bytes[11] << 8 | bytes[12]);
+    if (length < 13 || size > length - 13 || bytes[1] != 0xfe) {
+      d->shortest = 0;
+      return;
+    }
+    if (bytes[2] != 0xfd) d->is_current = 0;
+    if ((bytes[3] || bytes[4]) && size < d->shortest) d->shortest = (uint16_t)size;
+    bytes += 13 + size;
+    length -= 13 + size;
+  }
+}
+
 // Looks at up to PEEK_BATCH waiting datagrams without taking them; they must be taken before the next look. Returns
-// their number, or 0.
-static inline int peek_datagrams(int fd, struct peeked_datagram *out) {
+// their number, or 0. `bytes` of each are looked at, PEEK_BYTES or more.
+static inline int peek_datagrams(int fd, struct peeked_datagram *out, size_t bytes) {
   struct { struct msghdr msg_hdr; unsigned int msg_len; } messages[PEEK_BATCH];  // struct mmsghdr
   struct iovec vectors[PEEK_BATCH];
   struct sockaddr_in6 names[PEEK_BATCH];
-  uint8_t heads[PEEK_BATCH][PEEK_BYTES];
+  uint8_t heads[PEEK_BATCH][bytes];
   memset(messages, 0, sizeof messages);
   for (int i = 0; i < PEEK_BATCH; i++) {
     vectors[i].iov_base = heads[i];
-    vectors[i].iov_len = PEEK_BYTES;
+    vectors[i].iov_len = bytes;
     messages[i].msg_hdr.msg_iov = &vectors[i];
     messages[i].msg_hdr.msg_iovlen = 1;
     messages[i].msg_hdr.msg_name = &names[i];
@@ -72,6 +93,7 @@ static inline int peek_datagrams(int fd, struct peeked_datagram *out) {
     d->content_type = length > 13 ? heads[i][0] : 0;
     d->epoch = (uint16_t)(heads[i][3] << 8 | heads[i][4]);
     d->handshake_type = d->content_type == 22 && d->epoch == 0 ? heads[i][13] : 0;
+    if (bytes > PEEK_BYTES) peek_records(heads[i], length < bytes ? length : bytes, d);
   }
   return count < 0 ? 0 : count;
 }
@@ -100,16 +122,31 @@ static inline int set_socket_flag(int fd, int level, int option, int value) {
   return setsockopt(fd, level, option, &value, sizeof value);
 }
 
+// Empties this thread's list of OpenSSL's errors. OpenSSL looks there to tell why a read has brought nothing, so that what
+// is left of one session's failure would end the next session of which a record is dropped; libcoap does not empty it.
+// (libcoap's package brings the library along, not its headers.)
+static inline void clear_tls_errors(void) {
+  static void (*clear)(void);
+  void (*known)(void) = __atomic_load_n(&clear, __ATOMIC_RELAXED);
+  if (!known) {
+    known = (void (*)(void))dlsym(NULL, "ERR_clear_error");
+    if (!known) return;
+    __atomic_store_n(&clear, known, __ATOMIC_RELAXED);
+  }
+  known();
+}
+
 // Reads as many datagrams as there are cookies, each from the endpoint of its cookie (libcoap's coap_socket_t).
-static inline void read_datagrams(coap_context_t *pump, const uint64_t *cookies, size_t count) {
+static inline void read_datagrams(coap_context_t *pump, const uint64_t *cookies, size_t count, _Bool has_secure) {
   struct epoll_event events[64];
   while (count > 0) {
-    size_t batch = count < 64 ? count : 64;
+    size_t batch = has_secure ? 1 : count < 64 ? count : 64;
     for (size_t i = 0; i < batch; i++) {
       events[i].events = EPOLLIN;
       events[i].data.u64 = cookies[i];
     }
     coap_io_do_epoll(pump, events, batch);
+    if (has_secure) clear_tls_errors();
     cookies += batch;
     count -= batch;
   }
@@ -119,7 +156,9 @@ static inline void read_datagrams(coap_context_t *pump, const uint64_t *cookies,
 static inline unsigned int prepare_context(coap_context_t *context) {
   coap_tick_t now;
   coap_ticks(&now);
-  return coap_io_prepare_epoll(context, now);
+  unsigned int pause = coap_io_prepare_epoll(context, now);
+  clear_tls_errors();
+  return pause;
 }
 
 // What libcoap's own epoll descriptor reports of accepted connections, at most 64 events.
@@ -128,7 +167,10 @@ static inline int wait_for_streams(coap_context_t *context, struct epoll_event *
 }
 
 // Handles one of them for the `pump`, which has no sessions to walk.
-static inline void read_stream(coap_context_t *pump, struct epoll_event event) { coap_io_do_epoll(pump, &event, 1); }
+static inline void read_stream(coap_context_t *pump, struct epoll_event event) {
+  coap_io_do_epoll(pump, &event, 1);
+  clear_tls_errors();
+}
 
 // Whether a connection takes more without making us wait.
 static inline _Bool is_writable(int fd) {
@@ -141,7 +183,40 @@ static inline int run_own_events(coap_context_t *context) {
   struct epoll_event events[64];
   int count = epoll_wait(coap_context_get_coap_fd(context), events, 64, 0);
   if (count > 0) coap_io_do_epoll(context, events, (size_t)count);
+  clear_tls_errors();
   return count;
+}
+
+// OpenSSL's own interface, where libcoap's does not reach.
+
+// Whether a handshake went on from an earlier one, without a key or a certificate being looked at.
+static inline _Bool is_resumed(const coap_session_t *session) {
+  coap_tls_library_t library;
+  void *ssl = coap_session_get_tls(session, &library);
+  int (*reused)(const void *) = (int (*)(const void *))dlsym(NULL, "SSL_session_reused");
+  return !ssl || !reused || reused(ssl);
+}
+
+// The name of the cipher of a session, or null.
+static inline const char *tls_cipher(const coap_session_t *session) {
+  coap_tls_library_t library;
+  void *ssl = coap_session_get_tls(session, &library);
+  const void *(*current)(const void *) = (const void *(*)(const void *))dlsym(NULL, "SSL_get_current_cipher");
+  const char *(*name)(const void *) = (const char *(*)(const void *))dlsym(NULL, "SSL_CIPHER_get_name");
+  return ssl && current && name ? name(current(ssl)) : NULL;
+}
+
+// Keeps what belongs to a session's TLS until `release_tls`, whatever libcoap does; null when it cannot.
+static inline void *hold_tls(const coap_session_t *session) {
+  coap_tls_library_t library;
+  void *ssl = coap_session_get_tls(session, &library);
+  int (*up_ref)(void *) = (int (*)(void *))dlsym(NULL, "SSL_up_ref");
+  return ssl && up_ref && up_ref(ssl) ? ssl : NULL;
+}
+
+static inline void release_tls(void *ssl) {
+  void (*release)(void *) = (void (*)(void *))dlsym(NULL, "SSL_free");
+  if (ssl && release) release(ssl);
 }
 
 static inline void name_this_thread(const char *name) { prctl(PR_SET_NAME, name); }

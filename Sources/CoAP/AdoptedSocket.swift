@@ -12,6 +12,7 @@ struct AdoptedSocket {
 
   let descriptor: Int32
   let cookie: UInt64
+  let isSecure: Bool
 
   /// Takes `socket`, which it closes, and makes it an endpoint of `context`.
   init(
@@ -34,6 +35,7 @@ struct AdoptedSocket {
     guard scheme.isStream || rewind_peek(descriptor) == 0 else { throw CoAPSystemError("SO_PEEK_OFF") }
     self.descriptor = descriptor
     self.cookie = cookie
+    isSecure = scheme.isSecure
   }
 
   /// A descriptor of an epoll set, with the cookie that belongs to it.

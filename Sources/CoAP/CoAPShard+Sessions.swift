@@ -60,12 +60,14 @@ extension CoAPShard {
   func happened(_ event: coap_event_t, _ handle: OpaquePointer) {
     switch event {
     case COAP_EVENT_TCP_CONNECTED:
+      secure?.began(handle)
       guard let peer = CoAPAddress(coap_session_get_addr_remote(handle)) else { return }
       connections?.opened(handle, from: peer, at: loop.passTime)
       if coap_session_get_proto(handle) == COAP_PROTO_TLS { accepting.append(handle) }
     case COAP_EVENT_SERVER_SESSION_NEW:
       guard secure != nil, CoAPScheme(coap_session_get_proto(handle))?.isSecure == true else { return }
       accepting.removeAll { $0 == handle }
+      if coap_session_get_proto(handle) == COAP_PROTO_DTLS { secure?.began(handle) }
       // Of an earlier one from the same port.
       forgetWarnings(about: handle)
     case COAP_EVENT_SERVER_SESSION_DEL:
@@ -74,7 +76,10 @@ extension CoAPShard {
       sessionDeleted(handle)
       secure?.forget(handle)
     case COAP_EVENT_DTLS_CONNECTED:
-      guard let identity = secure?.completed(handle), let session = begin(handle, identity: identity) else { return }
+      guard let identity = secure?.completed(handle), let session = begin(handle, identity: identity) else {
+        pump.note(self, due: loop.passTime)
+        return loop.atEndOfPass { coap_session_disconnected(handle, COAP_NACK_TLS_FAILED) }
+      }
       onEstablished?(session)
       handler.sessionBegan(session)
     case COAP_EVENT_DTLS_ERROR, COAP_EVENT_DTLS_CLOSED, COAP_EVENT_TCP_CLOSED, COAP_EVENT_SESSION_CLOSED,

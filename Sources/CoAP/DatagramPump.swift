@@ -15,6 +15,7 @@ final class DatagramPump {
   private let peeked = UnsafeMutablePointer<peeked_datagram>.allocate(capacity: Int(PEEK_BATCH))
   private let events = UnsafeMutablePointer<epoll_event>.allocate(capacity: 64)
   private var cookies: [UInt64] = []
+  private var hasSecure = false
   // Descriptors to take a datagram from and forget it, each before the cookie with this index is used.
   private var discards: [(before: Int, descriptor: Int32)] = []
   private var reading: [CoAPShard] = []
@@ -49,8 +50,8 @@ final class DatagramPump {
   func add(_ shard: CoAPShard) { shards.append(shard) }
 
   /// Looks at the datagrams that wait in a socket, without taking them; valid until the next look.
-  func peek(_ socket: AdoptedSocket) -> UnsafeBufferPointer<peeked_datagram> {
-    UnsafeBufferPointer(start: peeked, count: Int(peek_datagrams(socket.descriptor, peeked)))
+  func peek(_ socket: AdoptedSocket, bytes: Int = Int(PEEK_BYTES)) -> UnsafeBufferPointer<peeked_datagram> {
+    UnsafeBufferPointer(start: peeked, count: Int(peek_datagrams(socket.descriptor, peeked, bytes)))
   }
 
   /// Reads datagrams of `shard` at the end of this pass: say `read(from:)` or `discard(from:)` for each in their order.
@@ -60,7 +61,10 @@ final class DatagramPump {
   }
 
   /// Lets libcoap have the next datagram.
-  func read(from socket: AdoptedSocket) { cookies.append(socket.cookie) }
+  func read(from socket: AdoptedSocket) {
+    cookies.append(socket.cookie)
+    if socket.isSecure { hasSecure = true }
+  }
 
   /// Handles what waits on the connections of a context. False when its timer is due, too.
   func readStreams(of other: OpaquePointer, _ connections: Connections) -> Bool {
@@ -88,6 +92,7 @@ final class DatagramPump {
     }
     readDatagrams(start..<cookies.count)
     cookies.removeAll(keepingCapacity: true)
+    hasSecure = false
     discards.removeAll(keepingCapacity: true)
     let shards = reading
     reading.removeAll(keepingCapacity: true)
@@ -97,7 +102,7 @@ final class DatagramPump {
   private func readDatagrams(_ range: Range<Int>) {
     cookies.withUnsafeBufferPointer {
       guard !range.isEmpty, let base = $0.baseAddress else { return }
-      read_datagrams(context, base + range.lowerBound, range.count)
+      read_datagrams(context, base + range.lowerBound, range.count, hasSecure)
     }
   }
 

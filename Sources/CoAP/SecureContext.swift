@@ -17,6 +17,9 @@ final class SecureContext {
   private let context: OpaquePointer
   private let authority: any CoAPAuthority
   private var handshakes: [OpaquePointer: Handshake] = [:]
+  // libcoap touches what belongs to a session's TLS after it has freed it, when the peer sends a Release or an Abort in a
+  // datagram (`coap_dtls_receive`).
+  private var held: [OpaquePointer: UnsafeMutableRawPointer] = [:]
   // What libcoap is handed out pointers to.
   private let key = UnsafeMutablePointer<coap_bin_const_t>.allocate(capacity: 1)
   private let keyBytes = UnsafeMutableBufferPointer<UInt8>.allocate(capacity: 256)
@@ -40,6 +43,7 @@ final class SecureContext {
   }
 
   deinit {
+    for tls in held.values { release_tls(tls) }
     keyBytes.update(repeating: 0)
     keyBytes.deallocate()
     decoy.deallocate()
@@ -87,9 +91,23 @@ final class SecureContext {
     return isAccepted
   }
 
-  /// Who the peer is, when its handshake is complete.
+  /// A session has begun, in the place of one that may have ended without a word: what that had said of itself is over.
+  func began(_ session: OpaquePointer) { handshakes[session] = nil }
+
+  /// Who the peer is, when its handshake is complete; nil ends the session.
+  ///
+  /// A session that was resumed from a ticket has not been checked by anybody: whatever was named in its handshake is not
+  /// proved by it, and the credential of the earlier session may have been taken back.
   func completed(_ session: OpaquePointer) -> CoAPIdentity? {
-    handshakes.removeValue(forKey: session)?.identity
+    let handshake = handshakes.removeValue(forKey: session)
+    guard !is_resumed(session) else {
+      if let peer = CoAPAddress(coap_session_get_addr_remote(session)) {
+        authority.handshakeFailed(from: peer, identity: nil, reason: "it resumes an earlier session; it must shake hands anew")
+      }
+      return nil
+    }
+    held[session] = hold_tls(session)
+    return handshake?.identity
   }
 
   /// An encrypted handshake message from `peer` has been read. Returns the session whose handshake should be complete by
@@ -126,6 +144,7 @@ final class SecureContext {
 
   /// The session is no more.
   func forget(_ session: OpaquePointer) {
+    if let tls = held.removeValue(forKey: session) { release_tls(tls) }
     guard let handshake = handshakes[session] else { return }
     failed(
       session, from: handshake.peer, complaint: HandshakeComplaint(CoAPLibrary.takeWarnings(about: handshake.peer)))

@@ -14,7 +14,12 @@ final class SecureRouter: EventLoop.EventSource {
     var side: Int
     // Until then the other context may get messages of a handshake.
     var handshakeUntil: UInt64 = 0
+    // Bytes of the shortest record that its cipher can make.
+    var shortestRecord: UInt16
   }
+
+  // Of any cipher: CCM with a tag of eight bytes (RFC 6655 §4).
+  private static let shortestRecord: UInt16 = 16
 
   // Longer than all retransmissions of a handshake (RFC 6347 §4.2.4.1).
   private static let longestHandshake: UInt64 = 60_000_000_000
@@ -50,7 +55,7 @@ final class SecureRouter: EventLoop.EventSource {
 
   func ready(_ tag: UInt32) {
     let sockets = sides.map { $0.secureSockets[Int(tag)] }
-    let peeked = pump.peek(sockets[0])
+    let peeked = pump.peek(sockets[0], bytes: AdoptedSocket.largestDatagram)
     guard !peeked.isEmpty else {
       _ = rewind_peek(sockets[0].descriptor)
       pump.begin(sides[0])
@@ -67,7 +72,7 @@ final class SecureRouter: EventLoop.EventSource {
       let isHandshake = datagram.content_type == 20 || datagram.content_type == 22
       pump.note(sides[side], due: loop.passTime + (isHandshake ? 1_000_000_000 : sides[side].idleTime))
       // 20 to 23: the records of DTLS 1.2; another first byte is none, and libcoap would only drop it.
-      guard (20...23).contains(datagram.content_type) else {
+      guard (20...23).contains(datagram.content_type), isHarmless(datagram, to: side) else {
         pump.discard(from: sockets[side])
         continue
       }
@@ -76,6 +81,16 @@ final class SecureRouter: EventLoop.EventSource {
       if datagram.length > AdoptedSocket.largestDatagram { sides[side].hasTruncated() }
       pump.read(from: sockets[side])
     }
+  }
+
+  /// A record that is too short to have been encrypted ends OpenSSL's session, though anybody may have sent it (RFC 6347
+  /// §4.1.2.7 has it dropped). OpenSSL reads on behind the head of one of another version, so that it may be hidden
+  /// anywhere.
+  private func isHarmless(_ datagram: peeked_datagram, to side: Int) -> Bool {
+    if let route = routes[PeerKey(datagram)], route.side == side {
+      return datagram.is_current && datagram.shortest >= route.shortestRecord
+    }
+    return datagram.shortest >= Self.shortestRecord
   }
 
   private func side(for datagram: peeked_datagram) -> Int {
@@ -97,7 +112,8 @@ final class SecureRouter: EventLoop.EventSource {
 
   private func established(_ session: CoAPSession, _ side: Int) {
     let peer = PeerKey(session.address)
-    let earlier = routes.updateValue(Route(side: side), forKey: peer)
+    let route = Route(side: side, shortestRecord: session.shortestRecord)
+    let earlier = routes.updateValue(route, forKey: peer)
     guard let earlier, earlier.side != side else { return }
     // In the middle of libcoap's work for the new one.
     loop.atEndOfPass { self.sides[earlier.side].closeSession(of: session.address) }
@@ -106,5 +122,17 @@ final class SecureRouter: EventLoop.EventSource {
   private func ended(_ session: CoAPSession, _ side: Int) {
     let peer = PeerKey(session.address)
     if routes[peer]?.side == side { routes[peer] = nil }
+  }
+}
+
+extension CoAPSession {
+  /// Bytes of the shortest record that the cipher of the session can make, without its header.
+  fileprivate var shortestRecord: UInt16 {
+    let name = handle.flatMap(tls_cipher).map { String(cString: $0) } ?? ""
+    if name.hasSuffix("CCM8") || name.contains("CHACHA20") { return 16 }
+    if name.hasSuffix("CCM") || name.contains("GCM") { return 24 }
+    // CBC: the initialisation vector and the hash.
+    if name.hasSuffix("SHA384") { return 64 }
+    return name.hasSuffix("SHA256") ? 48 : 36
   }
 }

@@ -19,19 +19,41 @@ final class FuzzSocket {
       connect(descriptor, $0.assumingMemoryBound(to: sockaddr.self).baseAddress, socklen_t($0.count))
     }
     guard code == 0 else { throw NoSocket() }
+    bePatient()
+  }
+
+  /// Takes a socket that keeps messages apart.
+  init(_ descriptor: Int32) {
+    self.descriptor = descriptor
+    bePatient()
+  }
+
+  private func bePatient() {
     var patience = timeval(tv_sec: 10, tv_usec: 0)
     setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &patience, socklen_t(MemoryLayout<timeval>.size))
+    setsockopt(descriptor, SOL_SOCKET, SO_SNDTIMEO, &patience, socklen_t(MemoryLayout<timeval>.size))
   }
 
   deinit { close(descriptor) }
 
-  func send(_ bytes: [UInt8]) { _ = Glibc.send(descriptor, bytes, bytes.count, 0) }
+  /// False when it could not be sent.
+  @discardableResult
+  func send(_ bytes: [UInt8]) -> Bool {
+    Glibc.send(descriptor, bytes, bytes.count, Int32(MSG_NOSIGNAL)) == bytes.count
+  }
+
+  /// What has come, if anything has.
+  func received() -> [UInt8]? {
+    var bytes = [UInt8](repeating: 0, count: 2_048)
+    let count = recv(descriptor, &bytes, bytes.count, Int32(MSG_DONTWAIT))
+    return count < 0 ? nil : Array(bytes[0..<count])
+  }
 
   /// The next datagram, within ten seconds.
   func receive() throws -> [UInt8] {
     var bytes = [UInt8](repeating: 0, count: 2_048)
     let count = recv(descriptor, &bytes, bytes.count, 0)
-    guard count >= 0 else { throw NoAnswer() }
+    guard count > 0 else { throw NoAnswer() }
     return Array(bytes[0..<count])
   }
 

@@ -11,14 +11,10 @@ import Testing
 ///
 /// `FUZZ_PACKETS` says how many (50,000), `FUZZ_SEED` which, `FUZZ_MEMORY` how many MiB the process may grow by (64).
 @Suite(.serialized) struct FuzzTests {
-  private static func setting(_ name: String, _ fallback: Int) -> Int {
-    getenv(name).flatMap { Int(String(cString: $0)) } ?? fallback
-  }
-
   @Test("Mutated packets neither end the server nor fill its memory, and it serves on", arguments: [1, 2])
   func mutatedPackets(_ loops: Int) async throws {
-    let packets = Self.setting("FUZZ_PACKETS", 50_000) / 2
-    let seed = UInt64(Self.setting("FUZZ_SEED", 7_252) + loops)
+    let packets = setting("FUZZ_PACKETS", 50_000) / 2
+    let seed = UInt64(setting("FUZZ_SEED", 7_252) + loops)
     var configuration = CoAPConfiguration()
     configuration.listeners = [.init(port: 0)]
     configuration.shards = 2
@@ -80,7 +76,7 @@ import Testing
             if sent <= packets / 10 { before = residentBytes() }
           }
           let grown = (residentBytes() - before) / (1 << 20)
-          #expect(grown < Self.setting("FUZZ_MEMORY", 64), "\(grown) MiB more, seed \(seed)")
+          #expect(grown < setting("FUZZ_MEMORY", 64), "\(grown) MiB more, seed \(seed)")
         }
       }
       try await group.waitForAll()
@@ -136,7 +132,11 @@ import Testing
   }
 }
 
-private final class Flag: Sendable {
+func setting(_ name: String, _ fallback: Int) -> Int {
+  getenv(name).flatMap { Int(String(cString: $0)) } ?? fallback
+}
+
+final class Flag: Sendable {
   let isSet = Atomic(false)
 }
 
@@ -164,7 +164,7 @@ private final class CountingHandler: CoAPHandler {
 }
 
 /// Runs blocking code on a thread of its own.
-private func onThread(_ body: @escaping @Sendable () throws -> Void) async throws {
+func onThread(_ body: @escaping @Sendable () throws -> Void) async throws {
   try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<Void, any Error>) in
     DispatchQueue(label: "fuzz").async { continuation.resume(with: Result(catching: body)) }
   }

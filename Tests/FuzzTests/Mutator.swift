@@ -24,7 +24,7 @@ struct Mutator {
   /// A message id and token of the server's, to acknowledge, reset or answer.
   var lastReceived: (messageID: UInt16, token: [UInt8]) = (0, [])
 
-  private struct Shape {
+  struct Shape {
     var type: UInt8 = 0
     var code: UInt8
     var messageID: UInt16
@@ -38,13 +38,18 @@ struct Mutator {
   mutating func datagram() -> [UInt8] {
     // One in thirty is noise from the first byte on.
     if generator.below(30) == 0 { return generator.bytes(generator.below(generator.chance(5) ? 2_000 : 64)) }
+    var bytes = encode(shape())
+    if generator.chance(30) { spoil(&bytes) }
+    return bytes
+  }
+
+  /// What a device might send, with mistakes in nine cases of ten.
+  mutating func shape() -> Shape {
     var shape = valid()
     if !generator.chance(10) {
       for _ in 0...generator.below(3) { mutate(&shape) }
     }
-    var bytes = encode(shape)
-    if generator.chance(30) { spoil(&bytes) }
-    return bytes
+    return shape
   }
 
   // MARK: What devices send
@@ -137,7 +142,7 @@ struct Mutator {
     }
   }
 
-  private mutating func spoil(_ bytes: inout [UInt8]) {
+  mutating func spoil(_ bytes: inout [UInt8]) {
     switch generator.below(5) {
     case 0: bytes.removeLast(generator.below(bytes.count))
     case 1: bytes += generator.bytes(generator.below(20))
@@ -154,6 +159,13 @@ struct Mutator {
       UInt8(shape.messageID & 0xff),
     ]
     bytes += shape.token
+    bytes += body(of: shape)
+    return bytes
+  }
+
+  /// Options and payload.
+  func body(of shape: Shape) -> [UInt8] {
+    var bytes: [UInt8] = []
     var last = 0
     for (_, option) in shape.options.enumerated().sorted(by: { ($0.element.number, $0.offset) < ($1.element.number, $1.offset) }) {
       let (delta, deltaRest) = nibble(option.number - last)
