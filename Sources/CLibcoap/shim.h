@@ -189,14 +189,6 @@ static inline int run_own_events(coap_context_t *context) {
 
 // OpenSSL's own interface, where libcoap's does not reach.
 
-// Whether a handshake went on from an earlier one, without a key or a certificate being looked at.
-static inline _Bool is_resumed(const coap_session_t *session) {
-  coap_tls_library_t library;
-  void *ssl = coap_session_get_tls(session, &library);
-  int (*reused)(const void *) = (int (*)(const void *))dlsym(NULL, "SSL_session_reused");
-  return !ssl || !reused || reused(ssl);
-}
-
 // The name of the cipher of a session, or null.
 static inline const char *tls_cipher(const coap_session_t *session) {
   coap_tls_library_t library;
@@ -204,6 +196,20 @@ static inline const char *tls_cipher(const coap_session_t *session) {
   const void *(*current)(const void *) = (const void *(*)(const void *))dlsym(NULL, "SSL_get_current_cipher");
   const char *(*name)(const void *) = (const char *(*)(const void *))dlsym(NULL, "SSL_CIPHER_get_name");
   return ssl && current && name ? name(current(ssl)) : NULL;
+}
+
+// Whether a handshake went on from an earlier one, without a key or a certificate being looked at. TLS 1.3 calls every
+// handshake with a pre-shared key so; OpenSSL takes those of a callback for SHA-256 only, and goes on to the next one that
+// the peer offers, such as a ticket, when the cipher has another hash (tls_parse_ctos_psk).
+static inline _Bool is_resumed(const coap_session_t *session) {
+  coap_tls_library_t library;
+  void *ssl = coap_session_get_tls(session, &library);
+  int (*reused)(const void *) = (int (*)(const void *))dlsym(NULL, "SSL_session_reused");
+  const char *cipher = tls_cipher(session);
+  if (!ssl || !reused || !cipher) return 1;
+  size_t length = strlen(cipher);
+  if (strncmp(cipher, "TLS_", 4) == 0 && length > 6 && strcmp(cipher + length - 6, "SHA256") == 0) return 0;
+  return reused(ssl) != 0;
 }
 
 // Keeps what belongs to a session's TLS until `release_tls`, whatever libcoap does; null when it cannot.

@@ -8,6 +8,8 @@ final class SecureContext {
   private struct Handshake {
     let peer: CoAPAddress
     var identity: CoAPIdentity?
+    // There is a key of that identity, which the peer must know to complete it, or its certificate is accepted.
+    var isKnown = false
     // Somebody has been told why it fails.
     var isSettled = false
     // Encrypted handshake messages that arrived and did not complete it.
@@ -73,10 +75,12 @@ final class SecureContext {
   ) -> UnsafePointer<coap_bin_const_t>? {
     guard let identity = String(validating: identity, as: UTF8.self) else { return nil }
     handshakes[session, default: Handshake(peer: peer)].identity = .preSharedKey(identity)
+    handshakes[session]?.isKnown = false
     guard let bytes = authority.preSharedKey(of: identity, from: peer), bytes.count <= keyBytes.count else {
       handshakes[session]?.isSettled = true
       return nil
     }
+    handshakes[session]?.isKnown = true
     // libcoap copies it before it asks again.
     _ = keyBytes.update(fromContentsOf: bytes)
     key.pointee = coap_bin_const_t(length: bytes.count, s: UnsafePointer(keyBytes.baseAddress))
@@ -87,6 +91,7 @@ final class SecureContext {
     let identity = CoAPIdentity.certificate(name: name, der: der)
     handshakes[session, default: Handshake(peer: peer)].identity = identity
     let isAccepted = authority.accepts(identity, from: peer)
+    handshakes[session]?.isKnown = isAccepted
     if !isAccepted { handshakes[session]?.isSettled = true }
     return isAccepted
   }
@@ -107,7 +112,7 @@ final class SecureContext {
       return nil
     }
     held[session] = hold_tls(session)
-    return handshake?.identity
+    return handshake.flatMap { $0.isKnown ? $0.identity : nil }
   }
 
   /// An encrypted handshake message from `peer` has been read. Returns the session whose handshake should be complete by
