@@ -32,6 +32,7 @@ struct peeked_datagram {
   uint16_t epoch;
   // Of all its records, when more than the head has been looked at.
   uint16_t shortest;       // bytes of the shortest encrypted one; 0xffff: there is none, 0: they are not whole
+  uint16_t encrypted;      // how many of them are
   _Bool is_current;        // all have the version of DTLS 1.2
 };
 
@@ -41,6 +42,7 @@ struct peeked_datagram {
 // Looks through the records of a datagram (RFC 6347 §4.1) to its end.
 static inline void peek_records(const uint8_t *bytes, size_t length, struct peeked_datagram *d) {
   d->shortest = 0xffff;
+  d->encrypted = 0;
   d->is_current = 1;
   while (length > 0) {
     size_t size = length < 13 ? 0 : (size_t)(bytes[11] << 8 | bytes[12]);
@@ -49,7 +51,10 @@ static inline void peek_records(const uint8_t *bytes, size_t length, struct peek
       return;
     }
     if (bytes[2] != 0xfd) d->is_current = 0;
-    if ((bytes[3] || bytes[4]) && size < d->shortest) d->shortest = (uint16_t)size;
+    if (bytes[3] || bytes[4]) {
+      d->encrypted++;
+      if (size < d->shortest) d->shortest = (uint16_t)size;
+    }
     bytes += 13 + size;
     length -= 13 + size;
   }

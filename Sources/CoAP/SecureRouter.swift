@@ -24,11 +24,19 @@ final class SecureRouter: EventLoop.EventSource {
   // Longer than all retransmissions of a handshake (RFC 6347 §4.2.4.1).
   private static let longestHandshake: UInt64 = 60_000_000_000
 
+  // What is encrypted and comes before its keys OpenSSL keeps, a hundred records in buffers of 17 KB each. One is enough, and
+  // it may be sent again.
+  private static let earlyRecords = 8
+  private static let rememberedPeers = 4_096
+
   private let loop: EventLoop
   private let pump: DatagramPump
   private let sides: [CoAPShard]
   private var sources: [Int] = []
   private var routes: [PeerKey: Route] = [:]
+  // How many such records have come from a peer lately.
+  private var early: [PeerKey: Int] = [:]
+  private var earlyUntil: UInt64 = 0
 
   /// `sides` are two contexts over the same sockets, in the same order.
   init(loop: EventLoop, pump: DatagramPump, sides: [CoAPShard]) throws(CoAPSystemError) {
@@ -90,7 +98,14 @@ final class SecureRouter: EventLoop.EventSource {
     if let route = routes[PeerKey(datagram)], route.side == side {
       return datagram.is_current && datagram.shortest >= route.shortestRecord
     }
-    return datagram.shortest >= Self.shortestRecord
+    guard datagram.encrypted > 0 else { return datagram.shortest > 0 }
+    guard datagram.shortest >= Self.shortestRecord else { return false }
+    if loop.passTime >= earlyUntil || early.count >= Self.rememberedPeers {
+      early.removeAll(keepingCapacity: true)
+      earlyUntil = loop.passTime + Self.longestHandshake
+    }
+    early[PeerKey(datagram), default: 0] += Int(datagram.encrypted)
+    return early[PeerKey(datagram)] ?? 0 <= Self.earlyRecords
   }
 
   private func side(for datagram: peeked_datagram) -> Int {
@@ -113,6 +128,7 @@ final class SecureRouter: EventLoop.EventSource {
   private func established(_ session: CoAPSession, _ side: Int) {
     let peer = PeerKey(session.address)
     let route = Route(side: side, shortestRecord: session.shortestRecord)
+    early[peer] = nil
     let earlier = routes.updateValue(route, forKey: peer)
     guard let earlier, earlier.side != side else { return }
     // In the middle of libcoap's work for the new one.

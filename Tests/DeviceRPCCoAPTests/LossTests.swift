@@ -1,13 +1,99 @@
 import CoAP
 import DeviceRPC
 import DeviceRPCCoAP
+import DeviceSimulator
 import Dispatch
 import Glibc
 import Synchronization
 import Testing
 
-/// A network that loses every fifth datagram in each direction, and doubles and reorders others.
-@Suite struct LossTests {
+/// A network that loses every fifth datagram in each direction, or more, and doubles and reorders others.
+///
+/// `LOSS_CALLS` says how many calls are made at 30 % loss (1,000), a tenth of it over DTLS.
+@Suite(.serialized) struct LossTests {
+  private static let total = getenv("LOSS_CALLS").flatMap { Int(String(cString: $0)) } ?? 1_000
+
+  @Test("At 30 % loss each way no call ends twice or with the result of another one", .timeLimit(.minutes(10)))
+  func manyCalls() async throws {
+    let transmission = CoAPTransmission(ackTimeout: 1, ackRandomFactor: 1, maxRetransmit: 2)
+    try await withServer(transmission: transmission) { server, address in
+      let proxy = try LossyProxy(to: address, loss: 30, mischief: 5, seed: 7_641)
+      let fleet = try LossyFleet(count: 500, through: proxy.address)
+      defer {
+        fleet.stop()
+        proxy.stop()
+      }
+      await fleet.allObserving()
+      let (answered, lost) = await Self.call(server, devices: 500, calls: Self.total, "f")
+      fleet.stop()
+      // One in eight is lost, or its acknowledgements are, three times in turn.
+      #expect(answered + lost == Self.total && answered >= Self.total * 3 / 4, "\(answered) answered")
+      #expect(fleet.runs.withLock { $0.values.allSatisfy { $0 == 1 } })
+      #expect(fleet.runs.withLock { $0.count } >= answered)
+    }
+  }
+
+  @Test("At 30 % loss each way over DTLS no call ends twice or with the result of another one", .timeLimit(.minutes(10)))
+  func manySecureCalls() async throws {
+    let count = 10
+    let key = try #require(DeviceKey("lossy".utf8))
+    var configuration = CoAPConfiguration.forTests
+    configuration.listeners = [.init(.dtls, port: 0)]
+    configuration.security = DeviceSecurity(
+      credentials: InMemoryCredentials(
+        (0..<count).map { DeviceCredential(device: "d\($0)", identity: "d\($0)", proof: .preSharedKey(key)) }))
+    let transmission = CoAPTransmission(ackTimeout: 1, ackRandomFactor: 1, maxRetransmit: 2)
+    try await withServer(configuration, transmission: transmission) { server, _ in
+      let port = try #require(server.addresses.first?.split(separator: ":").last.flatMap { UInt16($0) })
+      let proxy = try LossyProxy(
+        to: try #require(CoAPAddress(host: "127.0.0.1", port: port)), loss: 30, mischief: 5, seed: 6_347)
+      defer { proxy.stop() }
+      let devices = (0..<count).map { number in
+        var device = SimulatedDevice(name: "d\(number)", port: proxy.address.port)
+        device.transport = .coaps
+        device.credentials = .preSharedKey(identity: device.name, key: "lossy")
+        device.reconnectDelay = .milliseconds(50) ... .milliseconds(200)
+        return device
+      }
+      let calls = Self.total / 10
+      try await withThrowingTaskGroup(of: Void.self) { group in
+        group.addTask { try await DeviceFleet(devices).run() }
+        let (answered, lost) = await Self.call(server, devices: count, calls: calls, "echo")
+        #expect(answered + lost == calls && answered >= calls / 2, "\(answered) answered")
+        group.cancelAll()
+        try await group.waitForAll()
+      }
+    }
+  }
+
+  /// Makes all calls at once and returns how many were answered, with their own number, and how many were not.
+  private static func call(
+    _ server: DeviceRPCServer, devices: Int, calls: Int, _ method: String
+  ) async -> (answered: Int, lost: Int) {
+    await withTaskGroup(of: Bool.self) { group in
+      for number in 0..<calls {
+        group.addTask {
+          do throws(CallError) {
+            let result = try await server.device("d\(number % devices)").call(
+              method, number, timeout: .seconds(600), wait: .seconds(120))
+            let echo = result.detail?["value"] ?? result.detail
+            #expect(echo?.doubleValue == Double(number))
+            return true
+          } catch {
+            switch error {
+            case .undelivered, .offline: break
+            default: Issue.record(error)
+            }
+            return false
+          }
+        }
+      }
+      var (answered, lost) = (0, 0)
+      for await isAnswered in group { if isAnswered { answered += 1 } else { lost += 1 } }
+      return (answered, lost)
+    }
+  }
+
   @Test("At 20 % loss each way every call ends once, with its own result or a plain word about its delivery", .timeLimit(.minutes(2)))
   func calls() async throws {
     let transmission = CoAPTransmission(ackTimeout: 1, ackRandomFactor: 1, maxRetransmit: 2)

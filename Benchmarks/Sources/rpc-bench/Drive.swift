@@ -148,6 +148,7 @@ struct Drive: AsyncParsableCommand {
       ("max", rounded(quantile(1), 1)),
       ("errors", "\(measurement.errors)"),
       ("rss", "\(residentBytes())"),
+      ("rssMost", "\(mostResidentBytes())"),
       ("bytesPerDevice", "\((connected - empty) / devices)"),
     ]
     print("{" + fields.map { "\"\($0)\":\($1)" }.joined(separator: ",") + "}")
@@ -178,6 +179,13 @@ private func processorTime() -> (user: Double, system: Double) {
   getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
   func seconds(_ time: timeval) -> Double { Double(time.tv_sec) + Double(time.tv_usec) * 1e-6 }
   return (seconds(usage.ru_utime), seconds(usage.ru_stime))
+}
+
+/// The most that the process ever held.
+private func mostResidentBytes() -> Int {
+  var usage = rusage()
+  getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
+  return usage.ru_maxrss * 1_024
 }
 
 /// Bytes of physical memory that the process holds; `/proc/self/statm` counts pages.
