@@ -34,6 +34,10 @@ struct peeked_datagram {
   uint16_t shortest;       // bytes of the shortest encrypted one; 0xffff: there is none, 0: they are not whole
   uint16_t encrypted;      // how many of them are
   _Bool is_current;        // all have the version of DTLS 1.2
+  // Of a ClientHello (RFC 6347 §4.2.1).
+  uint8_t sequence[6];     // of its record
+  uint8_t cookie_length;
+  uint8_t cookie[16];      // the beginning of it
 };
 
 #define PEEK_BATCH 32
@@ -58,6 +62,20 @@ static inline void peek_records(const uint8_t *bytes, size_t length, struct peek
     bytes += 13 + size;
     length -= 13 + size;
   }
+}
+
+// Finds the cookie of the ClientHello with which a datagram begins; there is none if it is not whole.
+static inline void peek_cookie(const uint8_t *bytes, size_t length, struct peeked_datagram *d) {
+  // The heads of record and message, the version and the random bytes.
+  size_t at = 13 + 12 + 2 + 32;
+  memset(d->cookie, 0, sizeof d->cookie);
+  d->cookie_length = 0;
+  memcpy(d->sequence, bytes + 5, 6);
+  if (length <= at || (at += 1 + bytes[at]) >= length) return;
+  size_t size = bytes[at++];
+  if (size > length - at) return;
+  d->cookie_length = (uint8_t)size;
+  memcpy(d->cookie, bytes + at, size < sizeof d->cookie ? size : sizeof d->cookie);
 }
 
 // Looks at up to PEEK_BATCH waiting datagrams without taking them; they must be taken before the next look. Returns
@@ -98,7 +116,10 @@ static inline int peek_datagrams(int fd, struct peeked_datagram *out, size_t byt
     d->content_type = length > 13 ? heads[i][0] : 0;
     d->epoch = (uint16_t)(heads[i][3] << 8 | heads[i][4]);
     d->handshake_type = d->content_type == 22 && d->epoch == 0 ? heads[i][13] : 0;
-    if (bytes > PEEK_BYTES) peek_records(heads[i], length < bytes ? length : bytes, d);
+    if (bytes > PEEK_BYTES) {
+      peek_records(heads[i], length < bytes ? length : bytes, d);
+      if (d->handshake_type == 1) peek_cookie(heads[i], length < bytes ? length : bytes, d);
+    }
   }
   return count < 0 ? 0 : count;
 }
@@ -121,6 +142,23 @@ static inline _Bool discard_datagram(int fd) {
 // The peer of a connection; not 0 when there is none (getpeername).
 static inline int connected_peer(int fd, coap_address_t *out) {
   return getpeername(fd, &out->addr.sa, &out->size);
+}
+
+// Takes a datagram, and sends `reply` back to where it came from, from the address that it was sent to.
+static inline void answer_datagram(int fd, const uint8_t *reply, size_t length) {
+  uint8_t nothing[1];
+  struct sockaddr_storage name;
+  union { struct cmsghdr align; uint8_t bytes[128]; } control;
+  struct iovec vector = {.iov_base = nothing, .iov_len = sizeof nothing};
+  struct msghdr message = {
+    .msg_name = &name, .msg_namelen = sizeof name, .msg_iov = &vector, .msg_iovlen = 1, .msg_control = control.bytes,
+    .msg_controllen = sizeof control.bytes,
+  };
+  if (recvmsg(fd, &message, MSG_TRUNC | MSG_DONTWAIT) < 0) return;
+  vector.iov_base = (void *)(uintptr_t)reply;
+  vector.iov_len = length;
+  message.msg_flags = 0;
+  sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
 static inline int set_socket_flag(int fd, int level, int option, int value) {
@@ -228,6 +266,24 @@ static inline void *hold_tls(const coap_session_t *session) {
 static inline void release_tls(void *ssl) {
   void (*release)(void *) = (void (*)(void *))dlsym(NULL, "SSL_free");
   if (ssl && release) release(ssl);
+}
+
+static inline int accept_cookie(void *ssl, const unsigned char *cookie, unsigned int length) {
+  (void)ssl, (void)cookie, (void)length;
+  return 1;
+}
+
+// From now on the cookies of ClientHellos are no matter of the context that the session belongs to. False when OpenSSL does
+// not let itself be told so.
+static inline _Bool accept_all_cookies(const coap_session_t *session) {
+  coap_tls_library_t library;
+  void *ssl = coap_session_get_tls(session, &library);
+  void *(*context)(const void *) = (void *(*)(const void *))dlsym(NULL, "SSL_get_SSL_CTX");
+  void (*set)(void *, int (*)(void *, const unsigned char *, unsigned int)) =
+    (void (*)(void *, int (*)(void *, const unsigned char *, unsigned int)))dlsym(NULL, "SSL_CTX_set_cookie_verify_cb");
+  if (!ssl || !context || !set) return 0;
+  set(context(ssl), accept_cookie);
+  return 1;
 }
 
 static inline void name_this_thread(const char *name) { prctl(PR_SET_NAME, name); }

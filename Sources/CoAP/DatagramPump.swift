@@ -16,8 +16,8 @@ final class DatagramPump {
   private let events = UnsafeMutablePointer<epoll_event>.allocate(capacity: 64)
   private var cookies: [UInt64] = []
   private var hasSecure = false
-  // Descriptors to take a datagram from and forget it, each before the cookie with this index is used.
-  private var discards: [(before: Int, descriptor: Int32)] = []
+  // Descriptors to take a datagram from and forget it, or answer it, each before the cookie with this index is used.
+  private var discards: [(before: Int, descriptor: Int32, answer: [UInt8]?)] = []
   private var reading: [CoAPShard] = []
   private var shards: [CoAPShard] = []
   private var nextDue = UInt64.max
@@ -80,14 +80,16 @@ final class DatagramPump {
     return !hasTimer
   }
 
-  /// Keeps the next datagram from libcoap.
-  func discard(from socket: AdoptedSocket) { discards.append((cookies.count, socket.descriptor)) }
+  /// Keeps the next datagram from libcoap, and answers it with another one.
+  func discard(from socket: AdoptedSocket, answer: [UInt8]? = nil) {
+    discards.append((cookies.count, socket.descriptor, answer))
+  }
 
   private func readAll() {
     var start = 0
-    for (index, descriptor) in discards {
+    for (index, descriptor, answer) in discards {
       readDatagrams(start..<index)
-      discard_datagram(descriptor)
+      if let answer { answer_datagram(descriptor, answer, answer.count) } else { discard_datagram(descriptor) }
       start = index
     }
     readDatagrams(start..<cookies.count)

@@ -42,6 +42,25 @@ final class SecureContext {
     setup.psk_info.key = coap_bin_const_t(length: decoy.count, s: UnsafePointer(decoy.baseAddress))
     guard coap_context_set_psk2(context, &setup) == 1 else { throw CoAPSystemError("coap_context_set_psk2") }
     if let certificate = security.certificate { try use(certificate) }
+    leavesCookies = Self.takeCookies(from: context)
+  }
+
+  /// Whether OpenSSL takes every ClientHello for one with the right cookie: `HelloCookies` has looked at it.
+  private(set) var leavesCookies = false
+
+  // What OpenSSL keeps for the context is to be had from a session only, so one is begun, with nobody.
+  private static func takeCookies(from context: OpaquePointer) -> Bool {
+    guard var nobody = CoAPAddress(host: "127.0.0.1", port: 9)?.libcoap else { return false }
+    var key: [UInt8] = [0]
+    return key.withUnsafeMutableBufferPointer { bytes in
+      var setup = coap_dtls_cpsk_t()
+      setup.version = UInt8(COAP_DTLS_CPSK_SETUP_VERSION)
+      setup.psk_info.identity = coap_bin_const_t(length: 1, s: UnsafePointer(bytes.baseAddress))
+      setup.psk_info.key = coap_bin_const_t(length: 1, s: UnsafePointer(bytes.baseAddress))
+      guard let session = coap_new_client_session_psk2(context, nil, &nobody, COAP_PROTO_DTLS, &setup) else { return false }
+      defer { coap_session_release(session) }
+      return accept_all_cookies(session)
+    }
   }
 
   deinit {

@@ -33,6 +33,9 @@ final class SecureRouter: EventLoop.EventSource {
   private let pump: DatagramPump
   private let sides: [CoAPShard]
   private var sources: [Int] = []
+  private var cookies = HelloCookies()
+  // Whether libcoap leaves them to us.
+  private let hasCookies: Bool
   private var routes: [PeerKey: Route] = [:]
   // How many such records have come from a peer lately.
   private var early: [PeerKey: Int] = [:]
@@ -43,6 +46,7 @@ final class SecureRouter: EventLoop.EventSource {
     self.loop = loop
     self.pump = pump
     self.sides = sides
+    hasCookies = sides.allSatisfy { $0.secure?.leavesCookies == true }
     for (side, shard) in sides.enumerated() {
       shard.onEstablished = { [unowned self] in self.established($0, side) }
       shard.onEnded = { [unowned self] in self.ended($0, side) }
@@ -71,6 +75,15 @@ final class SecureRouter: EventLoop.EventSource {
     }
     var hasBegun = [false, false]
     for datagram in peeked {
+      if hasCookies, datagram.handshake_type == 1, let answer = cookies.answer(to: datagram, at: loop.passTime) {
+        if !hasBegun[0] {
+          hasBegun[0] = true
+          pump.begin(sides[0])
+        }
+        if datagram.length > AdoptedSocket.largestDatagram { sides[0].hasTruncated() }
+        pump.discard(from: sockets[0], answer: answer)
+        continue
+      }
       let side = side(for: datagram)
       if !hasBegun[side] {
         hasBegun[side] = true

@@ -15,7 +15,8 @@ import Testing
 
   @Test("At 30 % loss each way no call ends twice or with the result of another one", .timeLimit(.minutes(10)))
   func manyCalls() async throws {
-    let transmission = CoAPTransmission(ackTimeout: 1, ackRandomFactor: 1, maxRetransmit: 2)
+    // A device is gone with its first call that is not acknowledged: with more calls each they must be rarer.
+    let transmission = CoAPTransmission(ackTimeout: 1, ackRandomFactor: 1, maxRetransmit: Self.total > 1_000 ? 5 : 2)
     try await withServer(transmission: transmission) { server, address in
       let proxy = try LossyProxy(to: address, loss: 30, mischief: 5, seed: 7_641)
       let fleet = try LossyFleet(count: 500, through: proxy.address)
@@ -24,10 +25,10 @@ import Testing
         proxy.stop()
       }
       await fleet.allObserving()
-      let (answered, lost) = await Self.call(server, devices: 500, calls: Self.total, "f")
+      let (answered, lost) = await Self.call(server, devices: 500, calls: Self.total, "f", wait: .zero)
       fleet.stop()
-      // One in eight is lost, or its acknowledgements are, three times in turn.
-      #expect(answered + lost == Self.total && answered >= Self.total * 3 / 4, "\(answered) answered")
+      // One in eight is lost, or its acknowledgement is, three times in turn; its device does not come back for more.
+      #expect(answered + lost == Self.total && answered >= Self.total / 2, "\(answered) answered")
       #expect(fleet.runs.withLock { $0.values.allSatisfy { $0 == 1 } })
       #expect(fleet.runs.withLock { $0.count } >= answered)
     }
@@ -38,13 +39,13 @@ import Testing
     let count = 10
     let key = try #require(DeviceKey("lossy".utf8))
     var configuration = CoAPConfiguration.forTests
-    configuration.listeners = [.init(.dtls, port: 0)]
+    configuration.listeners.append(.init(.dtls, port: 0))
     configuration.security = DeviceSecurity(
       credentials: InMemoryCredentials(
         (0..<count).map { DeviceCredential(device: "d\($0)", identity: "d\($0)", proof: .preSharedKey(key)) }))
     let transmission = CoAPTransmission(ackTimeout: 1, ackRandomFactor: 1, maxRetransmit: 2)
     try await withServer(configuration, transmission: transmission) { server, _ in
-      let port = try #require(server.addresses.first?.split(separator: ":").last.flatMap { UInt16($0) })
+      let port = try #require(server.addresses.last?.split(separator: ":").last.flatMap { UInt16($0) })
       let proxy = try LossyProxy(
         to: try #require(CoAPAddress(host: "127.0.0.1", port: port)), loss: 30, mischief: 5, seed: 6_347)
       defer { proxy.stop() }
@@ -58,7 +59,7 @@ import Testing
       let calls = Self.total / 10
       try await withThrowingTaskGroup(of: Void.self) { group in
         group.addTask { try await DeviceFleet(devices).run() }
-        let (answered, lost) = await Self.call(server, devices: count, calls: calls, "echo")
+        let (answered, lost) = await Self.call(server, devices: count, calls: calls, "echo", wait: .seconds(120))
         #expect(answered + lost == calls && answered >= calls / 2, "\(answered) answered")
         group.cancelAll()
         try await group.waitForAll()
@@ -68,14 +69,14 @@ import Testing
 
   /// Makes all calls at once and returns how many were answered, with their own number, and how many were not.
   private static func call(
-    _ server: DeviceRPCServer, devices: Int, calls: Int, _ method: String
+    _ server: DeviceRPCServer, devices: Int, calls: Int, _ method: String, wait: Duration
   ) async -> (answered: Int, lost: Int) {
     await withTaskGroup(of: Bool.self) { group in
       for number in 0..<calls {
         group.addTask {
           do throws(CallError) {
             let result = try await server.device("d\(number % devices)").call(
-              method, number, timeout: .seconds(600), wait: .seconds(120))
+              method, number, timeout: .seconds(25), wait: wait)
             let echo = result.detail?["value"] ?? result.detail
             #expect(echo?.doubleValue == Double(number))
             return true
