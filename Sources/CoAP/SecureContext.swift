@@ -130,6 +130,7 @@ final class SecureContext {
       }
       return nil
     }
+    if let earlier = held.removeValue(forKey: session) { release_tls(earlier) }
     held[session] = hold_tls(session)
     return handshake.flatMap { $0.isKnown ? $0.identity : nil }
   }
@@ -141,7 +142,7 @@ final class SecureContext {
     for (session, handshake) in handshakes where PeerKey(handshake.peer) == peer {
       guard case .preSharedKey = handshake.identity else { continue }
       handshakes[session]?.unreadable += 1
-      if handshake.unreadable >= 2 { return session }
+      if handshake.unreadable >= 1 { return session }
     }
     return nil
   }

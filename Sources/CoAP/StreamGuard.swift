@@ -6,9 +6,9 @@ internal import Synchronization
 ///
 /// libcoap reads on from a connection for as long as each read fills its buffer (`coap_read_session`), so that one peer
 /// that sends faster than its messages are handled would hold the loop, and all devices with it, for ever. Nothing can be
-/// said to libcoap meanwhile. A second thread looks every few milliseconds whether the loop is still at the same
-/// connection, and if that has cost it enough of the processor shuts the connection down: the kernel then answers what
-/// comes with a reset, and reading comes to an end.
+/// said to libcoap meanwhile. A second thread looks ten times a second whether the loop is at a connection; if so more
+/// often whether it is still at the same one, and if that has cost it enough of the processor shuts the connection down:
+/// the kernel then answers what comes with a reset, and reading comes to an end.
 final class StreamGuard: Sendable {
   private struct State {
     var descriptor: Int32 = -1
@@ -45,7 +45,7 @@ final class StreamGuard: Sendable {
     pthread_detach(thread)
   }
 
-  /// The thread ends within a few milliseconds. The loop must live until `stop()`, for its clock is read.
+  /// The thread ends within a tenth of a second. The loop must live until `stop()`, for its clock is read.
   func stop() { state.withLock { $0.isOver = true } }
 
   /// Runs `body`, in which libcoap reads from `descriptor`.
@@ -61,11 +61,13 @@ final class StreamGuard: Sendable {
   private func run() {
     var seen: UInt64 = 0
     var start: UInt64 = 0
+    var isReading = false
     while true {
-      usleep(10_000)
+      usleep(isReading ? 10_000 : 100_000)
       let isOver = state.withLock { state in
         guard !state.isOver else { return true }
-        guard state.descriptor >= 0 else { return false }
+        isReading = state.descriptor >= 0
+        guard isReading else { return false }
         if state.turn != seen {
           (seen, start) = (state.turn, processorTime())
         } else if processorTime() > start + Self.patience {

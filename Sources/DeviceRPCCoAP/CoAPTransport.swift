@@ -37,7 +37,7 @@ package final class CoAPTransport: DeviceTransport {
 
   /// `certificateInterval` is the time between two looks at the files of the server's certificate.
   package init(
-    _ configuration: CoAPConfiguration, limits: Limits = Limits(), transmission: CoAPTransmission = CoAPTransmission(),
+    _ configuration: CoAPConfiguration, limits: Limits, transmission: CoAPTransmission = CoAPTransmission(),
     certificateInterval: Duration = .seconds(5), log: Logger
   ) throws {
     self.configuration = configuration

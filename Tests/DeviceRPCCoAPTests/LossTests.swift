@@ -9,7 +9,8 @@ import Testing
 
 /// A network that loses every fifth datagram in each direction, or more, and doubles and reorders others.
 ///
-/// `LOSS_CALLS` says how many calls are made at 30 % loss (1,000), a tenth of it over DTLS.
+/// `LOSS_CALLS` says how many calls are made at 30 % loss (1,000), a hundredth of it over DTLS, where each lost device has
+/// to shake hands through the same network.
 @Suite(.serialized) struct LossTests {
   private static let total = getenv("LOSS_CALLS").flatMap { Int(String(cString: $0)) } ?? 1_000
 
@@ -36,7 +37,7 @@ import Testing
 
   @Test("At 30 % loss each way over DTLS no call ends twice or with the result of another one", .timeLimit(.minutes(10)))
   func manySecureCalls() async throws {
-    let count = 10
+    let count = 5
     let key = try #require(DeviceKey("lossy".utf8))
     var configuration = CoAPConfiguration.forTests
     configuration.listeners.append(.init(.dtls, port: 0))
@@ -56,7 +57,7 @@ import Testing
         device.reconnectDelay = .milliseconds(50) ... .milliseconds(200)
         return device
       }
-      let calls = Self.total / 10
+      let calls = Self.total / 100
       try await withThrowingTaskGroup(of: Void.self) { group in
         group.addTask { try await DeviceFleet(devices).run() }
         let (answered, lost) = await Self.call(server, devices: count, calls: calls, "echo", wait: .seconds(120))
@@ -76,13 +77,14 @@ import Testing
         group.addTask {
           do throws(CallError) {
             let result = try await server.device("d\(number % devices)").call(
-              method, number, timeout: .seconds(25), wait: wait)
+              method, number, timeout: .seconds(total > 1_000 ? 300 : 15), wait: wait)
             let echo = result.detail?["value"] ?? result.detail
             #expect(echo?.doubleValue == Double(number))
             return true
           } catch {
             switch error {
-            case .undelivered, .offline: break
+            // Behind calls that were not acknowledged, or over a session that was lost.
+            case .undelivered, .offline, .notSent, .unanswered: break
             default: Issue.record(error)
             }
             return false

@@ -16,9 +16,20 @@ func withServer<Result>(
   var log = Logger(label: "test")
   log.logLevel = .critical
   configuration.shards = 4
-  let transport = try CoAPTransport(configuration, transmission: transmission, log: log)
+  let transport = try CoAPTransport(configuration, limits: .forTests, transmission: transmission, log: log)
   return try await withServer(transport, log) { server in
     try await body(server, String(try #require(server.addresses.first?.split(separator: ":").last)))
+  }
+}
+
+extension Limits {
+  /// With an end that waits for nobody.
+  static var forTests: Limits {
+    var limits = Limits()
+    limits.grace = .zero
+    // Foreign clients share the processors with all other tests.
+    limits.defaultTimeout = .seconds(40)
+    return limits
   }
 }
 
@@ -26,11 +37,7 @@ func withServer<Result>(
 func withServer<Result>(
   _ transport: CoAPTransport, _ log: Logger, _ body: (DeviceRPCServer) async throws -> Result
 ) async throws -> Result {
-  var limits = Limits()
-  limits.grace = .zero
-  // Foreign clients share the processors with all other tests.
-  limits.defaultTimeout = .seconds(40)
-  let server = DeviceRPCServer(transport: transport, limits: limits, log: log, firstSerial: 0x74e4)
+  let server = DeviceRPCServer(transport: transport, limits: .forTests, log: log, firstSerial: 0x74e4)
   do {
     try await server.start()
     let result = try await body(server)

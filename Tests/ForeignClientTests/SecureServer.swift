@@ -45,7 +45,7 @@ func withSecureServer<Result>(
   configuration.security = DeviceSecurity(credentials: credentials, certificate: certificate)
   configuration.shards = 4
   let transport = try CoAPTransport(
-    configuration, transmission: CoAPTransmission(), certificateInterval: certificateInterval, log: log.logger)
+    configuration, limits: .forTests, certificateInterval: certificateInterval, log: log.logger)
   return try await withServer(transport, log.logger) { server in
     try await body(SecureServer(server: server, credentials: credentials, log: log))
   }

@@ -52,9 +52,13 @@ struct FuzzServer: Sendable {
         identities.map { DeviceCredential(device: $0, identity: $0, proof: .preSharedKey(key)) }))
     var limits = Limits()
     limits.grace = .zero
+    limits.handshakes = 1_000
+    // Whoever throws packets is to get further than 4.29.
+    limits.requestsPerSecond = 0
     var log = Logger(label: "fuzz")
     log.logLevel = .critical
-    let server = DeviceRPCServer(transport: try CoAPTransport(configuration, log: log), limits: limits, log: log)
+    let server = DeviceRPCServer(transport: try CoAPTransport(configuration, limits: limits, log: log), limits: limits,
+      log: log)
     try await server.start()
     var addresses: [CoAPConfiguration.Transport: CoAPAddress] = [:]
     for listener in server.addresses {

@@ -1,0 +1,35 @@
+import CoAP
+import DeviceRPC
+import DeviceRPCCoAP
+import Glibc
+import Testing
+
+/// More packets from strangers than from devices, each from an address of its own. `rpc-bench flood` is the long form.
+@Suite(.serialized) struct FloodTests {
+  @Test(arguments: [CoAPConfiguration.Transport.udp, .dtls])
+  func `A device is called, and another one let in, while thousands of strangers send`(
+    transport: CoAPConfiguration.Transport
+  ) async throws {
+    try await FuzzServer.withstand(transport) { fuzz in
+      let address = try fuzz.address(transport)
+      let barrier = try FuzzSocket(to: fuzz.address(.udp))
+      var generator = SeededGenerator(state: 5_683)
+      var records = RecordMutator(seed: 6_347, isDatagram: true)
+      let before = residentBytes()
+      for number in 0..<10_000 {
+        let stranger = try FuzzSocket(to: address)
+        switch transport {
+        case .dtls: stranger.send(records.hello())
+        default: stranger.send(generator.chance(50) ? [0x40, 1, 0, 1] : generator.bytes(1 + generator.below(60)))
+        }
+        if number % 64 == 0 { try barrier.barrier() }
+      }
+      let grown = (residentBytes() - before) >> 20
+      #expect(grown < setting("FUZZ_MEMORY", 64), "\(grown) MiB more")
+      // Of the handshakes that were begun none stands in the way of this one.
+      guard transport == .dtls else { return }
+      let newcomer = try KeyedPeer(to: address, "-dtls1_2")
+      try withExtendedLifetime(newcomer) { try newcomer.socket.barrier() }
+    }
+  }
+}
