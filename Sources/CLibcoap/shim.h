@@ -2,8 +2,8 @@
 // _GNU_SOURCE only. Nothing else belongs here. Not _GNU_SOURCE itself: it changes types that Swift's Glibc module has
 // too (fd_set), and the compiler then refuses one of the two.
 #pragma once
+#include "tls.h"
 #include <coap3/coap.h>
-#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -165,20 +165,6 @@ static inline int set_socket_flag(int fd, int level, int option, int value) {
   return setsockopt(fd, level, option, &value, sizeof value);
 }
 
-// Empties this thread's list of OpenSSL's errors. OpenSSL looks there to tell why a read has brought nothing, so that what
-// is left of one session's failure would end the next session of which a record is dropped; libcoap does not empty it.
-// (libcoap's package brings the library along, not its headers.)
-static inline void clear_tls_errors(void) {
-  static void (*clear)(void);
-  void (*known)(void) = __atomic_load_n(&clear, __ATOMIC_RELAXED);
-  if (!known) {
-    known = (void (*)(void))dlsym(NULL, "ERR_clear_error");
-    if (!known) return;
-    __atomic_store_n(&clear, known, __ATOMIC_RELAXED);
-  }
-  known();
-}
-
 // Reads as many datagrams as there are cookies, each from the endpoint of its cookie (libcoap's coap_socket_t).
 static inline void read_datagrams(coap_context_t *pump, const uint64_t *cookies, size_t count, _Bool has_secure) {
   struct epoll_event events[64];
@@ -228,62 +214,6 @@ static inline int run_own_events(coap_context_t *context) {
   if (count > 0) coap_io_do_epoll(context, events, (size_t)count);
   clear_tls_errors();
   return count;
-}
-
-// OpenSSL's own interface, where libcoap's does not reach.
-
-// The name of the cipher of a session, or null.
-static inline const char *tls_cipher(const coap_session_t *session) {
-  coap_tls_library_t library;
-  void *ssl = coap_session_get_tls(session, &library);
-  const void *(*current)(const void *) = (const void *(*)(const void *))dlsym(NULL, "SSL_get_current_cipher");
-  const char *(*name)(const void *) = (const char *(*)(const void *))dlsym(NULL, "SSL_CIPHER_get_name");
-  return ssl && current && name ? name(current(ssl)) : NULL;
-}
-
-// Whether a handshake went on from an earlier one, without a key or a certificate being looked at. TLS 1.3 calls every
-// handshake with a pre-shared key so; OpenSSL takes those of a callback for SHA-256 only, and goes on to the next one that
-// the peer offers, such as a ticket, when the cipher has another hash (tls_parse_ctos_psk).
-static inline _Bool is_resumed(const coap_session_t *session) {
-  coap_tls_library_t library;
-  void *ssl = coap_session_get_tls(session, &library);
-  int (*reused)(const void *) = (int (*)(const void *))dlsym(NULL, "SSL_session_reused");
-  const char *cipher = tls_cipher(session);
-  if (!ssl || !reused || !cipher) return 1;
-  size_t length = strlen(cipher);
-  if (strncmp(cipher, "TLS_", 4) == 0 && length > 6 && strcmp(cipher + length - 6, "SHA256") == 0) return 0;
-  return reused(ssl) != 0;
-}
-
-// Keeps what belongs to a session's TLS until `release_tls`, whatever libcoap does; null when it cannot.
-static inline void *hold_tls(const coap_session_t *session) {
-  coap_tls_library_t library;
-  void *ssl = coap_session_get_tls(session, &library);
-  int (*up_ref)(void *) = (int (*)(void *))dlsym(NULL, "SSL_up_ref");
-  return ssl && up_ref && up_ref(ssl) ? ssl : NULL;
-}
-
-static inline void release_tls(void *ssl) {
-  void (*release)(void *) = (void (*)(void *))dlsym(NULL, "SSL_free");
-  if (ssl && release) release(ssl);
-}
-
-static inline int accept_cookie(void *ssl, const unsigned char *cookie, unsigned int length) {
-  (void)ssl, (void)cookie, (void)length;
-  return 1;
-}
-
-// From now on the cookies of ClientHellos are no matter of the context that the session belongs to. False when OpenSSL does
-// not let itself be told so.
-static inline _Bool accept_all_cookies(const coap_session_t *session) {
-  coap_tls_library_t library;
-  void *ssl = coap_session_get_tls(session, &library);
-  void *(*context)(const void *) = (void *(*)(const void *))dlsym(NULL, "SSL_get_SSL_CTX");
-  void (*set)(void *, int (*)(void *, const unsigned char *, unsigned int)) =
-    (void (*)(void *, int (*)(void *, const unsigned char *, unsigned int)))dlsym(NULL, "SSL_CTX_set_cookie_verify_cb");
-  if (!ssl || !context || !set) return 0;
-  set(context(ssl), accept_cookie);
-  return 1;
 }
 
 static inline void name_this_thread(const char *name) { prctl(PR_SET_NAME, name); }

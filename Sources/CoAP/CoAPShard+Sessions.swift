@@ -67,7 +67,8 @@ extension CoAPShard {
     case COAP_EVENT_SERVER_SESSION_NEW:
       guard secure != nil, CoAPScheme(coap_session_get_proto(handle))?.isSecure == true else { return }
       accepting.removeAll { $0 == handle }
-      if coap_session_get_proto(handle) == COAP_PROTO_DTLS { secure?.began(handle) }
+      // Of a connection the first message may have been read by now.
+      if coap_session_get_proto(handle) == COAP_PROTO_DTLS { secure?.began(handle) } else { secure?.accepted(handle) }
       // Of an earlier one from the same port.
       forgetWarnings(about: handle)
     case COAP_EVENT_SERVER_SESSION_DEL:

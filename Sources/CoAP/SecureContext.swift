@@ -27,6 +27,11 @@ final class SecureContext {
   private let keyBytes = UnsafeMutableBufferPointer<UInt8>.allocate(capacity: 256)
   private let decoy = UnsafeMutableBufferPointer<UInt8>.allocate(capacity: 32)
   private var pem: PEMBuffers?
+  // OpenSSL's part of the context, for DTLS and, when there has been a connection, for TLS.
+  private var datagrams: UnsafeMutableRawPointer?
+  private var streams: UnsafeMutableRawPointer?
+  /// Whether OpenSSL takes every ClientHello for one with the right cookie: `HelloCookies` has looked at it.
+  private(set) var leavesCookies = false
 
   /// Before the context gets its secure endpoints.
   init(_ security: CoAPSecurity, context: OpaquePointer) throws(CoAPSystemError) {
@@ -42,24 +47,22 @@ final class SecureContext {
     setup.psk_info.key = coap_bin_const_t(length: decoy.count, s: UnsafePointer(decoy.baseAddress))
     guard coap_context_set_psk2(context, &setup) == 1 else { throw CoAPSystemError("coap_context_set_psk2") }
     if let certificate = security.certificate { try use(certificate) }
-    leavesCookies = Self.takeCookies(from: context)
+    datagrams = Self.datagramContext(of: context)
+    leavesCookies = accept_all_cookies(datagrams)
   }
 
-  /// Whether OpenSSL takes every ClientHello for one with the right cookie: `HelloCookies` has looked at it.
-  private(set) var leavesCookies = false
-
   // What OpenSSL keeps for the context is to be had from a session only, so one is begun, with nobody.
-  private static func takeCookies(from context: OpaquePointer) -> Bool {
-    guard var nobody = CoAPAddress(host: "127.0.0.1", port: 9)?.libcoap else { return false }
+  private static func datagramContext(of context: OpaquePointer) -> UnsafeMutableRawPointer? {
+    guard var nobody = CoAPAddress(host: "127.0.0.1", port: 9)?.libcoap else { return nil }
     var key: [UInt8] = [0]
     return key.withUnsafeMutableBufferPointer { bytes in
       var setup = coap_dtls_cpsk_t()
       setup.version = UInt8(COAP_DTLS_CPSK_SETUP_VERSION)
       setup.psk_info.identity = coap_bin_const_t(length: 1, s: UnsafePointer(bytes.baseAddress))
       setup.psk_info.key = coap_bin_const_t(length: 1, s: UnsafePointer(bytes.baseAddress))
-      guard let session = coap_new_client_session_psk2(context, nil, &nobody, COAP_PROTO_DTLS, &setup) else { return false }
+      guard let session = coap_new_client_session_psk2(context, nil, &nobody, COAP_PROTO_DTLS, &setup) else { return nil }
       defer { coap_session_release(session) }
-      return accept_all_cookies(session)
+      return tls_context(session)
     }
   }
 
@@ -71,7 +74,7 @@ final class SecureContext {
     key.deallocate()
   }
 
-  /// From the next handshake on. The CAs that were trusted before stay trusted until the context is closed.
+  /// From the next handshake on, and for those under way whose peer has a certificate.
   func use(_ certificate: CoAPCertificate) throws(CoAPSystemError) {
     let buffers = PEMBuffers(certificate)
     var setup = coap_dtls_pki_t()
@@ -83,6 +86,8 @@ final class SecureContext {
     setup.validate_cn_call_back = onCertificate
     buffers.describe(&setup)
     guard coap_context_set_pki(context, &setup) == 1 else { throw CoAPSystemError("coap_context_set_pki") }
+    // libcoap adds CAs at each handshake, and never takes one away.
+    for part in [datagrams, streams] { forget_authorities(part) }
     // The one before goes now.
     pem = buffers
   }
@@ -117,6 +122,9 @@ final class SecureContext {
 
   /// A session has begun, in the place of one that may have ended without a word: what that had said of itself is over.
   func began(_ session: OpaquePointer) { handshakes[session] = nil }
+
+  /// A connection has TLS now.
+  func accepted(_ session: OpaquePointer) { if streams == nil { streams = tls_context(session) } }
 
   /// Who the peer is, when its handshake is complete; nil ends the session.
   ///

@@ -25,6 +25,11 @@ import Testing
           try await CoAPClient.observing(at: uri, .json, new) { client in
             try await server.callAnswers(transport, to: client, with: new, id: "74e5")
           }
+          // Whom the new files do not name is trusted no more.
+          try await CoAPClient.attempting(at: uri, old.dropLast() + ["\(others.folder)/ca.pem"]) { _ in
+            let line = try await server.log.next("connection refused")
+            #expect(line.metadata["reason"] == "its certificate is not of a CA that is trusted")
+          }
         }
       }
     }
