@@ -20,6 +20,7 @@ struct DevicesAddCommand: AsyncParsableCommand {
 
   @OptionGroup var options: DevicesOptions
   @OptionGroup var firmware: FirmwareOptions
+  @OptionGroup var key: KeyOptions
 
   @Argument(help: ArgumentHelp("The device's name, by which it is called.", valueName: "name"))
   var name: String
@@ -29,9 +30,6 @@ struct DevicesAddCommand: AsyncParsableCommand {
 
   @Option(help: ArgumentHelp("The project in the PSK identity, as Golioth has it.", valueName: "name"))
   var project: String?
-
-  @Option(help: ArgumentHelp("The key instead of a new one, 1 to 64 bytes, taken as they are.", valueName: "text"))
-  var key: String?
 
   @Option(help: ArgumentHelp("The one certificate that is accepted of the device, in PEM form.", valueName: "file"))
   var certificate: String?
@@ -46,11 +44,10 @@ struct DevicesAddCommand: AsyncParsableCommand {
   var json = false
 
   func validate() throws {
-    try KeyText.validate(key)
     guard certificate == nil || commonName == nil else {
       throw ValidationError("--certificate has a common name; --common-name is for any certificate of that name.")
     }
-    guard certificate == nil && commonName == nil || identity == nil && project == nil && key == nil else {
+    guard certificate == nil && commonName == nil || identity == nil && project == nil && key.text == nil else {
       throw ValidationError("--identity, --project and --key are for a key, not for a certificate.")
     }
     guard identity == nil || project == nil else {
@@ -73,7 +70,7 @@ struct DevicesAddCommand: AsyncParsableCommand {
     if let certificate { return .certificate(try CertificateFile(path: certificate)) }
     if let commonName { return .commonName(commonName) }
     let identity = identity ?? project.map { "\(name)@\($0)" } ?? name
-    return .key(identity: identity, KeyText.key(key))
+    return .key(identity: identity, try key.key())
   }
 }
 
@@ -92,12 +89,10 @@ struct DevicesRotateCommand: AsyncParsableCommand {
 
   @OptionGroup var options: DevicesOptions
   @OptionGroup var firmware: FirmwareOptions
+  @OptionGroup var key: KeyOptions
 
   @Argument(help: ArgumentHelp("The device's name.", valueName: "name"))
   var name: String
-
-  @Option(help: ArgumentHelp("The key instead of a new one, 1 to 64 bytes, taken as they are.", valueName: "text"))
-  var key: String?
 
   @Option(help: ArgumentHelp("The one certificate that is accepted from now on, in PEM form.", valueName: "file"))
   var certificate: String?
@@ -106,14 +101,13 @@ struct DevicesRotateCommand: AsyncParsableCommand {
   var json = false
 
   func validate() throws {
-    try KeyText.validate(key)
-    guard certificate == nil || key == nil else { throw ValidationError("Give --key or --certificate.") }
+    guard certificate == nil || key.text == nil else { throw ValidationError("Give --key or --certificate.") }
   }
 
   func run() async throws {
     let output = Output()
     let file = try certificate.map { path throws(CommandFailure) in try CertificateFile(path: path) }
-    let key = KeyText.key(key)
+    let key = try key.key()
     let (device, secret) = try await options.withStore(output) { store in
       guard let device = try await store.device(name) else { throw DeviceStoreError.unknownDevice(name) }
       let kind: DeviceCredential.Kind = file == nil ? .preSharedKey : .certificate
@@ -166,15 +160,31 @@ struct FirmwareOptions: ParsableArguments {
   }
 }
 
-/// A key as it is typed.
-enum KeyText {
-  static func validate(_ text: String?) throws {
-    guard let text else { return }
-    guard Output.safe(text) == text, DeviceKey(text.utf8) != nil else {
-      throw ValidationError("--key has 1 to \(DeviceKey.longest) bytes, all of them of characters that are seen.")
+/// A key that the device has already.
+struct KeyOptions: ParsableArguments {
+  @Option(
+    name: .customLong("key"),
+    help: ArgumentHelp(
+      "The key instead of a new one, 1 to 64 bytes, taken as they are; - reads it from standard input, which other users "
+        + "of this machine do not see.", valueName: "text"))
+  var text: String?
+
+  func validate() throws {
+    guard text == nil || text == "-" || text.flatMap(Self.key) != nil else {
+      throw ValidationError("--key has \(Self.form).")
     }
   }
 
-  /// A new key where none is typed.
-  static func key(_ text: String?) -> DeviceKey { text.flatMap { DeviceKey($0.utf8) } ?? .generated() }
+  /// A new one where none is given.
+  func key() throws(CommandFailure) -> DeviceKey {
+    guard let text else { return .generated() }
+    guard let key = Self.key(text == "-" ? readLine() ?? "" : text) else {
+      throw CommandFailure("the line read from standard input is no key, which has \(Self.form)")
+    }
+    return key
+  }
+
+  private static let form = "1 to \(DeviceKey.longest) bytes, all of them of characters that are seen"
+
+  private static func key(_ text: String) -> DeviceKey? { Output.safe(text) == text ? DeviceKey(text.utf8) : nil }
 }

@@ -170,6 +170,22 @@ import Testing
     }
   }
 
+  @Test func `a key is read from standard input, which nobody else sees`() async throws {
+    try await withData { data in
+      for (typed, code) in [("", 1), ("a\u{7}", 1), ("supersecret", 0)] as [(String, Int32)] {
+        try await withCommand("devices", "add", "a", "--key", "-", "--data", data.directory) { command in
+          try command.type(typed)
+          #expect(await command.exitCode() == code)
+        }
+      }
+      let store = try data.store()
+      defer { store.close() }
+      #expect(
+        store.credential(.preSharedKey, identity: "a")?.proof
+          == .preSharedKey(try #require(DeviceKey("supersecret".utf8))))
+    }
+  }
+
   @Test func `files that others can read are closed to them, and that is told`() async throws {
     try await withData { data in
       #expect(try await data.devices("add", "a").code == 0)
