@@ -177,11 +177,13 @@ extension CoAPEndpoint.Part {
       self.pump = pump
       let limits = configuration.limits
       let count = max(1, contexts * remaining.count)
+      // Two contexts read each socket.
+      let handshakes = max(16, limits.handshakes / max(1, 2 * contexts * secure.count))
       let streamLoops = max(1, min(contexts, configuration.listeners.count(where: \.scheme.isStream)))
       func shard(_ sockets: [BoundSocket], security: CoAPSecurity?) throws(CoAPSystemError) -> CoAPShard {
         let shard = try CoAPShard(
           loop: loop, sockets: sockets, security: security, limits: limits,
-          idleSessions: max(16, limits.idleSessions / count), handshakes: max(16, limits.handshakes / count),
+          idleSessions: max(16, limits.idleSessions / count), handshakes: handshakes,
           connections: max(1, limits.connections / streamLoops),
           transmission: configuration.transmission, budget: budget, pump: pump, handler: handler, log: log)
         shards.append(shard)

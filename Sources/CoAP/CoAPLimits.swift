@@ -2,9 +2,9 @@
 package struct CoAPLimits: Sendable, Hashable {
   /// Sessions without an observation; the one idle for longest is dropped for a new one. 20,000, about 1 KB each.
   package var idleSessions = 20_000
-  /// Handshakes of DTLS under way; more are not answered until some of these are over. 20,000, 1 KB each before the peer
-  /// has proved its address and 48 KB from then on.
-  package var handshakes = 20_000
+  /// Handshakes of DTLS under way, of peers that have proved their address; more are not answered until some of these are
+  /// over. 5,000, 48 KB each, and up to 190 KB if a peer sends what should come later.
+  package var handshakes = 5_000
   /// Connections of TCP and TLS at a time; the next one is closed. 10,000. Each takes a descriptor, so the system's limit
   /// (`ulimit -n`) should be higher; where it is not, it counts.
   package var connections = 10_000

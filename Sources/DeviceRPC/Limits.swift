@@ -42,9 +42,9 @@ public struct Limits: Sendable, Hashable {
   public var idleSessions = 20_000
   /// Time after which a peer without an observation is forgotten when it says nothing. 300 s.
   public var sessionTimeout: Duration = .seconds(300)
-  /// DTLS handshakes under way; further ones are not answered until some of these are over. 20,000, 1 KB each before the
-  /// peer has shown that it is where it says, 48 KB from then on.
-  public var handshakes = 20_000
+  /// DTLS handshakes under way, of peers that have shown that they are where they say; further ones are not answered until
+  /// some of these are over. 5,000, 48 KB each, and up to 190 KB of a peer that sends what should come later.
+  public var handshakes = 5_000
   /// Connections of TCP and TLS at a time; the next one is closed at once. 10,000, a descriptor each.
   public var connections = 10_000
   /// Bytes of all bodies under way in blocks, in both directions; a transfer that would be too much gets 5.03. 64 MiB.

@@ -19,7 +19,7 @@ import Testing
       for number in 0..<10_000 {
         let stranger = try FuzzSocket(to: address)
         switch transport {
-        case .dtls: stranger.send(records.hello())
+        case .dtls: stranger.send(records.wholeHello())
         default: stranger.send(generator.chance(50) ? [0x40, 1, 0, 1] : generator.bytes(1 + generator.below(60)))
         }
         if number % 64 == 0 { try barrier.barrier() }
@@ -30,6 +30,24 @@ import Testing
       guard transport == .dtls else { return }
       let newcomer = try KeyedPeer(to: address, "-dtls1_2")
       try withExtendedLifetime(newcomer) { try newcomer.socket.barrier() }
+    }
+  }
+
+  @Test func `A cookie counts from the address that it was given to, and from no other`() async throws {
+    try await FuzzServer.withstand(.dtls) { fuzz in
+      let (owner, thief) = try (FuzzSocket(to: fuzz.address(.dtls)), FuzzSocket(to: fuzz.address(.dtls)))
+      var records = RecordMutator(seed: 6_347, isDatagram: true)
+      func answer(to hello: [UInt8], of socket: FuzzSocket) throws -> UInt8 {
+        socket.send(hello)
+        let bytes = try socket.receive()
+        records.heard(bytes)
+        return bytes[13]
+      }
+      let (helloVerifyRequest, serverHello): (UInt8, UInt8) = (3, 2)
+      #expect(try answer(to: records.wholeHello(), of: owner) == helloVerifyRequest)
+      let hello = records.wholeHello(cookie: records.cookie)
+      #expect(try answer(to: hello, of: thief) == helloVerifyRequest)
+      #expect(try answer(to: hello, of: owner) == serverHello)
     }
   }
 }

@@ -26,11 +26,12 @@ struct RecordMutator {
     return bytes
   }
 
-  /// A whole ClientHello of somebody who has not been heard before.
-  mutating func hello() -> [UInt8] {
-    let body = [0xfe, 0xfd] + generator.bytes(32) + [0, 0, 0, 2, 0xc0, 0xa8, 1, 0]
-    let message = [1] + number(body.count, 3) + number(0, 2) + number(0, 3) + number(body.count, 3) + body
-    return [22, 0xfe, 0xfd] + number(0, 8) + number(message.count, 2) + message
+  /// A ClientHello without a mistake.
+  mutating func wholeHello(cookie: [UInt8] = []) -> [UInt8] {
+    let body = [0xfe, 0xfd] + generator.bytes(32) + [0, UInt8(cookie.count)] + cookie + [0, 2, 0xc0, 0xa8, 1, 0]
+    let number16 = number(cookie.isEmpty ? 0 : 1, 2)
+    let message = [1] + number(body.count, 3) + number16 + number(0, 3) + number(body.count, 3) + body
+    return [22, 0xfe, 0xfd] + number(0, 2) + number(cookie.isEmpty ? 0 : 1, 6) + number(message.count, 2) + message
   }
 
   private mutating func record() -> [UInt8] {
