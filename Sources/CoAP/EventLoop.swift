@@ -171,12 +171,16 @@ package final class EventLoop: SerialExecutor, @unchecked Sendable {
   }
 
   private func runToTheEnd(_ work: [Work]) {
-    var batch = work
-    while !batch.isEmpty {
-      for work in batch { run(work) }
-      batch = localWork
+    localWork += work
+    while !localWork.isEmpty || !endOfPass.isEmpty {
+      let batch = localWork
       localWork = []
+      for work in batch { run(work) }
+      finishPass()
     }
+    // Nothing comes to them any more, and they may keep the loop.
+    timers = []
+    sources = []
   }
 
   private let afterEnd = Mutex(())
@@ -299,8 +303,6 @@ package final class EventLoop: SerialExecutor, @unchecked Sendable {
         return (state.work, state.waiters)
       }
       runToTheEnd(batch)
-      timers = []
-      sources = []
       close(wakeUp)
       close(epoll)
       // The system may give the number of this thread to another one.

@@ -1,4 +1,5 @@
 import CoAP
+import Synchronization
 import Testing
 
 @Suite(.timeLimit(.minutes(1))) struct EventLoopTests {
@@ -24,6 +25,30 @@ import Testing
     }
     #expect(await guest.count == 200)
     #expect(!loop.isCurrent)
+  }
+
+  @Test func `what comes after the end and leads to more is done to its end, and nothing of it is kept`() async throws {
+    weak var kept: Witness?
+    do {
+      let loop = try EventLoop(name: "test")
+      await loop.stop()
+      let witness = Witness()
+      kept = witness
+      loop.execute {
+        loop.atEndOfPass {
+          witness.count.add(1, ordering: .relaxed)
+          loop.execute { loop.atEndOfPass { witness.count.add(1, ordering: .relaxed) } }
+        }
+        // Nobody is there to whom it could come.
+        loop.makeTimer { _ = (loop, witness) }.arm(at: 0)
+      }
+      #expect(witness.count.load(ordering: .relaxed) == 2)
+    }
+    #expect(kept == nil)
+  }
+
+  private final class Witness: Sendable {
+    let count = Atomic(0)
   }
 
   private actor Guest {
