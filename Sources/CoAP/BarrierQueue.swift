@@ -1,10 +1,13 @@
 /// Asks for proof of what was sent over DTLS and has found no answer within a second, or earlier where somebody waits.
 ///
-/// libcoap does not tell of acknowledgements. But a ping waits behind the messages before it (NSTART 1), so that its
-/// answer says that all of them were acknowledged, at the price of two small datagrams.
+/// libcoap does not tell of acknowledgements, only when there is none left that it waits for, in a whole context. But a
+/// ping waits behind the messages before it (NSTART 1), so that its answer says that all of them were acknowledged, at the
+/// price of two small datagrams.
 final class BarrierQueue {
   /// Most calls have a result by then, which says as much.
   static let patience: UInt64 = 1_000_000_000
+  /// Where somebody waits. Most acknowledgements are there by then, and may be seen.
+  static let haste: UInt64 = 100_000_000
   /// libcoap as a device answers four pings a second at most, and one that it does not answer holds up everything behind
   /// it for seconds (net.c, `coap_dispatch`).
   static let spacing: UInt64 = 300_000_000

@@ -57,11 +57,25 @@ extension CoAPSession {
 
   func forgetUnconfirmed(_ mid: UInt16) { _ = takeUnconfirmed(mid) }
 
-  /// Asks for proof that what has been sent has arrived, where acknowledgements cannot be seen: without being told so, that
-  /// happens after a second.
+  /// All that was sent has been acknowledged.
+  func confirmUnconfirmed() {
+    guard let confirmed = secured?.unconfirmed else { return }
+    secured?.unconfirmed = []
+    for (_, message) in confirmed { message.acknowledged() }
+  }
+
+  func endSecured() {
+    guard let secured else { return }
+    secured.unconfirmed = []
+    shard.expectNothing(from: self)
+  }
+
+  /// Asks for proof that what has been sent has arrived, where acknowledgements cannot always be seen: without being told
+  /// so, that happens after a second.
   package func confirm() {
     assert(loop.isCurrent)
-    if scheme == .coaps, secured?.unconfirmed.isEmpty == false { shard.expectConfirmation(of: self, after: 0) }
+    guard scheme == .coaps, secured?.unconfirmed.isEmpty == false else { return }
+    shard.expectConfirmation(of: self, after: BarrierQueue.haste)
   }
 
   func sendBarrier() {
@@ -76,10 +90,11 @@ extension CoAPSession {
       }
       // Answered or not, it has left, and so nothing before it is under way any more. What was given up has gone from the
       // list with that.
-      guard let index = secured.unconfirmed.firstIndex(where: { $0.mid == last }) else { return }
-      let confirmed = secured.unconfirmed[...index]
-      secured.unconfirmed.removeFirst(index + 1)
-      for (_, message) in confirmed { message.acknowledged() }
+      if let index = secured.unconfirmed.firstIndex(where: { $0.mid == last }) {
+        let confirmed = secured.unconfirmed[...index]
+        secured.unconfirmed.removeFirst(index + 1)
+        for (_, message) in confirmed { message.acknowledged() }
+      }
       // What was sent meanwhile is behind the ping.
       if !secured.unconfirmed.isEmpty { self.shard.expectConfirmation(of: self, after: 0) }
     }

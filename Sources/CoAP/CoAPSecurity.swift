@@ -20,10 +20,10 @@ package final class SecuredPeer: @unchecked Sendable {
   package let identity: CoAPIdentity
   /// Whatever the handler has found of the identity.
   package var principal: (any Sendable)?
-  // Of DTLS: what is not known to have arrived, and the pings that find it out.
+  // Of DTLS: what is not known to have arrived, and the pings that find it out, the last one by the loop's clock.
   var unconfirmed: [(mid: UInt16, message: SentMessage)] = []
   var isConfirming = false
-  var lastBarrier: UInt64 = 0
+  package internal(set) var lastBarrier: UInt64 = 0
   var nextBarrier = UInt64.max
 
   init(_ identity: CoAPIdentity) { self.identity = identity }

@@ -54,7 +54,7 @@ package final class CoAPSession: @unchecked Sendable {
     forgetIncoming()
     forgetOutgoing()
     handle = nil
-    secured?.unconfirmed = []
+    endSecured()
     endPings()
   }
 

@@ -47,6 +47,8 @@ final class CoAPShard: EventLoop.EventSource {
   // TLS connections that libcoap has accepted and not called sessions yet.
   var accepting: [OpaquePointer] = []
   private let barriers = BarrierQueue()
+  // Over DTLS: those with messages that are not known to have arrived.
+  private var unconfirmed: [ObjectIdentifier: CoAPSession] = [:]
 
   /// The time of the pass, in whole seconds.
   var seconds: UInt32 { UInt32(truncatingIfNeeded: loop.passTime / 1_000_000_000) }
@@ -286,6 +288,16 @@ final class CoAPShard: EventLoop.EventSource {
     // Nobody adds to them here: only what is peeked does.
     for index in acknowledged.indices { acknowledged[index].acknowledged() }
     acknowledged.removeAll(keepingCapacity: true)
+    confirmArrivals()
+  }
+
+  /// libcoap tells nobody of an acknowledgement over DTLS, but it does tell whether it waits for any. When it does not, all
+  /// have come: with what was given up it has told that, and no list has it any more.
+  private func confirmArrivals() {
+    guard !unconfirmed.isEmpty, coap_can_exit(context) == 1 else { return }
+    let sessions = unconfirmed
+    unconfirmed = [:]
+    for session in sessions.values where !session.isLost { session.confirmUnconfirmed() }
   }
 
   /// Lets libcoap send again what was not acknowledged, and drop idle sessions.
@@ -321,8 +333,9 @@ final class CoAPShard: EventLoop.EventSource {
     switch session.scheme {
     case .coap: break
     case .coaps:
-      // What arrives is encrypted, and libcoap tells nobody of an acknowledgement.
+      // What arrives is encrypted.
       session.isUnconfirmed(message, messageID)
+      unconfirmed[ObjectIdentifier(session)] = session
       watchRetransmission()
       return barriers.add(session)
     case .coapTCP, .coapsTCP:
@@ -332,6 +345,8 @@ final class CoAPShard: EventLoop.EventSource {
     expected[key(session.address, messageID)] = message
     watchRetransmission()
   }
+
+  func expectNothing(from session: CoAPSession) { unconfirmed[ObjectIdentifier(session)] = nil }
 
   func expectNothing(of messageID: UInt16, on session: CoAPSession) {
     if session.scheme == .coap { expected[key(session.address, messageID)] = nil } else { session.forgetUnconfirmed(messageID) }

@@ -97,14 +97,17 @@ final class SecureContext {
   func preSharedKey(
     of identity: [UInt8], for session: OpaquePointer, from peer: CoAPAddress
   ) -> UnsafePointer<coap_bin_const_t>? {
+    var handshake = handshakes[session] ?? Handshake(peer: peer)
+    defer { handshakes[session] = handshake }
+    handshake.identity = nil
+    handshake.isKnown = false
     guard let identity = String(validating: identity, as: UTF8.self) else { return nil }
-    handshakes[session, default: Handshake(peer: peer)].identity = .preSharedKey(identity)
-    handshakes[session]?.isKnown = false
+    handshake.identity = .preSharedKey(identity)
     guard let bytes = authority.preSharedKey(of: identity, from: peer), bytes.count <= keyBytes.count else {
-      handshakes[session]?.isSettled = true
+      handshake.isSettled = true
       return nil
     }
-    handshakes[session]?.isKnown = true
+    handshake.isKnown = true
     // libcoap copies it before it asks again.
     _ = keyBytes.update(fromContentsOf: bytes)
     key.pointee = coap_bin_const_t(length: bytes.count, s: UnsafePointer(keyBytes.baseAddress))

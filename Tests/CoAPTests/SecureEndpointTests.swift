@@ -44,7 +44,7 @@ final class TestAuthority: CoAPAuthority {
   }
 
   func withSecured<Result>(
-    transmission: CoAPTransmission = CoAPTransmission(),
+    transmission: CoAPTransmission = CoAPTransmission(), shards: Int = 2,
     answer: @escaping (CoAPRequest, CoAPSession) -> CoAPResponse? = { _, session in
       CoAPResponse(.content, payload: Array("\(session.scheme) \(session.secured?.identity.name ?? "-")".utf8))
     },
@@ -56,7 +56,7 @@ final class TestAuthority: CoAPAuthority {
     let host = try #require(CoAPAddress(host: "127.0.0.1", port: 0))
     var configuration = CoAPEndpoint.Configuration(
       listeners: CoAPScheme.allCases.map { CoAPListener($0, host) }, shardsPerLoop: 2)
-    configuration.secureShardsPerLoop = 2
+    configuration.secureShardsPerLoop = shards
     configuration.security = CoAPSecurity(authority: authority)
     configuration.transmission = transmission
     let endpoint = try await CoAPEndpoint(
@@ -102,14 +102,38 @@ final class TestAuthority: CoAPAuthority {
           Swift.Result {
             let observation = try #require(secured.handler.observations.first)
             try observation.notify(CoAPResponse(.content, payload: Array("\(number)".utf8)), number: number)
-            // Once: libcoap's client answers four pings a second at most.
-            if number == 3 { observation.session.confirm() }
           }
         }.get()
         var iterator = arrived.stream.makeAsyncIterator()
         #expect(await iterator.next() == "\(number)")
       }
       for number in 1...3 { await secured.handler.noted("ack \(number)") }
+      let lastPing = await secured.loop.perform { secured.handler.observations.first?.session.secured?.lastBarrier ?? 0 }
+      #expect(lastPing == 0, "where nobody else is slow, no ping is needed")
+    }
+  }
+
+  @Test func `over DTLS an arrival is known though somebody else acknowledges nothing`() async throws {
+    try await withSecured(shards: 1) { secured in
+      try await withRelay(to: try #require(secured.address(.coaps))) { relay in
+        let silent = try await secured.client.connect(
+          to: relay.address, over: .coaps, with: .preSharedKey(identity: "sensor-2", key: Array("second-key".utf8)))
+        _ = try await silent.observe(CoAPClientRequest(.get, ["counter"])) { _ in }
+        relay.cut()
+        let peer = try await secured.connect()
+        _ = try await peer.observe(CoAPClientRequest(.get, ["counter"])) { _ in }
+        try await secured.loop.perform { () -> Swift.Result<Void, any Error> in
+          Swift.Result {
+            for (number, observation) in secured.handler.observations.enumerated() {
+              try observation.notify(CoAPResponse(.content), number: UInt32(number))
+              observation.session.confirm()
+            }
+          }
+        }.get()
+        await secured.handler.noted("ack 1")
+        let log = secured.handler.log.withLock { $0 }
+        #expect(!log.contains("ack 0"))
+      }
     }
   }
 
