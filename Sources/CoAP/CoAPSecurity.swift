@@ -18,7 +18,7 @@ package enum CoAPIdentity: Sendable, Hashable {
 // Unchecked because every member is touched on the loop's thread only.
 package final class SecuredPeer: @unchecked Sendable {
   package let identity: CoAPIdentity
-  /// Whatever the handler has found of the identity.
+  /// What the authority based its decision on. The handler may take it back.
   package var principal: (any Sendable)?
   // Of DTLS: what is not known to have arrived, and the pings that find it out, the last one by the loop's clock.
   var unconfirmed: [(mid: UInt16, message: SentMessage)] = []
@@ -26,15 +26,16 @@ package final class SecuredPeer: @unchecked Sendable {
   package internal(set) var lastBarrier: UInt64 = 0
   var nextBarrier = UInt64.max
 
-  init(_ identity: CoAPIdentity) { self.identity = identity }
+  init(_ identity: CoAPIdentity, _ principal: any Sendable) { (self.identity, self.principal) = (identity, principal) }
 }
 
-/// Decides in the middle of a handshake, on the loop's thread: it must answer at once.
+/// Decides in the middle of a handshake, on the loop's thread: it must answer at once. What it bases its decision on is kept
+/// at the session, as `SecuredPeer.principal`.
 package protocol CoAPAuthority: Sendable {
   /// The key of an identity; nil refuses it.
-  func preSharedKey(of identity: String, from peer: CoAPAddress) -> [UInt8]?
-  /// Whether a certificate, whose chain and dates are in order, may connect.
-  func accepts(_ identity: CoAPIdentity, from peer: CoAPAddress) -> Bool
+  func preSharedKey(of identity: String, from peer: CoAPAddress) -> (key: [UInt8], principal: any Sendable)?
+  /// Nil when a certificate, whose chain and dates are in order, may not connect.
+  func principal(of identity: CoAPIdentity, from peer: CoAPAddress) -> (any Sendable)?
   /// A handshake has failed that the authority had not refused.
   func handshakeFailed(from peer: CoAPAddress, identity: String?, reason: String)
 }

@@ -29,12 +29,12 @@ package final class CoAPSession: @unchecked Sendable {
   var pings: [(mid: UInt16?, done: (CoAPPingEnd) -> Void)] = []
 
   init(
-    handle: OpaquePointer, address: CoAPAddress, scheme: CoAPScheme, identity: CoAPIdentity?, shard: CoAPShard
+    handle: OpaquePointer, address: CoAPAddress, scheme: CoAPScheme, secured: SecuredPeer?, shard: CoAPShard
   ) {
     self.handle = handle
     self.address = address
     self.scheme = scheme
-    secured = identity.map(SecuredPeer.init)
+    self.secured = secured
     self.shard = shard
     loop = shard.loop
   }

@@ -6,14 +6,14 @@ extension CoAPShard {
     if let data = coap_session_get_app_data(handle) {
       return Unmanaged<CoAPSession>.fromOpaque(data).takeUnretainedValue()
     }
-    return begin(handle, identity: nil)
+    return begin(handle, nil)
   }
 
-  func begin(_ handle: OpaquePointer, identity: CoAPIdentity?) -> CoAPSession? {
+  func begin(_ handle: OpaquePointer, _ secured: SecuredPeer?) -> CoAPSession? {
     guard let address = CoAPAddress(coap_session_get_addr_remote(handle)),
-      let scheme = CoAPScheme(coap_session_get_proto(handle)), scheme.isSecure == (identity != nil)
+      let scheme = CoAPScheme(coap_session_get_proto(handle)), scheme.isSecure == (secured != nil)
     else { return nil }
-    let session = CoAPSession(handle: handle, address: address, scheme: scheme, identity: identity, shard: self)
+    let session = CoAPSession(handle: handle, address: address, scheme: scheme, secured: secured, shard: self)
     session.index = sessions.count
     // The array owns the session; libcoap's pointer goes with it, in `forget(_:)`.
     sessions.append(session)
@@ -77,7 +77,7 @@ extension CoAPShard {
       sessionDeleted(handle)
       secure?.forget(handle)
     case COAP_EVENT_DTLS_CONNECTED:
-      guard let identity = secure?.completed(handle), let session = begin(handle, identity: identity) else {
+      guard let secured = secure?.completed(handle), let session = begin(handle, secured) else {
         pump.note(self, due: loop.passTime)
         return loop.atEndOfPass { coap_session_disconnected(handle, COAP_NACK_TLS_FAILED) }
       }

@@ -9,7 +9,7 @@ final class SecureContext {
     let peer: CoAPAddress
     var identity: CoAPIdentity?
     // There is a key of that identity, which the peer must know to complete it, or its certificate is accepted.
-    var isKnown = false
+    var principal: (any Sendable)?
     // Somebody has been told why it fails.
     var isSettled = false
     // Encrypted handshake messages that arrived and did not complete it.
@@ -100,14 +100,14 @@ final class SecureContext {
     var handshake = handshakes[session] ?? Handshake(peer: peer)
     defer { handshakes[session] = handshake }
     handshake.identity = nil
-    handshake.isKnown = false
+    handshake.principal = nil
     guard let identity = String(validating: identity, as: UTF8.self) else { return nil }
     handshake.identity = .preSharedKey(identity)
-    guard let bytes = authority.preSharedKey(of: identity, from: peer), bytes.count <= keyBytes.count else {
+    guard let (bytes, principal) = authority.preSharedKey(of: identity, from: peer), bytes.count <= keyBytes.count else {
       handshake.isSettled = true
       return nil
     }
-    handshake.isKnown = true
+    handshake.principal = principal
     // libcoap copies it before it asks again.
     _ = keyBytes.update(fromContentsOf: bytes)
     key.pointee = coap_bin_const_t(length: bytes.count, s: UnsafePointer(keyBytes.baseAddress))
@@ -116,11 +116,12 @@ final class SecureContext {
 
   func accepts(_ name: String, _ der: [UInt8], for session: OpaquePointer, from peer: CoAPAddress) -> Bool {
     let identity = CoAPIdentity.certificate(name: name, der: der)
-    handshakes[session, default: Handshake(peer: peer)].identity = identity
-    let isAccepted = authority.accepts(identity, from: peer)
-    handshakes[session]?.isKnown = isAccepted
-    if !isAccepted { handshakes[session]?.isSettled = true }
-    return isAccepted
+    var handshake = handshakes[session] ?? Handshake(peer: peer)
+    handshake.identity = identity
+    handshake.principal = authority.principal(of: identity, from: peer)
+    if handshake.principal == nil { handshake.isSettled = true }
+    handshakes[session] = handshake
+    return handshake.principal != nil
   }
 
   /// A session has begun, in the place of one that may have ended without a word: what that had said of itself is over.
@@ -133,7 +134,7 @@ final class SecureContext {
   ///
   /// A session that was resumed from a ticket has not been checked by anybody: whatever was named in its handshake is not
   /// proved by it, and the credential of the earlier session may have been taken back.
-  func completed(_ session: OpaquePointer) -> CoAPIdentity? {
+  func completed(_ session: OpaquePointer) -> SecuredPeer? {
     let handshake = handshakes.removeValue(forKey: session)
     guard !is_resumed(session) else {
       if let peer = CoAPAddress(coap_session_get_addr_remote(session)) {
@@ -143,7 +144,8 @@ final class SecureContext {
     }
     if let earlier = held.removeValue(forKey: session) { release_tls(earlier) }
     held[session] = hold_tls(session)
-    return handshake.flatMap { $0.isKnown ? $0.identity : nil }
+    guard let identity = handshake?.identity, let principal = handshake?.principal else { return nil }
+    return SecuredPeer(identity, principal)
   }
 
   /// An encrypted handshake message from `peer` has been read. Returns the session whose handshake should be complete by

@@ -98,7 +98,11 @@ final class SecureRouter: EventLoop.EventSource {
         continue
       }
       if datagram.content_type == 22, datagram.epoch > 0 { sides[side].sawEncryptedHandshake(PeerKey(datagram)) }
-      if datagram.handshake_type == 1 { sides[side].sawClientHello(PeerKey(datagram)) }
+      if datagram.handshake_type == 1 {
+        sides[side].sawClientHello(PeerKey(datagram))
+        // It has proved its address: what came before may have been of a session that the server of before this one knew.
+        early[PeerKey(datagram)] = nil
+      }
       if datagram.length > AdoptedSocket.largestDatagram { sides[side].hasTruncated() }
       pump.read(from: sockets[side])
     }

@@ -69,6 +69,11 @@ public protocol DeviceCredentials: Sendable {
   /// Called on the loops' threads, in the middle of a handshake: it must answer from memory.
   func credential(_ kind: DeviceCredential.Kind, identity: String) -> DeviceCredential?
 
+  /// Whether a device of this name has a credential, also a disabled one: then nobody bears its name without that proof.
+  ///
+  /// Called on the loops' threads like the other.
+  func knows(device: String) -> Bool
+
   /// One element after each change of any credential, or of several at once. Sessions that were opened with what is no
   /// longer so are then closed.
   func changes() -> AsyncStream<Void>
@@ -76,13 +81,8 @@ public protocol DeviceCredentials: Sendable {
 
 /// Credentials that are kept in memory.
 public final class InMemoryCredentials: DeviceCredentials {
-  private struct Key: Hashable {
-    let kind: DeviceCredential.Kind
-    let identity: String
-  }
-
   private struct State {
-    var credentials: [Key: DeviceCredential] = [:]
+    var table = CredentialTable()
     var observers: [Int: AsyncStream<Void>.Continuation] = [:]
     var lastObserver = 0
   }
@@ -90,24 +90,22 @@ public final class InMemoryCredentials: DeviceCredentials {
   private let state = Mutex(State())
 
   public init(_ credentials: some Sequence<DeviceCredential> = []) {
-    state.withLock { for credential in credentials { $0.credentials[Self.key(credential)] = credential } }
-  }
-
-  private static func key(_ credential: DeviceCredential) -> Key {
-    Key(kind: credential.kind, identity: credential.identity)
+    state.withLock { for credential in credentials { $0.table.set(credential) } }
   }
 
   public func credential(_ kind: DeviceCredential.Kind, identity: String) -> DeviceCredential? {
-    state.withLock { $0.credentials[Key(kind: kind, identity: identity)] }
+    state.withLock { $0.table.credential(kind, identity: identity) }
   }
+
+  public func knows(device: String) -> Bool { state.withLock { $0.table.knows(device: device) } }
 
   /// Adds a credential, in the place of the one of the same kind and identity.
   public func set(_ credential: DeviceCredential) {
-    change { $0.credentials[Self.key(credential)] = credential }
+    change { $0.table.set(credential) }
   }
 
   public func remove(_ kind: DeviceCredential.Kind, identity: String) {
-    change { $0.credentials[Key(kind: kind, identity: identity)] = nil }
+    change { $0.table.remove(kind, identity: identity) }
   }
 
   private func change(_ body: (inout State) -> Void) {

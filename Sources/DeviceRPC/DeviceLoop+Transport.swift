@@ -109,9 +109,7 @@ extension DeviceLoop {
     let now = driver.now
     if let record { heard(record, now: now) }
     metrics.unreadableResults.increment()
-    log.notice(
-      "unreadable result",
-      metadata: ["id": "\(id ?? "not known")", "device": "\(name ?? "not known")", "reason": "\(reason)"])
+    logNotice("unreadable result", ["id": id ?? "not known", "device": name ?? "not known", "reason": reason])
     hub.send(.unreadableResult(id: id, device: name, reason: reason))
     guard let id, let entry = pending.unreadable(id: id, reason: reason, from: record, now: now) else { return }
     // That it was delivered is all that a one-way call asks.
@@ -133,14 +131,22 @@ extension DeviceLoop {
   package func received(id: String, status: RPCStatus, detail: RPCValue?, proved name: String) -> Bool {
     let record = devices[name]
     guard !pending.isForeign(id, to: record) else {
-      metrics.forbiddenResults.increment()
-      log.notice("result of another device's call", metadata: ["id": "\(id)", "device": "\(name)"])
-      hub.send(.forbiddenResult(id: id, device: name))
+      forbid(id, from: name)
       return false
     }
     received(id: id, status: status, detail: detail, from: name)
     return true
   }
+
+  /// Somebody has sent a result who may not answer that call; nil: nobody knows who.
+  package func forbid(_ id: String, from name: String?) {
+    metrics.forbiddenResults.increment()
+    logNotice("result of another device's call", ["id": id, "device": name ?? "not known"])
+    hub.send(.forbiddenResult(id: id, device: name))
+  }
+
+  /// The device of an open call.
+  package func device(ofCall id: String) -> String? { pending.lane(ofCall: id)?.device.name }
 
   /// A result has arrived on a link of the device that sent it.
   package func received(id: String, status: RPCStatus, detail: RPCValue?, on link: any DeviceLink) {
@@ -171,7 +177,7 @@ extension DeviceLoop {
     metrics.strayResults.increment()
     log.debug(
       isLate ? "late or repeated result" : "result of an unknown call",
-      metadata: ["id": "\(id)", "device": "\(name ?? "not known")"])
+      metadata: ["id": "\(id.onOneLine)", "device": "\(name ?? "not known")"])
     hub.send(.strayResult(id: id, device: name, isLate: isLate))
   }
 

@@ -29,6 +29,7 @@ package actor DeviceLoop {
   private var alarm: (any LoopAlarm)?
   private var alarmDeadline: Duration?
   var isEnding = false
+  var logBudget = LogBudget()
   // It has taken leave of its devices.
   var hasParted = false
   private var drainDeadline: Duration?

@@ -21,7 +21,7 @@ public enum DeviceEvent: Sendable, Hashable {
   /// of the call that it answers, where so much could be read.
   case unreadableResult(id: String?, device: String?, reason: String)
   /// A device, known by its credentials, sent a result for a call to another device, and was told that it may not.
-  case forbiddenResult(id: String, device: String)
+  case forbiddenResult(id: String, device: String?)
   /// A result that no open call was waiting for: late, repeated, or of an id that was never given.
   case strayResult(id: String, device: String?, isLate: Bool)
 }

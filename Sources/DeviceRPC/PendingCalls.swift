@@ -297,6 +297,11 @@ package struct PendingCalls<Device, Completion> {
     return entry.sent == nil ? nil : entry
   }
 
+  /// The lane of the open call of this id.
+  package func lane(ofCall id: String) -> Lane? {
+    Self.serial(in: id).flatMap { entries[$0] }.flatMap { $0.id == id ? $0.lane : nil }
+  }
+
   /// Whether an id is that of a call to another device, open or ended not long ago.
   package func isForeign(_ id: String, to lane: Lane?) -> Bool {
     guard let serial = Self.serial(in: id) else { return false }

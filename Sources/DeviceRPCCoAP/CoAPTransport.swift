@@ -97,14 +97,19 @@ package final class CoAPTransport: DeviceTransport {
 
   // MARK: Changes while it runs
 
-  /// Ends the sessions whose credential is no longer what it was when they began.
+  /// Ends the sessions whose credential is no longer what it was when they began, and those of devices that have proved
+  /// nothing and have to by now.
   private static func closeRevoked(
     _ endpoint: CoAPEndpoint, _ authority: CredentialAuthority, _ changes: AsyncStream<Void>
   ) async {
     for await _ in changes {
       await endpoint.closeSessions { session in
-        guard let secured = session.secured else { return false }
-        return authority.credential(of: secured.identity) != secured.principal as? DeviceCredential
+        guard let secured = session.secured else {
+          return session.observations.contains {
+            ($0.owner as? GoliothLink).map { authority.knows(device: $0.device) } ?? false
+          }
+        }
+        return !authority.isValid(secured)
       }
     }
   }
@@ -128,10 +133,13 @@ package final class CoAPTransport: DeviceTransport {
 }
 
 extension CoAPLimits {
+  /// A century, in seconds: nanoseconds of more do not fit a clock.
+  private static let longestTimeout = 3_155_760_000
+
   fileprivate mutating func take(_ limits: Limits) {
     requestsPerSecond = limits.requestsPerSecond
     idleSessions = max(1, limits.idleSessions)
-    sessionTimeout = max(1, Int(clamping: limits.sessionTimeout.components.seconds))
+    sessionTimeout = max(1, min(Self.longestTimeout, Int(clamping: limits.sessionTimeout.components.seconds)))
     handshakes = max(1, limits.handshakes)
     connections = max(1, limits.connections)
     transferBytes = max(0, limits.transferBytes)

@@ -6,39 +6,30 @@ internal import Synchronization
 
 /// Checks handshakes against the credentials of the devices, and tells in the log why one is refused.
 final class CredentialAuthority: CoAPAuthority {
-  private struct Budget {
-    var second: UInt64 = 0
-    var lines = 0
-    var dropped = 0
-  }
-
-  // Anybody may try: what is told of it must not fill the disk.
-  private static let linesPerSecond = 10
-
   private let credentials: any DeviceCredentials
   private let log: Logger
-  private let budget = Mutex(Budget())
+  private let budget = Mutex(LogBudget())
 
   init(_ credentials: any DeviceCredentials, log: Logger) {
     self.credentials = credentials
     self.log = log
   }
 
-  func preSharedKey(of identity: String, from peer: CoAPAddress) -> [UInt8]? {
+  func preSharedKey(of identity: String, from peer: CoAPAddress) -> (key: [UInt8], principal: any Sendable)? {
     guard let credential = usable(.preSharedKey, identity, from: peer) else { return nil }
     guard case .preSharedKey(let key) = credential.proof else { return nil }
-    return key.bytes
+    return (key.bytes, credential)
   }
 
-  func accepts(_ identity: CoAPIdentity, from peer: CoAPAddress) -> Bool {
+  func principal(of identity: CoAPIdentity, from peer: CoAPAddress) -> (any Sendable)? {
     guard case .certificate(let name, let der) = identity,
       let credential = usable(.certificate, name, from: peer)
-    else { return false }
+    else { return nil }
     guard fits(credential, der) else {
       refuse(peer, name, "its certificate is not the one that is pinned")
-      return false
+      return nil
     }
-    return true
+    return credential
   }
 
   func handshakeFailed(from peer: CoAPAddress, identity: String?, reason: String) {
@@ -67,46 +58,33 @@ final class CredentialAuthority: CoAPAuthority {
   }
 
   private func refuse(_ peer: CoAPAddress, _ identity: String?, _ reason: String) {
-    let second = EventLoop.monotonic / 1_000_000_000
-    let dropped: Int? = budget.withLock { budget in
-      if budget.second != second { (budget.second, budget.lines) = (second, 0) }
-      guard budget.lines < Self.linesPerSecond else {
-        budget.dropped += 1
-        return nil
-      }
-      budget.lines += 1
-      defer { budget.dropped = 0 }
-      return budget.dropped
-    }
+    let now = Duration.nanoseconds(Int64(clamping: EventLoop.monotonic))
+    let dropped = budget.withLock { $0.take(now: now) }
     guard let dropped else { return }
-    var metadata: Logger.Metadata = ["address": "\(peer)", "reason": "\(Self.onOneLine(reason))"]
-    if let identity { metadata["identity"] = "\(Self.onOneLine(identity))" }
+    var metadata: Logger.Metadata = ["address": "\(peer)", "reason": "\(reason.onOneLine)"]
+    if let identity { metadata["identity"] = "\(identity.onOneLine)" }
     if dropped > 0 { metadata["not-shown"] = "\(dropped)" }
     log.notice("connection refused", metadata: metadata)
   }
 
-  /// The peer chooses its identity and what is in its certificate, and might forge a line of the log with it.
-  private static func onOneLine(_ text: String) -> String {
-    text.unicodeScalars.reduce(into: "") { result, scalar in
-      switch scalar.properties.generalCategory {
-      case .control, .lineSeparator, .paragraphSeparator: result += scalar.escaped(asASCII: true)
-      default: result.unicodeScalars.append(scalar)
-      }
-    }
-  }
-
   // MARK: Sessions
 
-  /// The device that a session has proved to be; nil when it has not, or may not any more.
-  func credential(of identity: CoAPIdentity) -> DeviceCredential? {
-    switch identity {
-    case .preSharedKey(let name):
-      return credentials.credential(.preSharedKey, identity: name).flatMap { $0.isEnabled ? $0 : nil }
-    case .certificate(let name, let der):
-      guard let credential = credentials.credential(.certificate, identity: name), credential.isEnabled,
-        fits(credential, der)
-      else { return nil }
-      return credential
-    }
+  /// The device that a session has proved to be; nil when nothing is proved.
+  static func device(of session: CoAPSession) -> String? { (session.secured?.principal as? DeviceCredential)?.device }
+
+  /// Whether the credential with which a session has begun is still what it was.
+  func isValid(_ secured: SecuredPeer) -> Bool {
+    guard let credential = secured.principal as? DeviceCredential, credential.isEnabled else { return false }
+    return credentials.credential(credential.kind, identity: credential.identity) == credential
   }
+
+  /// Whether a device of this name must prove itself.
+  func knows(device: String) -> Bool { credentials.knows(device: device) }
+
+  /// Somebody who has not proved it says to be the device of this name.
+  func refuseUnproved(_ device: String, from peer: CoAPAddress) {
+    refuse(peer, device, Self.unproved)
+  }
+
+  static let unproved = "a device of this name must come over DTLS or TLS, with its key or certificate"
 }

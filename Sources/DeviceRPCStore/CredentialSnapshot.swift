@@ -2,30 +2,22 @@ internal import DeviceRPC
 
 /// The credentials in memory, as the database said last.
 struct CredentialSnapshot: Sendable {
-  private struct Key: Hashable {
-    let kind: DeviceCredential.Kind
-    let identity: String
-  }
-
-  private var credentials: [Key: DeviceCredential] = [:]
-  // The keys of each device, by its row.
-  private var keys: [Int64: [Key]] = [:]
-
-  func credential(_ kind: DeviceCredential.Kind, identity: String) -> DeviceCredential? {
-    credentials[Key(kind: kind, identity: identity)]
-  }
+  private(set) var table = CredentialTable()
+  // What each device has, by its row.
+  private var rows: [Int64: [DeviceCredential]] = [:]
 
   mutating func insert(_ credential: DeviceCredential, of device: Int64) {
-    let key = Key(kind: credential.kind, identity: credential.identity)
-    credentials[key] = credential
-    keys[device, default: []].append(key)
+    table.set(credential)
+    rows[device, default: []].append(credential)
   }
 
   /// Forgets what it knows of a device.
   mutating func remove(device: Int64) {
-    for key in keys.removeValue(forKey: device) ?? [] { credentials[key] = nil }
+    for credential in rows.removeValue(forKey: device) ?? [] {
+      table.remove(credential.kind, identity: credential.identity)
+    }
   }
 
   /// Whether both say the same of all credentials.
-  func isSame(as other: CredentialSnapshot) -> Bool { credentials == other.credentials }
+  func isSame(as other: CredentialSnapshot) -> Bool { table == other.table }
 }

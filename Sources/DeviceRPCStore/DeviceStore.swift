@@ -98,8 +98,10 @@ public final class DeviceStore: DeviceCredentials {
   // MARK: Credentials
 
   public func credential(_ kind: DeviceCredential.Kind, identity: String) -> DeviceCredential? {
-    state.withLock { $0.snapshot.credential(kind, identity: identity) }
+    state.withLock { $0.snapshot.table.credential(kind, identity: identity) }
   }
+
+  public func knows(device: String) -> Bool { state.withLock { $0.snapshot.table.knows(device: device) } }
 
   public func changes() -> AsyncStream<Void> {
     // One element stands for all changes that were not looked at yet.

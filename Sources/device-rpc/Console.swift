@@ -56,7 +56,7 @@ final class Console: Service {
         addresses[device.name] = nil
         guard !isEnding.load(ordering: .relaxed) else { continue }
         output.line("\(device.name) disconnected: \(reason)")
-      case .forbiddenResult(let id, let device): output.line("\(device) sent a result for \(id), a call to another device")
+      case .forbiddenResult(let id, let device): output.line("\(device ?? "somebody unknown") sent a result for \(id), a call to another device")
       case .quiet(let device): output.line("\(device.name) is quiet: \(device.evidence)")
       case .heardAgain(let device): output.line("\(device.name) is heard again")
       case .strayResult(let id, let device, let isLate):

@@ -9,12 +9,12 @@ final class TestAuthority: CoAPAuthority {
   let failures = AsyncStream.makeStream(of: String.self)
   let asked = Mutex<[String]>([])
 
-  func preSharedKey(of identity: String, from peer: CoAPAddress) -> [UInt8]? {
+  func preSharedKey(of identity: String, from peer: CoAPAddress) -> (key: [UInt8], principal: any Sendable)? {
     asked.withLock { $0.append(identity) }
-    return Self.keys[identity]
+    return Self.keys[identity].map { ($0, identity) }
   }
 
-  func accepts(_ identity: CoAPIdentity, from peer: CoAPAddress) -> Bool { true }
+  func principal(of identity: CoAPIdentity, from peer: CoAPAddress) -> (any Sendable)? { identity }
 
   func handshakeFailed(from peer: CoAPAddress, identity: String?, reason: String) {
     failures.continuation.yield("\(identity ?? "nobody"): \(reason)")
@@ -201,6 +201,20 @@ final class TestAuthority: CoAPAuthority {
         #expect(await iterator.next() == "still here")
         let log = secured.handler.log.withLock { $0 }
         #expect(!log.contains { $0.hasPrefix("ended") || $0 == "session ended" })
+      }
+    }
+  }
+
+  @Test func `records of a session that the server does not know keep nobody from a handshake`() async throws {
+    try await withSecured { secured in
+      try await withRelay(to: try #require(secured.address(.coaps))) { relay in
+        for number in UInt8(0)..<50 {
+          relay.forge([23, 0xfe, 0xfd, 0, 1, 0, 0, 0, 0, 0, number, 0, 32] + [UInt8](repeating: number, count: 32))
+        }
+        let peer = try await secured.client.connect(
+          to: relay.address, over: .coaps,
+          with: .preSharedKey(identity: "sensor-1", key: Array("first-key".utf8)))
+        #expect(try await peer.request(CoAPClientRequest(.get, ["who"])).code == .content)
       }
     }
   }

@@ -198,4 +198,23 @@ import Testing
       #expect(try await device.post(#"{"id":"\#(call.id)","status":0}"#).code == .changed)
     }
   }
+
+  @Test("A gateway answers from one address for several devices")
+  func gateway() async throws {
+    try await withServer { server, address in
+      let gateway = try RawDevice(to: address)
+      for (token, name) in [(UInt8(1), "one"), (2, "two")] {
+        var registration = gateway.get(observe: 0, token: [token])
+        registration.options = registration.options.map { $0.number == 15 ? (15, Array("ep=\(name)".utf8)) : $0 }
+        #expect(try await gateway.exchange(registration).code == .content)
+      }
+      for name in ["one", "two", "one"] {
+        async let result = server.device(name).call("f")
+        let call = try await gateway.peer.receiveMessage()
+        gateway.peer.send(call.acknowledgement)
+        #expect(try await gateway.post(#"{"id":"\#(call.id)","status":0,"detail":"\#(name)"}"#).code == .changed)
+        #expect(try await result.detail == .string(name))
+      }
+    }
+  }
 }

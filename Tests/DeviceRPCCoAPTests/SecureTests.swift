@@ -7,26 +7,42 @@ import Testing
 @Suite struct SecureTests {
   private static let keys = ["sensor-1": "first-key", "sensor-2": "second-key"]
 
+  /// The device of a test: without a proof nobody may bear the name of one that has credentials.
+  private static func device(over transport: CoAPConfiguration.Transport) -> String {
+    transport.isSecure ? "sensor-1" : "lamp"
+  }
+
   private static func credential(_ device: String, key: String? = nil, isEnabled: Bool = true) throws -> DeviceCredential {
     let key = try #require(DeviceKey((key ?? keys[device] ?? "").utf8))
     return DeviceCredential(
       device: device, identity: "\(device)@lab", proof: .preSharedKey(key), isEnabled: isEnabled)
   }
 
+  /// Where a server listens.
+  private struct Addresses {
+    let server: DeviceRPCServer
+
+    func callAsFunction(_ transport: CoAPConfiguration.Transport) throws -> CoAPAddress {
+      let prefix = "\(transport.rawValue)://127.0.0.1:"
+      let address = try #require(server.addresses.first { $0.hasPrefix(prefix) })
+      return try #require(CoAPAddress(host: "127.0.0.1", port: UInt16(address.dropFirst(prefix.count)) ?? 0))
+    }
+  }
+
   private static func withSecureServer<Result>(
-    _ body: (DeviceRPCServer, InMemoryCredentials, (CoAPConfiguration.Transport) throws -> CoAPAddress) async throws -> Result
+    _ body: (DeviceRPCServer, InMemoryCredentials, Addresses) async throws -> Result
   ) async throws -> Result {
     let credentials = InMemoryCredentials(try keys.keys.map { try credential($0) })
+    return try await withSecureServer(credentials) { try await body($0, credentials, $1) }
+  }
+
+  private static func withSecureServer<Result>(
+    _ credentials: any DeviceCredentials, _ body: (DeviceRPCServer, Addresses) async throws -> Result
+  ) async throws -> Result {
     var configuration = CoAPConfiguration.forTests
     configuration.listeners = CoAPConfiguration.Transport.allCases.map { .init($0, port: 0) }
     configuration.security = DeviceSecurity(credentials: credentials)
-    return try await withServer(configuration) { server, _ in
-      try await body(server, credentials) { transport in
-        let prefix = "\(transport.rawValue)://127.0.0.1:"
-        let address = try #require(server.addresses.first { $0.hasPrefix(prefix) })
-        return try #require(CoAPAddress(host: "127.0.0.1", port: UInt16(address.dropFirst(prefix.count)) ?? 0))
-      }
-    }
+    return try await withServer(configuration) { server, _ in try await body(server, Addresses(server: server)) }
   }
 
   /// A device that runs until `body` is done.
@@ -52,13 +68,13 @@ import Testing
   func `a call is answered over each transport`(transport: CoAPConfiguration.Transport) async throws {
     try await Self.withSecureServer { server, _, address in
       let simulated = try #require(SimulatedTransport(rawValue: transport.rawValue))
-      try await Self.withDevice("sensor-1", simulated, at: address(transport)) {
-        let result = try await server.device("sensor-1").call("multiply", 7, 191, wait: .seconds(20))
+      try await Self.withDevice(Self.device(over: transport), simulated, at: address(transport)) {
+        let result = try await server.device(Self.device(over: transport)).call("multiply", 7, 191, wait: .seconds(20))
         #expect(result.detail?["value"]?.doubleValue == 1337)
         let several = try await withThrowingTaskGroup(of: Double?.self) { group in
           for number in 1...20 {
             group.addTask {
-              try await server.device("sensor-1").call("multiply", number, 2).detail?["value"]?.doubleValue
+              try await server.device(Self.device(over: transport)).call("multiply", number, 2).detail?["value"]?.doubleValue
             }
           }
           return try await group.reduce(into: 0) { $0 += $1 ?? 0 }
@@ -72,12 +88,12 @@ import Testing
   func `that a call has arrived is known over each transport`(transport: CoAPConfiguration.Transport) async throws {
     try await Self.withSecureServer { server, _, address in
       let simulated = try #require(SimulatedTransport(rawValue: transport.rawValue))
-      try await Self.withDevice("sensor-1", simulated, at: address(transport)) {
-        let device = server.device("sensor-1")
+      try await Self.withDevice(Self.device(over: transport), simulated, at: address(transport)) {
+        let device = server.device(Self.device(over: transport))
         // It never answers.
         try await device.callOneWay("sleep", 3_600, wait: .seconds(20))
         let error = await failure { try await device.call("sleep", 3_600, timeout: .seconds(2)) }
-        #expect(error == .unanswered(device: "sensor-1", after: .seconds(2)))
+        #expect(error == .unanswered(device: Self.device(over: transport), after: .seconds(2)))
       }
     }
   }
@@ -87,7 +103,7 @@ import Testing
     try await Self.withSecureServer { server, _, address in
       let simulated = try #require(SimulatedTransport(rawValue: transport.rawValue))
       let (events, continuation) = AsyncStream.makeStream(of: SimulatedEvent.self)
-      try await Self.withDevice("sensor-1", simulated, at: address(transport), onEvent: { continuation.yield($0) }) {
+      try await Self.withDevice(Self.device(over: transport), simulated, at: address(transport), onEvent: { continuation.yield($0) }) {
         var iterator = events.makeAsyncIterator()
         while let event = await iterator.next() {
           if case .connected = event { break }
@@ -172,27 +188,66 @@ import Testing
     }
   }
 
+  @Test(arguments: [CoAPScheme.coap, .coapTCP])
+  func `whoever proves nothing neither is nor answers for a device that does`(scheme: CoAPScheme) async throws {
+    try await Self.withSecureServer { server, credentials, address in
+      try await Self.withClient(of: "sensor-1", at: address(.dtls)) { device in
+        try await Self.withClient(of: "lamp", at: address(scheme == .coap ? .udp : .tcp), over: scheme) { stranger in
+          var calls = try await device.observe().makeAsyncIterator()
+          async let result = server.device("sensor-1").call("multiply", 7, 191)
+          _ = await calls.next()
+          #expect(try await stranger.post(#"{"id":"multiply/74e4","status":0,"detail":666}"#) == .forbidden)
+          #expect(try await stranger.post(#"{"id":"multiply/74e4","status":0}"#, "ep=sensor-1") == .forbidden)
+          #expect(try await stranger.post(#"{"id":"multiply/74e4","status":"?"}"#) == .badRequest)
+          #expect(try await stranger.listen("ep=sensor-1", observe: true) == .forbidden)
+          #expect(try await stranger.listen("ep=sensor-1", observe: false) == .forbidden)
+          // Also when it is a device itself, though not when it has become one that must prove it.
+          _ = try await stranger.observe("ep=lamp")
+          #expect(try await stranger.post(#"{"id":"multiply/74e4","status":0,"detail":666}"#) != .forbidden)
+          #expect(await server.device("sensor-1").info?.openCalls == 1)
+          #expect(try await device.post(#"{"id":"multiply/74e4","status":0,"detail":1337}"#) == .changed)
+          #expect(try await result.detail == 1337)
+          var events = server.events().makeAsyncIterator()
+          credentials.set(try Self.credential("lamp", key: "k"))
+          while let event = await events.next() {
+            guard case .offline(let device, _) = event else { continue }
+            #expect(device.name == "lamp")
+            break
+          }
+        }
+      }
+    }
+  }
+
   /// A client that speaks for a device, word by word.
   private struct Client {
     let peer: CoAPPeer
 
+    func listen(_ query: String, observe: Bool) async throws -> CoAPCode {
+      var request = CoAPClientRequest(.get, [".rpc"])
+      request.query = [query]
+      return observe ? try await peer.observe(request) { _ in }.0.code : try await peer.request(request).code
+    }
+
     /// The payloads of the calls that come.
-    func observe() async throws -> AsyncStream<[UInt8]> {
+    func observe(_ query: String...) async throws -> AsyncStream<[UInt8]> {
       let calls = AsyncStream.makeStream(of: [UInt8].self)
-      let (answer, _) = try await peer.observe(CoAPClientRequest(.get, [".rpc"])) { calls.continuation.yield($0.payload) }
+      var request = CoAPClientRequest(.get, [".rpc"])
+      request.query = query
+      let (answer, _) = try await peer.observe(request) { calls.continuation.yield($0.payload) }
       #expect(answer.code == .content)
       return calls.stream
     }
 
-    func post(_ text: String) async throws -> CoAPCode {
-      try await peer.request(
-        CoAPClientRequest(.post, [".rpc", "status"], contentFormat: .json, payload: Array(text.utf8))
-      ).code
+    func post(_ text: String, _ query: String...) async throws -> CoAPCode {
+      var request = CoAPClientRequest(.post, [".rpc", "status"], contentFormat: .json, payload: Array(text.utf8))
+      request.query = query
+      return try await peer.request(request).code
     }
   }
 
   private static func withClient<Result>(
-    of device: String, at address: CoAPAddress, _ body: (Client) async throws -> Result
+    of device: String, at address: CoAPAddress, over scheme: CoAPScheme = .coaps, _ body: (Client) async throws -> Result
   ) async throws -> Result {
     let loop = try EventLoop(name: device)
     let client = try await CoAPClient(loop: loop)
@@ -202,14 +257,40 @@ import Testing
     }
     do {
       let peer = try await client.connect(
-        to: address, over: .coaps,
-        with: .preSharedKey(identity: "\(device)@lab", key: Array((keys[device] ?? "").utf8)))
+        to: address, over: scheme,
+        with: scheme.isSecure ? .preSharedKey(identity: "\(device)@lab", key: Array((keys[device] ?? "").utf8)) : nil)
       let result = try await body(Client(peer: peer))
       await close()
       return result
     } catch {
       await close()
       throw error
+    }
+  }
+
+  /// Gives a device another key as soon as its own has been looked up.
+  private final class Rotating: DeviceCredentials {
+    let table: InMemoryCredentials
+    let next: DeviceCredential
+
+    init(_ first: DeviceCredential, _ next: DeviceCredential) { (table, self.next) = (InMemoryCredentials([first]), next) }
+
+    func credential(_ kind: DeviceCredential.Kind, identity: String) -> DeviceCredential? {
+      defer { if table.credential(kind, identity: identity) != next { table.set(next) } }
+      return table.credential(kind, identity: identity)
+    }
+
+    func knows(device: String) -> Bool { table.knows(device: device) }
+    func changes() -> AsyncStream<Void> { AsyncStream { $0.finish() } }
+  }
+
+  @Test func `a key that is rotated in the middle of a handshake opens nothing`() async throws {
+    let credentials = Rotating(try Self.credential("sensor-1"), try Self.credential("sensor-1", key: "another-key"))
+    try await Self.withSecureServer(credentials) { server, address in
+      try await Self.withClient(of: "sensor-1", at: address(.dtls)) { client in
+        _ = await #expect(throws: (any Error).self) { _ = try await client.observe() }
+      }
+      #expect(await server.devices() == [])
     }
   }
 

@@ -31,13 +31,14 @@ import Testing
     ])
   func call(_ transport: CoAPConfiguration.Transport, _ proof: Proof) async throws {
     try await Self.withServer(proof) { server, options in
-      let uri = try server.uri(transport, proof == .none ? "/.rpc?ep=sensor-1" : "/.rpc")
+      let name = SecureServer.device(over: transport)
+      let uri = try server.uri(transport, proof == .none ? "/.rpc?ep=\(name)" : "/.rpc")
       try await CoAPClient.observing(at: uri, .json, options) { client in
         // The one that answers has a session of its own, of the same device: only an observation takes the place of one.
         for id in ["74e4", "74e5"] {
           try await server.callAnswers(transport, to: client, with: options, id: id)
         }
-        #expect(await server.server.devices().map(\.name) == ["sensor-1"])
+        #expect(await server.server.devices().map(\.name) == [name])
       }
       #expect(server.log.lines == [])
     }

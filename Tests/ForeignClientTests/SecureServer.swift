@@ -16,12 +16,15 @@ struct SecureServer {
     try #require(server.addresses.first { $0.hasPrefix("\(transport.rawValue)://") }) + path
   }
 
+  /// The device that is called: nobody bears the name of one that has credentials without them.
+  static func device(over transport: CoAPConfiguration.Transport) -> String { transport.isSecure ? "sensor-1" : "lamp" }
+
   /// Calls a coap-client that observes with these options, and answers for it with another one.
   func callAnswers(
     _ transport: CoAPConfiguration.Transport = .dtls, to client: ForeignProcess, with options: [String],
     id: String = "74e4"
   ) async throws {
-    async let result = server.device("sensor-1").call("multiply", 7, 191)
+    async let result = server.device(Self.device(over: transport)).call("multiply", 7, 191)
     #expect(try await client.line() == #"{"id":"multiply/\#(id)","method":"multiply","params":[7,191]}"#)
     let answer = try await CoAPClient.request(
       at: uri(transport, "/.rpc/status"),

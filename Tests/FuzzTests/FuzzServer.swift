@@ -27,12 +27,14 @@ struct FuzzServer: Sendable {
   ) async throws {
     let fuzz = try await start()
     do {
-      var device = SimulatedDevice(name: "live", port: try port(fuzz) ?? fuzz.address(transport).port)
+      // Without a proof nobody may bear the name of a device that has credentials.
+      let name = transport.isSecure ? "live" : "lamp"
+      var device = SimulatedDevice(name: name, port: try port(fuzz) ?? fuzz.address(transport).port)
       device.transport = try #require(SimulatedTransport(rawValue: transport.rawValue))
-      if transport.isSecure { device.credentials = .preSharedKey(identity: "live", key: key) }
+      if transport.isSecure { device.credentials = .preSharedKey(identity: name, key: key) }
       try await withThrowingTaskGroup(of: Void.self) { [device] group in
         group.addTask { try await device.run() }
-        try await fuzz.callDevice(while: attack)
+        try await fuzz.call(name, while: attack)
         group.cancelAll()
       }
     } catch {
@@ -69,10 +71,10 @@ struct FuzzServer: Sendable {
     return FuzzServer(server: server, addresses: addresses)
   }
 
-  private func callDevice(while attack: @escaping @Sendable (FuzzServer) throws -> Void) async throws {
+  private func call(_ name: String, while attack: @escaping @Sendable (FuzzServer) throws -> Void) async throws {
     let isOver = Flag()
     // Connected: a handshake under way is more easily disturbed.
-    try await server.device("live").call("echo", 0, wait: .seconds(60))
+    try await server.device(name).call("echo", 0, wait: .seconds(60))
     var calls = 0
     try await withThrowingTaskGroup(of: Void.self) { group in
       group.addTask {
@@ -84,7 +86,7 @@ struct FuzzServer: Sendable {
       while !isLast {
         isLast = isOver.isSet.load(ordering: .relaxed)
         calls += 1
-        let result = try await server.device("live").call(
+        let result = try await server.device(name).call(
           "echo", calls, timeout: .seconds(60), wait: .seconds(10))
         #expect(result.detail?["value"]?.doubleValue == Double(calls))
       }

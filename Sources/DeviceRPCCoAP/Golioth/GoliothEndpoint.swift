@@ -3,7 +3,7 @@ internal import DeviceRPC
 internal import Logging
 
 /// Golioth's device API: `.rpc` to observe, `.rpc/status` for results, and what stock firmware sends besides.
-final class GoliothEndpoint: CoAPHandler {
+final class GoliothEndpoint: CoAPHandler, Sendable {
   private let directory: DeviceDirectory
   private let configuration: CoAPConfiguration
   private let authority: CredentialAuthority?
@@ -19,15 +19,18 @@ final class GoliothEndpoint: CoAPHandler {
   }
 
   func sessionBegan(_ session: CoAPSession) {
-    session.secured?.principal = session.secured.flatMap { authority?.credential(of: $0.identity) }
+    guard let secured = session.secured, authority?.isValid(secured) != true else { return }
     // Revoked since the handshake began.
-    if session.secured?.principal == nil { session.loop.atEndOfPass { session.close() } }
+    secured.principal = nil
+    session.loop.atEndOfPass { session.close() }
   }
 
-  /// The device that the sender has proved to be; nil where nothing is proved.
-  private func proved(_ session: CoAPSession) -> String? { (session.secured?.principal as? DeviceCredential)?.device }
+  /// Whether a device of this name must prove itself.
+  private func isReserved(_ name: String) -> Bool { authority?.knows(device: name) == true }
 
-  func heard(from session: CoAPSession) { link(of: session)?.heard() }
+  func heard(from session: CoAPSession) {
+    for observation in session.observations { (observation.owner as? GoliothLink)?.heard() }
+  }
 
   // The attachment refers to the session, and would keep it.
   func sessionEnded(_ session: CoAPSession) { session.attachment = nil }
@@ -62,10 +65,14 @@ final class GoliothEndpoint: CoAPHandler {
     guard let format = GoliothCodec.Format(request.accept ?? .json) else {
       return .error(.notAcceptable, "calls are to be had as JSON (50) and CBOR (60)")
     }
-    let proved = proved(session)
+    let proved = CredentialAuthority.device(of: session)
     let name = request.queryValue("ep") ?? proved ?? session.address.description
     if let problem = problem(withName: name) { return .error(.badRequest, problem) }
     if let proved, proved != name { return .error(.forbidden, "the credentials are those of another device than ep") }
+    if proved == nil, isReserved(name) {
+      authority?.refuseUnproved(name, from: session.address)
+      return .error(.forbidden, CredentialAuthority.unproved)
+    }
     switch request.observe {
     case 0: return observe(request, name, format, on: session)
     case 1:
@@ -173,26 +180,37 @@ final class GoliothEndpoint: CoAPHandler {
       unreadable(error.id, error.diagnostic, request, on: session)
       return .error(.badRequest, error.diagnostic)
     }
-    if let proved = proved(session) { return take(result, from: proved, request, on: session) }
+    let proved = CredentialAuthority.device(of: session)
     let name = request.queryValue("ep")
-    if let link = link(of: session), name == nil || name == link.device {
+    if proved == nil, let link = link(of: session), name == nil || name == link.device {
       link.home.noteResult(id: result.id, status: result.status, detail: result.detail, on: link)
       return CoAPResponse(.changed)
     }
-    // Without an observation of its own the sender is unknown, and the id alone says which call it means.
-    let home = name.map(directory.home(of:)) ?? directory.loop(ofCall: result.id) ?? directory.loops[0]
-    home.run { $0.received(id: result.id, status: result.status, detail: result.detail, from: name) }
-    return CoAPResponse(.changed)
+    return take(result, from: name, proved: proved, request, on: session)
   }
 
-  /// A result of whom we know: it counts only for calls to that device.
+  /// A result of somebody who is known by a proof, or by the name that he says, or not at all. With a proof it counts for
+  /// calls to that device only, and without for no device that has one.
   private func take(
-    _ result: GoliothCodec.Result, from device: String, _ request: CoAPRequest, on session: CoAPSession
+    _ result: GoliothCodec.Result, from name: String?, proved: String?, _ request: CoAPRequest, on session: CoAPSession
   ) -> CoAPResponse? {
-    let home = directory.loop(ofCall: result.id) ?? directory.home(of: device)
-    let take = { @Sendable (loop: isolated DeviceLoop) -> CoAPResponse in
-      loop.received(id: result.id, status: result.status, detail: result.detail, proved: device)
-        ? CoAPResponse(.changed) : .error(.forbidden, "this call was made to another device")
+    let id = result.id
+    let home = directory.loop(ofCall: id) ?? directory.home(of: proved ?? name ?? "")
+    guard authority != nil else {
+      home.run { $0.received(id: id, status: result.status, detail: result.detail, from: name) }
+      return CoAPResponse(.changed)
+    }
+    let take = { @Sendable [self] (loop: isolated DeviceLoop) -> CoAPResponse in
+      if let proved {
+        return loop.received(id: id, status: result.status, detail: result.detail, proved: proved)
+          ? CoAPResponse(.changed) : .error(.forbidden, "this call was made to another device")
+      }
+      if [name, loop.device(ofCall: id)].contains(where: { $0.map(isReserved) == true }) {
+        loop.forbid(id, from: name)
+        return .error(.forbidden, CredentialAuthority.unproved)
+      }
+      loop.received(id: id, status: result.status, detail: result.detail, from: name)
+      return CoAPResponse(.changed)
     }
     if home.driver === session.loop { return home.onLoop { take($0) } }
     home.run { loop in
@@ -203,12 +221,17 @@ final class GoliothEndpoint: CoAPHandler {
   }
 
   private func unreadable(_ id: String?, _ reason: String, _ request: CoAPRequest, on session: CoAPSession) {
-    let name = proved(session) ?? request.queryValue("ep")
+    let proved = CredentialAuthority.device(of: session)
+    let name = proved ?? request.queryValue("ep")
     if let link = link(of: session), name == nil || name == link.device {
       return link.home.run { $0.unreadable(id: id, reason: reason, on: link) }
     }
-    let home = name.map(directory.home(of:)) ?? id.flatMap(directory.loop(ofCall:)) ?? directory.loops[0]
-    home.run { $0.unreadable(id: id, reason: reason, from: name) }
+    let home = id.flatMap(directory.loop(ofCall:)) ?? directory.home(of: name ?? "")
+    home.run { [self] loop in
+      // Of a call to a device that has a proof nobody else says anything.
+      let isForbidden = proved == nil && [name, id.flatMap(loop.device(ofCall:))].contains { $0.map(isReserved) == true }
+      loop.unreadable(id: isForbidden ? nil : id, reason: reason, from: isForbidden ? nil : name)
+    }
   }
 
   // MARK: The rest of what firmware sends
@@ -233,7 +256,10 @@ final class GoliothEndpoint: CoAPHandler {
     return CoAPResponse(.changed)
   }
 
-  private func link(of session: CoAPSession) -> GoliothLink? { session.attachment as? GoliothLink }
+  /// The device at that address; nil also where several are, behind a gateway: then names and ids say which is meant.
+  private func link(of session: CoAPSession) -> GoliothLink? {
+    session.observations.count > 1 ? nil : session.attachment as? GoliothLink
+  }
 }
 
 extension CoAPResponse {
