@@ -18,6 +18,8 @@ struct Presence {
   /// When it was asked last and has not been heard since.
   private(set) var probed: Duration?
   private var unanswered = 0
+  // That probe is among them already.
+  private var isCounted = false
   /// It has a place in the queue of those that are looked at.
   var isWatched = false
 
@@ -46,10 +48,11 @@ struct Presence {
     if now - heard < interval { return .wait(until: heard + interval) }
     if let probed {
       if now - probed < interval { return .wait(until: probed + interval) }
-      fail(now)
+      if !isCounted { fail(now) }
       if unanswered >= limit { return .giveUp }
     }
     probed = now
+    isCounted = false
     return .probe(until: now + interval)
   }
 
@@ -57,6 +60,7 @@ struct Presence {
   mutating func probeFailed(_ now: Duration) -> Bool {
     guard probed != nil, unanswered == 0 else { return false }
     fail(now)
+    isCounted = true
     return true
   }
 
