@@ -64,18 +64,20 @@ static inline void peek_records(const uint8_t *bytes, size_t length, struct peek
   }
 }
 
-// Finds the cookie of the ClientHello with which a datagram begins; there is none if it is not whole.
-static inline void peek_cookie(const uint8_t *bytes, size_t length, struct peeked_datagram *d) {
+// Finds the cookie of the ClientHello with which a datagram begins. False if that is not one of DTLS, whole up to there.
+static inline _Bool peek_cookie(const uint8_t *bytes, size_t length, struct peeked_datagram *d) {
   // The heads of record and message, the version and the random bytes.
   size_t at = 13 + 12 + 2 + 32;
   memset(d->cookie, 0, sizeof d->cookie);
   d->cookie_length = 0;
   memcpy(d->sequence, bytes + 5, 6);
-  if (length <= at || (at += 1 + bytes[at]) >= length) return;
+  if (bytes[1] != 0xfe || length <= at || bytes[19] || bytes[20] || bytes[21]) return 0;
+  if ((at += 1 + bytes[at]) >= length) return 0;
   size_t size = bytes[at++];
-  if (size > length - at) return;
+  if (size > length - at) return 0;
   d->cookie_length = (uint8_t)size;
   memcpy(d->cookie, bytes + at, size < sizeof d->cookie ? size : sizeof d->cookie);
+  return 1;
 }
 
 // Looks at up to PEEK_BATCH waiting datagrams without taking them; they must be taken before the next look. Returns
@@ -118,7 +120,8 @@ static inline int peek_datagrams(int fd, struct peeked_datagram *out, size_t byt
     d->handshake_type = d->content_type == 22 && d->epoch == 0 ? heads[i][13] : 0;
     if (bytes > PEEK_BYTES) {
       peek_records(heads[i], length < bytes ? length : bytes, d);
-      if (d->handshake_type == 1) peek_cookie(heads[i], length < bytes ? length : bytes, d);
+      // libcoap keeps a session for whatever looks like one.
+      if (d->handshake_type == 1 && !peek_cookie(heads[i], length < bytes ? length : bytes, d)) d->content_type = 0;
     }
   }
   return count < 0 ? 0 : count;

@@ -76,6 +76,17 @@ static inline _Bool accept_all_cookies(void *context) {
   return 1;
 }
 
+// From the next handshake on sessions are not resumed: nobody gets a ticket, and whoever has one shakes hands anew.
+static inline void forbid_resumption(void *context) {
+  uint64_t (*set_options)(void *, uint64_t) = (uint64_t (*)(void *, uint64_t))dlsym(NULL, "SSL_CTX_set_options");
+  int (*set_tickets)(void *, size_t) = (int (*)(void *, size_t))dlsym(NULL, "SSL_CTX_set_num_tickets");
+  long (*control)(void *, int, long, void *) = (long (*)(void *, int, long, void *))dlsym(NULL, "SSL_CTX_ctrl");
+  if (!context || !set_options || !set_tickets || !control) return;
+  set_options(context, 1 << 14);  // SSL_OP_NO_TICKET
+  set_tickets(context, 0);        // of TLS 1.3
+  control(context, 44, 0, NULL);  // SSL_CTRL_SET_SESS_CACHE_MODE, SSL_SESS_CACHE_OFF
+}
+
 // No CA is trusted any more, until libcoap adds those of its setup at the next handshake.
 static inline void forget_authorities(void *context) {
   void *(*make)(void) = (void *(*)(void))dlsym(NULL, "X509_STORE_new");

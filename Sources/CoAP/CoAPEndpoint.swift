@@ -170,20 +170,22 @@ extension CoAPEndpoint.Part {
       let rows = sockets.filter { $0.first.map { belongs($0.scheme) } ?? false }
       return (0..<(rows.map(\.count).max() ?? 0)).map { column in rows.compactMap { $0.dropFirst(column).first } }
     }
-    let plain = columns { $0 == .coap }, secure = columns { $0 == .coaps }, streams = columns(\.isStream)
+    let plain = columns { $0 == .coap }, streams = columns(\.isStream)
+    // One alone: two peers at two listeners may have the same address and port.
+    let secure = sockets.joined().filter { $0.scheme == .coaps }.map { [$0] }
     var remaining = (plain + secure + streams)[...]
     do throws(CoAPSystemError) {
       let pump = try DatagramPump(loop: loop)
       self.pump = pump
       let limits = configuration.limits
-      let count = max(1, contexts * remaining.count)
-      // Two contexts read each socket.
+      // libcoap counts by endpoint, and two contexts read each socket of DTLS.
+      let endpoints = max(1, contexts * (plain.joined().count + streams.joined().count + 2 * secure.count))
       let handshakes = max(16, limits.handshakes / max(1, 2 * contexts * secure.count))
       let streamLoops = max(1, min(contexts, configuration.listeners.count(where: \.scheme.isStream)))
       func shard(_ sockets: [BoundSocket], security: CoAPSecurity?) throws(CoAPSystemError) -> CoAPShard {
         let shard = try CoAPShard(
           loop: loop, sockets: sockets, security: security, limits: limits,
-          idleSessions: max(16, limits.idleSessions / count), handshakes: handshakes,
+          idleSessions: max(16, limits.idleSessions / endpoints), handshakes: handshakes,
           connections: max(1, limits.connections / streamLoops),
           transmission: configuration.transmission, budget: budget, pump: pump, handler: handler, log: log)
         shards.append(shard)
@@ -196,7 +198,10 @@ extension CoAPEndpoint.Part {
           continue
         }
         let copies = next.map { BoundSocket(descriptor: dup($0.descriptor), scheme: $0.scheme, isIPv6: $0.isIPv6) }
+        // Closed with the others when the first cannot be had.
+        remaining.insert(copies, at: remaining.startIndex)
         let first = try shard(next, security: security)
+        remaining.removeFirst()
         let second = try shard(copies, security: security)
         routers.append(try SecureRouter(loop: loop, pump: pump, sides: [first, second]))
       }

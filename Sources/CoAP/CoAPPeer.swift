@@ -156,7 +156,11 @@ package final class CoAPPeer: @unchecked Sendable {
     resume: @escaping (Result<CoAPResponse, CoAPFailure>) -> Void
   ) {
     guard isConnected || handle == nil else {
+      // It may never be.
+      waiting[token] = (deadline, resume)
+      client.expect(by: deadline)
       return postponed.append {
+        guard self.waiting.removeValue(forKey: token) != nil else { return }
         self.send(request, token: token, block1: block1, block2: block2, deadline: deadline, resume: resume)
       }
     }

@@ -14,6 +14,7 @@ extension CoAPShard {
       let scheme = CoAPScheme(coap_session_get_proto(handle)), scheme.isSecure == (secured != nil)
     else { return nil }
     let session = CoAPSession(handle: handle, address: address, scheme: scheme, secured: secured, shard: self)
+    if scheme == .coaps { coap_session_set_mtu(handle, UInt32(AdoptedSocket.largestDatagram)) }
     session.index = sessions.count
     // The array owns the session; libcoap's pointer goes with it, in `forget(_:)`.
     sessions.append(session)
@@ -60,26 +61,36 @@ extension CoAPShard {
   func happened(_ event: coap_event_t, _ handle: OpaquePointer) {
     switch event {
     case COAP_EVENT_TCP_CONNECTED:
+      deleted = nil
       secure?.began(handle)
       guard let peer = CoAPAddress(coap_session_get_addr_remote(handle)) else { return }
       connections?.opened(handle, from: peer, at: loop.passTime)
       if coap_session_get_proto(handle) == COAP_PROTO_TLS { accepting.append(handle) }
     case COAP_EVENT_SERVER_SESSION_NEW:
+      deleted = nil
       guard secure != nil, CoAPScheme(coap_session_get_proto(handle))?.isSecure == true else { return }
       accepting.removeAll { $0 == handle }
       // Of a connection the first message may have been read by now.
-      if coap_session_get_proto(handle) == COAP_PROTO_DTLS { secure?.began(handle) } else { secure?.accepted(handle) }
+      if coap_session_get_proto(handle) == COAP_PROTO_DTLS {
+        // A flight of the handshake must not be cut in pieces on its way (IPv6 has 48 bytes of headers).
+        coap_session_set_mtu(handle, 1_152)
+        secure?.began(handle)
+      } else {
+        secure?.accepted(handle)
+      }
       // Of an earlier one from the same port.
       forgetWarnings(about: handle)
     case COAP_EVENT_SERVER_SESSION_DEL:
+      deleted = handle
       accepting.removeAll { $0 == handle }
+      ending.removeAll { $0 == handle }
       connections?.closed(handle)
       sessionDeleted(handle)
       secure?.forget(handle)
     case COAP_EVENT_DTLS_CONNECTED:
       guard let secured = secure?.completed(handle), let session = begin(handle, secured) else {
         pump.note(self, due: loop.passTime)
-        return loop.atEndOfPass { coap_session_disconnected(handle, COAP_NACK_TLS_FAILED) }
+        return endAtEndOfPass(handle)
       }
       onEstablished?(session)
       handler.sessionBegan(session)
@@ -95,13 +106,25 @@ extension CoAPShard {
     connections?.closed(handle)
     // What the peer has sent behind its Release libcoap answers all the same: it opens a connection to the peer for that,
     // and never lets go of it.
-    loop.atEndOfPass {
-      guard coap_session_get_state(handle) != COAP_SESSION_STATE_NONE else { return }
+    endAtEndOfPass(handle)
+  }
+
+  /// Disconnects a session that libcoap is in the middle of, unless it frees it before.
+  private func endAtEndOfPass(_ handle: OpaquePointer) {
+    if ending.isEmpty { loop.atEndOfPass { self.endSessions() } }
+    ending.append(handle)
+  }
+
+  private func endSessions() {
+    while let handle = ending.popLast() {
+      guard coap_session_get_state(handle) != COAP_SESSION_STATE_NONE else { continue }
       coap_session_disconnected(handle, COAP_NACK_NOT_DELIVERABLE)
     }
   }
 
   func lost(_ handle: OpaquePointer) {
+    // libcoap tells of it also when it frees what it has told to be deleted.
+    guard handle != deleted else { return }
     pump.note(self, due: loop.passTime)
     guard let data = coap_session_get_app_data(handle) else {
       guard coap_session_get_state(handle) == COAP_SESSION_STATE_HANDSHAKE else { return }

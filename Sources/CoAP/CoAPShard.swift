@@ -46,6 +46,9 @@ final class CoAPShard: EventLoop.EventSource {
   private var clientHellos: [PeerKey] = []
   // TLS connections that libcoap has accepted and not called sessions yet.
   var accepting: [OpaquePointer] = []
+  // Sessions to be disconnected at the end of the pass, and the last one that libcoap has told to be gone.
+  var ending: [OpaquePointer] = []
+  var deleted: OpaquePointer?
   private let barriers = BarrierQueue()
   // Over DTLS: those with messages that are not known to have arrived.
   private var unconfirmed: [ObjectIdentifier: CoAPSession] = [:]
@@ -147,6 +150,8 @@ final class CoAPShard: EventLoop.EventSource {
     coap_register_pong_handler(context, nil)
     coap_register_response_handler(context, nil)
     coap_register_event_handler(context, nil)
+    ending = []
+    secure?.close()
     coap_free_context(context)
   }
 

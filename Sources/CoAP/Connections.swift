@@ -29,6 +29,7 @@ final class Connections {
   private let limit: Int
   private let context: OpaquePointer
   private let streamGuard: StreamGuard
+  private var lastLook: UInt64 = 0
   // From libcoap's session to its socket, which is a member of it.
   private var offset: UInt?
   // More than the size of a session.
@@ -109,8 +110,10 @@ final class Connections {
   }
 
   /// Connections that have not become a CoAP session in time, or whose peers have not read what was sent to them since the
-  /// last time that this was asked.
+  /// last look. Looks are a second apart, however often this is asked.
   func burdens(at now: UInt64) -> [OpaquePointer] {
+    guard now >= lastLook + 1_000_000_000 else { return [] }
+    lastLook = now
     let patience = UInt64(limits.connectionTimeout) * 1_000_000_000
     var found: [OpaquePointer] = []
     for (session, connection) in open {

@@ -21,6 +21,7 @@ final class DatagramPump {
   private var reading: [CoAPShard] = []
   private var shards: [CoAPShard] = []
   private var nextDue = UInt64.max
+  private var turn = 0
   private var timer: LoopTimer?
   private var isClosed = false
 
@@ -125,11 +126,15 @@ final class DatagramPump {
     let now = loop.passTime
     var left = 4
     nextDue = .max
-    for shard in shards where shard.due <= now {
-      guard left > 0 else { return schedule(now + 1_000_000) }
+    // On from where the last turn ended, or the first ones would have all of them.
+    for number in shards.indices.map({ ($0 + turn) % shards.count }) where shards[number].due <= now {
+      guard left > 0 else {
+        turn = number
+        return schedule(now + 1_000_000)
+      }
       left -= 1
-      shard.due = .max
-      shard.prepare()
+      shards[number].due = .max
+      shards[number].prepare()
     }
     schedule(shards.lazy.map(\.due).min() ?? .max)
   }

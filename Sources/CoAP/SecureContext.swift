@@ -48,6 +48,7 @@ final class SecureContext {
     guard coap_context_set_psk2(context, &setup) == 1 else { throw CoAPSystemError("coap_context_set_psk2") }
     if let certificate = security.certificate { try use(certificate) }
     datagrams = Self.datagramContext(of: context)
+    forbid_resumption(datagrams)
     leavesCookies = accept_all_cookies(datagrams)
   }
 
@@ -66,8 +67,14 @@ final class SecureContext {
     }
   }
 
-  deinit {
+  /// Before the context is freed: what is held needs it.
+  func close() {
     for tls in held.values { release_tls(tls) }
+    held = [:]
+  }
+
+  deinit {
+    assert(held.isEmpty, "a secure context was not closed")
     keyBytes.update(repeating: 0)
     keyBytes.deallocate()
     decoy.deallocate()
@@ -128,7 +135,11 @@ final class SecureContext {
   func began(_ session: OpaquePointer) { handshakes[session] = nil }
 
   /// A connection has TLS now.
-  func accepted(_ session: OpaquePointer) { if streams == nil { streams = tls_context(session) } }
+  func accepted(_ session: OpaquePointer) {
+    guard streams == nil else { return }
+    streams = tls_context(session)
+    forbid_resumption(streams)
+  }
 
   /// Who the peer is, when its handshake is complete; nil ends the session.
   ///

@@ -27,7 +27,7 @@ final class SecureRouter: EventLoop.EventSource {
   // What is encrypted and comes before its keys OpenSSL keeps, a hundred records in buffers of 17 KB each. One is enough, and
   // it may be sent again.
   private static let earlyRecords = 8
-  private static let rememberedPeers = 4_096
+  private static let rememberedPeers = 65_536
 
   private let loop: EventLoop
   private let pump: DatagramPump
@@ -37,9 +37,11 @@ final class SecureRouter: EventLoop.EventSource {
   // Whether libcoap leaves them to us.
   private let hasCookies: Bool
   private var routes: [PeerKey: Route] = [:]
-  // How many such records have come from a peer lately.
-  private var early: [PeerKey: Int] = [:]
-  private var earlyUntil: UInt64 = 0
+  // How many such records have come from each peer that has begun a handshake and not completed it; and of those who began
+  // before the time of these, which is at least as long as a handshake takes.
+  private var handshaking: [PeerKey: Int] = [:]
+  private var earlier: [PeerKey: Int] = [:]
+  private var changesAt: UInt64 = 0
 
   /// `sides` are two contexts over the same sockets, in the same order.
   init(loop: EventLoop, pump: DatagramPump, sides: [CoAPShard]) throws(CoAPSystemError) {
@@ -100,8 +102,7 @@ final class SecureRouter: EventLoop.EventSource {
       if datagram.content_type == 22, datagram.epoch > 0 { sides[side].sawEncryptedHandshake(PeerKey(datagram)) }
       if datagram.handshake_type == 1 {
         sides[side].sawClientHello(PeerKey(datagram))
-        // It has proved its address: what came before may have been of a session that the server of before this one knew.
-        early[PeerKey(datagram)] = nil
+        began(PeerKey(datagram))
       }
       if datagram.length > AdoptedSocket.largestDatagram { sides[side].hasTruncated() }
       pump.read(from: sockets[side])
@@ -116,13 +117,21 @@ final class SecureRouter: EventLoop.EventSource {
       return datagram.is_current && datagram.shortest >= route.shortestRecord
     }
     guard datagram.encrypted > 0 else { return datagram.shortest > 0 }
-    guard datagram.shortest >= Self.shortestRecord else { return false }
-    if loop.passTime >= earlyUntil || early.count >= Self.rememberedPeers {
-      early.removeAll(keepingCapacity: true)
-      earlyUntil = loop.passTime + Self.longestHandshake
+    // Of a session that nobody knows, as one that the server had before it was started again; libcoap would drop it.
+    guard datagram.shortest >= Self.shortestRecord,
+      let count = handshaking[PeerKey(datagram)] ?? earlier[PeerKey(datagram)]
+    else { return false }
+    handshaking[PeerKey(datagram)] = count + Int(datagram.encrypted)
+    return count + Int(datagram.encrypted) <= Self.earlyRecords
+  }
+
+  /// A peer has sent a ClientHello with the cookie of its address.
+  private func began(_ peer: PeerKey) {
+    if loop.passTime >= changesAt || handshaking.count >= Self.rememberedPeers {
+      (earlier, handshaking) = (handshaking, [:])
+      changesAt = loop.passTime + Self.longestHandshake
     }
-    early[PeerKey(datagram), default: 0] += Int(datagram.encrypted)
-    return early[PeerKey(datagram)] ?? 0 <= Self.earlyRecords
+    handshaking[peer] = 0
   }
 
   private func side(for datagram: peeked_datagram) -> Int {
@@ -145,7 +154,8 @@ final class SecureRouter: EventLoop.EventSource {
   private func established(_ session: CoAPSession, _ side: Int) {
     let peer = PeerKey(session.address)
     let route = Route(side: side, shortestRecord: session.shortestRecord)
-    early[peer] = nil
+    handshaking[peer] = nil
+    earlier[peer] = nil
     let earlier = routes.updateValue(route, forKey: peer)
     guard let earlier, earlier.side != side else { return }
     // In the middle of libcoap's work for the new one.
