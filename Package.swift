@@ -93,7 +93,14 @@ let package = Package(
     .testTarget(name: "CBORTests", dependencies: ["CBOR"], swiftSettings: strictForTests),
     .testTarget(
       name: "CoAPTests",
-      dependencies: ["CoAP", .product(name: "Logging", package: "swift-log")], swiftSettings: strictForTests),
+      dependencies: [
+        "CoAP",
+        .product(name: "Crypto", package: "swift-crypto"),
+        .product(name: "Logging", package: "swift-log"),
+        .product(name: "SwiftASN1", package: "swift-asn1"),
+        .product(name: "X509", package: "swift-certificates"),
+      ],
+      swiftSettings: strictForTests),
     .testTarget(
       name: "DeviceRPCTests",
       dependencies: [

@@ -93,3 +93,78 @@ static inline void forget_authorities(void *context) {
   void (*set)(void *, void *) = (void (*)(void *, void *))dlsym(NULL, "SSL_CTX_set_cert_store");
   if (context && make && set) set(context, make());
 }
+
+// Bytes of the longest name that is taken from a certificate: of a DNS name no more are possible (RFC 1035 §3.1).
+#define CERTIFICATE_NAME_BYTES 255
+
+// Copies a name that has a length and no NUL in it: to others that would be its end. Returns its length, or 0.
+static inline size_t copy_name(uint8_t *target, const uint8_t *name, int length) {
+  if (!name || length <= 0 || length > CERTIFICATE_NAME_BYTES || memchr(name, 0, (size_t)length)) return 0;
+  memcpy(target, name, (size_t)length);
+  return (size_t)length;
+}
+
+// The first DNS name of the subject's alternative names, as its bytes are. Returns its length, 0 for one that is of no use
+// or names that cannot be read, and -1 when there is none.
+static inline int copy_dns_name(void *certificate, uint8_t *target) {
+  void *(*names_of)(const void *, int, int *, int *) =
+    (void *(*)(const void *, int, int *, int *))dlsym(NULL, "X509_get_ext_d2i");
+  int (*count)(const void *) = (int (*)(const void *))dlsym(NULL, "OPENSSL_sk_num");
+  void *(*at)(const void *, int) = (void *(*)(const void *, int))dlsym(NULL, "OPENSSL_sk_value");
+  void *(*value)(const void *, int *) = (void *(*)(const void *, int *))dlsym(NULL, "GENERAL_NAME_get0_value");
+  const uint8_t *(*bytes)(const void *) = (const uint8_t *(*)(const void *))dlsym(NULL, "ASN1_STRING_get0_data");
+  int (*length)(const void *) = (int (*)(const void *))dlsym(NULL, "ASN1_STRING_length");
+  void (*release)(void *) = (void (*)(void *))dlsym(NULL, "GENERAL_NAMES_free");
+  if (!names_of || !count || !at || !value || !bytes || !length || !release) return 0;
+  int state;
+  void *names = names_of(certificate, 85 /* NID_subject_alt_name */, &state, NULL);
+  // -1: there is no such extension. Otherwise there are several of them, or it cannot be read.
+  if (!names) return state == -1 ? -1 : 0;
+  int result = -1;
+  for (int index = 0; index < count(names) && result < 0; index++) {
+    int kind;
+    const void *name = value(at(names, index), &kind);
+    if (kind == 2 /* GEN_DNS */) result = (int)copy_name(target, bytes(name), length(name));
+  }
+  release(names);
+  return result;
+}
+
+// The last common name of the subject, which is the most specific one, in UTF-8. Returns its length, or 0.
+static inline size_t copy_common_name(void *certificate, uint8_t *target) {
+  void *(*subject)(const void *) = (void *(*)(const void *))dlsym(NULL, "X509_get_subject_name");
+  int (*next)(const void *, int, int) = (int (*)(const void *, int, int))dlsym(NULL, "X509_NAME_get_index_by_NID");
+  void *(*entry)(const void *, int) = (void *(*)(const void *, int))dlsym(NULL, "X509_NAME_get_entry");
+  void *(*data)(const void *) = (void *(*)(const void *))dlsym(NULL, "X509_NAME_ENTRY_get_data");
+  int (*utf8)(uint8_t **, const void *) = (int (*)(uint8_t **, const void *))dlsym(NULL, "ASN1_STRING_to_UTF8");
+  void (*release)(void *, const char *, int) = (void (*)(void *, const char *, int))dlsym(NULL, "CRYPTO_free");
+  if (!subject || !next || !entry || !data || !utf8 || !release) return 0;
+  const void *name = subject(certificate);
+  int last = -1;
+  for (int index; (index = next(name, 13 /* NID_commonName */, last)) >= 0;) last = index;
+  if (last < 0) return 0;
+  uint8_t *text = NULL;
+  int length = utf8(&text, data(entry(name, last)));
+  size_t result = copy_name(target, text, length);
+  release(text, __FILE__, __LINE__);
+  return result;
+}
+
+// The name of a certificate in DER, of CERTIFICATE_NAME_BYTES at most: its first DNS name, or else its common name. Returns
+// its length; 0 when there is none, or one that others may read otherwise. Not the one that libcoap has found: it searches
+// the subject's text for "CN=", which the holder of a certificate may have written into another attribute of it
+// (coap_openssl.c, `get_san_or_cn_from_cert`).
+static inline size_t certificate_name(const uint8_t *der, size_t length, uint8_t *target) {
+  void *(*read)(void **, const uint8_t **, long) = (void *(*)(void **, const uint8_t **, long))dlsym(NULL, "d2i_X509");
+  void (*release)(void *) = (void (*)(void *))dlsym(NULL, "X509_free");
+  void *certificate = read && release ? read(NULL, &der, (long)length) : NULL;
+  size_t result = 0;
+  if (certificate) {
+    int found = copy_dns_name(certificate, target);
+    result = found < 0 ? copy_common_name(certificate, target) : (size_t)found;
+    release(certificate);
+  }
+  // Of what could not be read; the handshake that goes on would take it for its own.
+  if (!result) clear_tls_errors();
+  return result;
+}

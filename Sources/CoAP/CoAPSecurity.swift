@@ -1,9 +1,11 @@
+internal import CLibcoap
+
 /// Who the peer of a secure session has proved to be.
 package enum CoAPIdentity: Sendable, Hashable {
   /// It knows the key of this identity (RFC 4279).
   case preSharedKey(String)
   /// It has the private key of a certificate of a CA that is trusted: the first DNS name of the subject's alternative
-  /// names, or else its common name, and the certificate in DER.
+  /// names, or else its last common name, and the certificate in DER.
   case certificate(name: String, der: [UInt8])
 
   package var name: String {
@@ -11,6 +13,15 @@ package enum CoAPIdentity: Sendable, Hashable {
     case .preSharedKey(let identity): identity
     case .certificate(let name, _): name
     }
+  }
+
+  /// Nil for a certificate without a name, and one whose name is too long, has a NUL in it or is not UTF-8.
+  package init?(certificate der: [UInt8]) {
+    let name = [UInt8](unsafeUninitializedCapacity: Int(CERTIFICATE_NAME_BYTES)) { buffer, count in
+      count = certificate_name(der, der.count, buffer.baseAddress)
+    }
+    guard !name.isEmpty, let name = String(validating: name, as: UTF8.self) else { return nil }
+    self = .certificate(name: name, der: der)
   }
 }
 

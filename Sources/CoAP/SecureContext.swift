@@ -121,13 +121,16 @@ final class SecureContext {
     return UnsafePointer(key)
   }
 
-  func accepts(_ name: String, _ der: [UInt8], for session: OpaquePointer, from peer: CoAPAddress) -> Bool {
-    let identity = CoAPIdentity.certificate(name: name, der: der)
+  func accepts(_ der: [UInt8], for session: OpaquePointer, from peer: CoAPAddress) -> Bool {
     var handshake = handshakes[session] ?? Handshake(peer: peer)
-    handshake.identity = identity
-    handshake.principal = authority.principal(of: identity, from: peer)
+    handshake.identity = CoAPIdentity(certificate: der)
+    handshake.principal = handshake.identity.flatMap { authority.principal(of: $0, from: peer) }
     if handshake.principal == nil { handshake.isSettled = true }
     handshakes[session] = handshake
+    if handshake.identity == nil {
+      authority.handshakeFailed(
+        from: peer, identity: nil, reason: "its certificate has neither a DNS name nor a common name that can be used")
+    }
     return handshake.principal != nil
   }
 
@@ -264,14 +267,14 @@ private func onIdentity(
 }
 
 private func onCertificate(
-  name: UnsafePointer<CChar>?, der: UnsafePointer<UInt8>?, count: Int, session: OpaquePointer?, depth: UInt32,
+  _: UnsafePointer<CChar>?, der: UnsafePointer<UInt8>?, count: Int, session: OpaquePointer?, depth: UInt32,
   validated: Int32, _: UnsafeMutableRawPointer?
 ) -> Int32 {
   // A CA of the chain: OpenSSL has checked it.
   guard depth == 0 else { return 1 }
-  guard let session, let name, let secure = CoAPShard.of(session)?.secure,
+  guard let session, let secure = CoAPShard.of(session)?.secure,
     let peer = CoAPAddress(coap_session_get_addr_remote(session))
   else { return 0 }
   let bytes = Array(UnsafeBufferPointer(start: der, count: count))
-  return secure.accepts(String(cString: name), bytes, for: session, from: peer) ? 1 : 0
+  return secure.accepts(bytes, for: session, from: peer) ? 1 : 0
 }

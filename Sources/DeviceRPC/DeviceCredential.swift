@@ -17,7 +17,8 @@ public struct DeviceCredential: Sendable, Hashable {
 
   /// The name under which the device is called.
   public let device: String
-  /// The PSK identity, `name@project` by Golioth's convention, or the common name of the certificate's subject.
+  /// The PSK identity, `name@project` by Golioth's convention, or the name in the certificate: its first DNS name, or
+  /// else its subject's last common name.
   public let identity: String
   public let proof: Proof
   /// False for a device that is known and must not connect.

@@ -16,7 +16,7 @@ public struct StoredDevice: Sendable, Hashable {
 /// What a device proves itself with, as it is stored: everything but the key.
 public struct StoredCredential: Sendable, Hashable {
   public let kind: DeviceCredential.Kind
-  /// The PSK identity, or the name in the certificate: its first DNS name, or else its subject's common name.
+  /// The PSK identity, or the name in the certificate: its first DNS name, or else its subject's last common name.
   public let identity: String
   /// The SHA-256 of the DER form of the only certificate that is taken; nil for a key, and for any certificate of that
   /// name.

@@ -121,7 +121,7 @@ enum DeviceSecret {
 /// A device's certificate in a file.
 struct CertificateFile {
   let path: String
-  /// By what a server knows its bearer: the first DNS name, or else the common name of the subject.
+  /// By what a server knows its bearer: the first DNS name, or else the last common name of the subject.
   let identity: String
   /// The SHA-256 of its DER form.
   let fingerprint: [UInt8]
@@ -150,7 +150,7 @@ struct CertificateFile {
 
   private static func commonName(of certificate: Certificate) -> String? {
     let attributes = certificate.subject.flatMap(Array.init)
-    return attributes.first { $0.type == .RDNAttributeType.commonName }.flatMap { String($0.value) }
+    return attributes.last { $0.type == .RDNAttributeType.commonName }.flatMap { String($0.value) }
   }
 }
 

@@ -115,6 +115,17 @@ import Testing
         try await certificates.make("issue", "server", "--host", "gate.lab")
         #expect(try await data.devices("add", "gate", "--certificate", certificates.path("server.pem")).code == 0)
         #expect(try await data.devices("show", "gate").output.contains { $0 == "x509 identity  gate.lab" })
+        // And by the last one of several.
+        let weir = certificates.path("weir.pem")
+        let made = try await run(
+          program: "openssl",
+          [
+            "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj",
+            "/CN=plant/CN=weir/O=CN=lab", "-out", weir, "-keyout", certificates.path("weir.key"),
+          ])
+        #expect(made.isSuccess)
+        #expect(try await data.devices("add", "weir", "--certificate", weir).code == 0)
+        #expect(try await data.devices("show", "weir").output.contains { $0 == "x509 identity  weir" })
       }
     }
   }

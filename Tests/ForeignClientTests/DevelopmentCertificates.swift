@@ -13,7 +13,22 @@ struct DevelopmentCertificates {
   /// Issues a certificate for a device. Returns the options with which `coap-client` uses it.
   func device(_ name: String = "sensor-1", _ options: String...) async throws -> [String] {
     try await certs(["issue", "device", name, "--force"] + options)
-    return ["-c", "\(folder)/\(name).pem", "-j", "\(folder)/\(name).key", "-C", "\(folder)/ca.pem"]
+    return self.options(name.replacing("/", with: "%2F"))
+  }
+
+  /// The same with a certificate that `device-rpc certs` does not issue.
+  func device(subject: String) async throws -> [String] {
+    try await run(
+      "/usr/bin/openssl",
+      [
+        "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", subject, "-CA",
+        "\(folder)/ca.pem", "-CAkey", "\(folder)/ca.key", "-out", "\(folder)/other.pem", "-keyout", "\(folder)/other.key",
+      ])
+    return options("other")
+  }
+
+  private func options(_ file: String) -> [String] {
+    ["-c", "\(folder)/\(file).pem", "-j", "\(folder)/\(file).key", "-C", "\(folder)/ca.pem"]
   }
 
   /// Puts files of another server in the place of this one's, in this order.
@@ -29,7 +44,11 @@ struct DevelopmentCertificates {
     .deletingLastPathComponent().appendingPathComponent("device-rpc").path
 
   fileprivate func certs(_ arguments: [String]) async throws {
-    try await withProcess(Self.program, ["certs"] + arguments + ["--dir", folder]) { process in
+    try await run(Self.program, ["certs"] + arguments + ["--dir", folder])
+  }
+
+  private func run(_ program: String, _ arguments: [String]) async throws {
+    try await withProcess(program, arguments) { process in
       let printed = await process.printed()
       guard await process.exitCode() == 0 else { throw ForeignProcess.Ended(said: printed.error) }
     }

@@ -9,17 +9,19 @@ import Testing
 @Suite(.serialized, .timeLimit(.minutes(2))) struct RefusalTests {
   enum Intruder: CaseIterable, Sendable {
     case wrongKey, unknownIdentity, forger, disabledKey
-    case expired, notYetValid, anotherCA, unknownName, anotherFingerprint, disabledCertificate, noCertificate, distrustful
+    case expired, notYetValid, anotherCA, unknownName, noName, namedByProject, anotherFingerprint, disabledCertificate
+    case noCertificate, distrustful
 
     /// What the log says.
     var reason: String {
       switch self {
       case .wrongKey: "its key is not the one of this identity"
-      case .unknownIdentity, .forger, .unknownName: "there is no device of that identity"
+      case .unknownIdentity, .forger, .unknownName, .namedByProject: "there is no device of that identity"
       case .disabledKey, .disabledCertificate: "the device is disabled"
       case .expired: "its certificate has expired"
       case .notYetValid: "its certificate is not yet valid"
       case .anotherCA: "its certificate is not of a CA that is trusted"
+      case .noName: "its certificate has neither a DNS name nor a common name that can be used"
       case .anotherFingerprint: "its certificate is not the one that is pinned"
       case .noCertificate: "it has no certificate"
       case .distrustful: #"it has refused the server, with the alert "unknown CA""#
@@ -31,8 +33,8 @@ import Testing
       case .wrongKey, .disabledKey: "sensor-1@lab"
       case .unknownIdentity: "stranger@lab"
       case .forger: #"a\nnotice: all is well"#
-      case .unknownName: "stranger"
-      case .noCertificate, .distrustful: nil
+      case .unknownName, .namedByProject: "stranger"
+      case .noName, .noCertificate, .distrustful: nil
       default: "sensor-1"
       }
     }
@@ -49,6 +51,8 @@ import Testing
         try await ours.device("sensor-1", "--valid-from", Date(timeIntervalSinceNow: 86_400).formatted(.iso8601))
       case .anotherCA: try await others.device().dropLast() + ["\(ours.folder)/ca.pem"]
       case .unknownName: try await ours.device("stranger")
+      case .noName: try await ours.device(subject: "/O=CN=sensor-1")
+      case .namedByProject: try await ours.device("stranger", "--project", "CN=sensor-1")
       case .anotherFingerprint, .disabledCertificate: try await ours.device()
       case .noCertificate: ["-C", "\(ours.folder)/ca.pem"]
       case .distrustful: try await ours.device().dropLast() + ["\(others.folder)/ca.pem"]

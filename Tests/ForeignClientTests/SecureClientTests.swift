@@ -56,4 +56,20 @@ import Testing
       }
     }
   }
+
+  @Test(
+    "A device is known by the common name of its certificate, whatever else is in the subject",
+    arguments: [("sensor-1", "CN=pump"), ("a/b", "lab"), ("pümpe", "lab")])
+  func commonName(_ name: String, _ project: String) async throws {
+    try await withCertificates { certificates in
+      let options = try await certificates.device(name, "--project", project)
+      try await withSecureServer(certificates.server) { server in
+        for name in [name, "pump"] { server.credentials.set(.withCertificate(name)) }
+        try await CoAPClient.observing(at: server.uri(.dtls, "/.rpc"), .json, options) { _ in
+          #expect(await server.server.devices().map(\.name) == [name])
+        }
+        #expect(server.log.lines == [])
+      }
+    }
+  }
 }
