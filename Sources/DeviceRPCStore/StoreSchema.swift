@@ -34,6 +34,7 @@ enum StoreSchema {
   private static var migrator: DatabaseMigrator {
     var migrator = DatabaseMigrator()
     migrator.registerMigration("1: devices and credentials") { db in try db.execute(sql: first) }
+    migrator.registerMigration("2: no credentials without a device") { db in try db.execute(sql: second) }
     return migrator
   }
 
@@ -73,6 +74,14 @@ enum StoreSchema {
     END;
     CREATE TRIGGER deviceChanged AFTER UPDATE OF id, name, enabled ON devices BEGIN
       INSERT INTO changes (device) VALUES (old.id), (new.id);
+    END;
+    """
+
+  // A connection that does not ask for foreign keys, such as the sqlite3 shell's, does not follow them.
+  private static let second = """
+    DELETE FROM credentials WHERE device NOT IN (SELECT id FROM devices);
+    CREATE TRIGGER deviceRemoved BEFORE DELETE ON devices BEGIN
+      DELETE FROM credentials WHERE device = old.id;
     END;
     """
 }

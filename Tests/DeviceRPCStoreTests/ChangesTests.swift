@@ -104,6 +104,41 @@ import Testing
     }
   }
 
+  /// A connection as the sqlite3 shell has it.
+  private func shell(_ store: DeviceStore) throws -> DatabaseQueue {
+    var configuration = Configuration()
+    configuration.foreignKeysEnabled = false
+    return try DatabaseQueue(path: store.path, configuration: configuration)
+  }
+
+  @Test func `a device that is deleted with foreign keys off may not connect any more`() async throws {
+    try await withStore { store in
+      for name in ["a", "b"] { try await store.add(name, identity: name, proof: key("k")) }
+      var changes = store.changes().makeAsyncIterator()
+      try await shell(store).write { try $0.execute(sql: "DELETE FROM devices WHERE name = 'a'") }
+      try await awaitChange(&changes) { store.credential(.preSharedKey, identity: "a") == nil }
+      #expect(store.credential(.preSharedKey, identity: "b") != nil)
+      try await store.add("c", identity: "a", proof: key("k"))
+    }
+  }
+
+  @Test func `credentials whose device an earlier version has lost go with the update`() async throws {
+    try await withStore { store in
+      for name in ["a", "b"] { try await store.add(name, identity: name, proof: key("k")) }
+      store.close()
+      let queue = try shell(store)
+      try await queue.write { db in
+        try db.execute(sql: "DROP TRIGGER deviceRemoved; DELETE FROM devices WHERE name = 'a'")
+        try db.execute(sql: "DELETE FROM grdb_migrations WHERE identifier LIKE '2:%'")
+      }
+      try queue.close()
+      let updated = try DeviceStore(directory: store.directory)
+      defer { updated.close() }
+      #expect(updated.credential(.preSharedKey, identity: "b") != nil)
+      try await updated.add("c", identity: "a", proof: key("k"))
+    }
+  }
+
   @Test func `when devices were seen is not a change of credentials`() async throws {
     try await withTwo { first, second in
       try await first.add("a", identity: "a", proof: key("k"))

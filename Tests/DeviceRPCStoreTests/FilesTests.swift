@@ -109,7 +109,7 @@ import Testing
     try await withStore { store in
       store.close()
       try await DatabaseQueue(path: store.path).write { db in
-        try db.execute(sql: "INSERT INTO grdb_migrations VALUES ('2: something new')")
+        try db.execute(sql: "INSERT INTO grdb_migrations VALUES ('3: something new')")
       }
       #expect(throws: DeviceStoreError.newer(path: store.path)) { try DeviceStore(directory: store.directory) }
     }
