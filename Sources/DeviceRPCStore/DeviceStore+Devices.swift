@@ -9,7 +9,7 @@ extension DeviceStore {
   /// - Parameters:
   ///   - name: 1 to 255 bytes, no control characters.
   ///   - identity: The PSK identity, `name@project` by Golioth's convention, or the name in the certificate, which is
-  ///     its first DNS name, or else its subject's common name: 1 to 128 bytes, no control characters.
+  ///     its first DNS name, or else its subject's last common name: 1 to 128 bytes, no control characters.
   /// - Throws: `invalidName`, `invalidIdentity`, `invalidFingerprint`, `hasCredential`, `identityTaken`, or what any
   ///   access may: `busy`, `damaged`, `failed`.
   @discardableResult
@@ -40,11 +40,13 @@ extension DeviceStore {
 
   /// Puts a new key, or another fingerprint, in the place of the one that the device has; the identity stays.
   ///
+  /// The old key is overwritten, as with `remove`.
+  ///
   /// - Throws: `unknownDevice`, `noCredential`, `invalidFingerprint`, or what any access may.
   @discardableResult
   public func rotate(_ name: String, to proof: DeviceCredential.Proof) async throws(DeviceStoreError) -> StoredDevice {
     try Self.check(proof)
-    return try await write { db in
+    return try await write(erasing: true) { db in
       let kind = DeviceCredential(device: name, identity: "", proof: proof).kind
       let device = try Self.row(of: name, db)
       try db.execute(
@@ -71,9 +73,13 @@ extension DeviceStore {
 
   /// Forgets a device and its credentials.
   ///
+  /// Its key is overwritten in the files when this returns, unless another program has been reading them all the while,
+  /// for half a second: then the write-ahead log has it until it is emptied the next time, by a removal or a new key, or
+  /// when nobody has the store open any more.
+  ///
   /// - Throws: `unknownDevice`, or what any access may.
   public func remove(_ name: String) async throws(DeviceStoreError) {
-    try await write { db in
+    try await write(erasing: true) { db in
       try db.execute(sql: "DELETE FROM devices WHERE id = ?", arguments: [Self.row(of: name, db)])
     }
   }
@@ -110,7 +116,7 @@ extension DeviceStore {
   // MARK: Accesses
 
   private func write<Value: Sendable>(
-    _ body: @escaping @Sendable (Database) throws -> Value
+    erasing: Bool = false, _ body: @escaping @Sendable (Database) throws -> Value
   ) async throws(DeviceStoreError) -> Value {
     let result: Result<Value, any Error> = await withCheckedContinuation { continuation in
       queue.asyncWrite { db in
@@ -120,7 +126,10 @@ extension DeviceStore {
           arguments: [StoreSchema.rememberedChanges])
         return value
       } completion: { db, result in
-        if case .success = result { self.catchUpAfterWriting(db) }
+        if case .success = result {
+          self.catchUpAfterWriting(db)
+          if erasing { StoreSchema.emptyLog(db) }
+        }
         continuation.resume(returning: result)
       }
     }

@@ -7,11 +7,15 @@ enum StoreSchema {
   /// Changes that are remembered; who has missed more reads everything anew.
   static let rememberedChanges = 10_000
 
+  // Milliseconds that others are waited for.
+  private static let patience = 5_000
+  private static let patienceForLog = 500
+
   static var configuration: Configuration {
     var configuration = Configuration()
     configuration.label = "DeviceStore"
-    configuration.busyMode = .timeout(5)
-    // Keys that are replaced or removed are overwritten, too.
+    configuration.busyMode = .timeout(Double(patience) / 1_000)
+    // Keys that are replaced or removed are overwritten, too; what the log has of them goes with `emptyLog`.
     configuration.prepareDatabase { db in try db.execute(sql: "PRAGMA secure_delete = ON") }
     return configuration
   }
@@ -28,6 +32,14 @@ enum StoreSchema {
       try db.execute(sql: "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL")
     }
     try migrator.migrate(queue)
+  }
+
+  /// Empties the write-ahead log, which has keys that were replaced or removed, if nobody reads what is in it for long.
+  static func emptyLog(_ db: Database) {
+    // Not for longer: others that want to write have to wait meanwhile.
+    try? db.execute(sql: "PRAGMA busy_timeout = \(patienceForLog)")
+    _ = try? db.checkpoint(.truncate)
+    try? db.execute(sql: "PRAGMA busy_timeout = \(patience)")
   }
 
   /// A migration that has been released is never changed: another one is added.

@@ -167,18 +167,45 @@ import Testing
     }
   }
 
-  @Test func `a key that is replaced is nowhere in the files`() async throws {
+  @Test func `a key that is replaced or removed is nowhere in the files, though the store is open`() async throws {
     try await withStore { store in
+      let other = try DeviceStore(directory: store.directory, creating: false)
+      defer { other.close() }
       try await store.add("a", identity: "a", proof: key("theformerkey"))
       try await store.add("b", identity: "b", proof: key("theremovedkey"))
       try await store.rotate("a", to: key("thelatterkey"))
+      #expect(!text(store).contains("theformerkey"))
       try await store.remove("b")
-      store.close()
-      let text = String(decoding: try Data(contentsOf: URL(fileURLWithPath: store.path)), as: UTF8.self)
-      #expect(text.contains("thelatterkey"))
-      #expect(!text.contains("theformerkey"))
-      #expect(!text.contains("theremovedkey"))
+      #expect(!text(store).contains("theremovedkey"))
+      #expect(text(store).contains("thelatterkey"))
     }
+  }
+
+  @Test func `a program that is reading keeps no key from being removed, and its bytes only while it reads`() async throws {
+    try await withStore { store in
+      try await store.add("a", identity: "a", proof: key("theremovedkey"))
+      var configuration = Configuration()
+      configuration.allowsUnsafeTransactions = true
+      let reader = try DatabaseQueue(path: store.path, configuration: configuration)
+      try reader.inDatabase { db in
+        try db.execute(sql: "BEGIN")
+        _ = try Int.fetchOne(db, sql: "SELECT count(*) FROM devices")
+      }
+      try await store.remove("a")
+      #expect(store.credential(.preSharedKey, identity: "a") == nil)
+      #expect(text(store).contains("theremovedkey"))
+      try await reader.writeWithoutTransaction { try $0.execute(sql: "COMMIT") }
+      try reader.close()
+      store.close()
+      #expect(!text(store).contains("theremovedkey"))
+    }
+  }
+
+  /// All that is in the files.
+  private func text(_ store: DeviceStore) -> String {
+    files(store.directory).map { file in
+      String(decoding: (try? Data(contentsOf: URL(fileURLWithPath: file))) ?? Data(), as: UTF8.self)
+    }.joined()
   }
 
   @Test func `many that open a new store at once all get it`() async throws {
