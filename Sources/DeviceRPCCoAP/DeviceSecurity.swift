@@ -1,6 +1,7 @@
 public import DeviceRPC
 internal import CoAP
 internal import FoundationEssentials
+internal import Glibc
 
 /// What a server works with over DTLS and TLS.
 public struct DeviceSecurity: Sendable {
@@ -18,8 +19,8 @@ public struct DeviceSecurity: Sendable {
 /// A server's certificate and key, and the CAs of the devices, as PEM files.
 ///
 /// The files are looked at every few seconds: new ones are used for the next handshake, and sessions go on. Files that do
-/// not fit together are reported in the log and the old ones stay in use. A CA that is taken out of `trusted` stays
-/// trusted until the server is started anew.
+/// not fit together are reported in the log and the old ones stay in use. A CA that is taken out of `trusted` is trusted
+/// no more from the next handshake on.
 public struct ServerCertificate: Sendable, Hashable {
   /// The certificate, issued by a CA that the devices know: no chain is sent.
   public var certificate: String
@@ -50,7 +51,8 @@ public struct ServerCertificate: Sendable, Hashable {
     do {
       bytes = Array(try Data(contentsOf: URL(fileURLWithPath: path)))
     } catch {
-      throw .unusableCertificate("\(path) cannot be read")
+      let code = ((error as? CocoaError)?.underlying as? POSIXError)?.code.rawValue
+      throw .unusableCertificate("\(path) cannot be read" + (code.map { ": " + String(cString: strerror($0)) } ?? ""))
     }
     guard bytes.count <= 1 << 20, String(decoding: bytes, as: UTF8.self).contains("\(what)-----") else {
       throw .unusableCertificate("\(path) is not a PEM file with a \(what.lowercased())")

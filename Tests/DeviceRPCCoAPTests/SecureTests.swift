@@ -64,6 +64,16 @@ import Testing
     }
   }
 
+  @Test(arguments: [("/nowhere/a.pem", "No such file or directory"), ("/", "Is a directory")])
+  func `a file that cannot be read is told with the system's reason`(path: String, reason: String) {
+    var configuration = CoAPConfiguration.forTests
+    let certificate = ServerCertificate(certificate: path, key: path, trusted: path)
+    configuration.security = DeviceSecurity(credentials: InMemoryCredentials([]), certificate: certificate)
+    #expect(throws: CoAPConfigurationError.unusableCertificate("\(path) cannot be read: \(reason)")) {
+      try DeviceRPCServer(coap: configuration)
+    }
+  }
+
   @Test(arguments: CoAPConfiguration.Transport.allCases)
   func `a call is answered over each transport`(transport: CoAPConfiguration.Transport) async throws {
     try await Self.withSecureServer { server, _, address in
