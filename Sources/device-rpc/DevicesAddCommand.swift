@@ -142,21 +142,45 @@ struct FirmwareOptions: ParsableArguments {
     server == Self.thisMachine ? ["\(server) stands for the server; --server HOST writes its real name or address here."] : []
   }
 
+  /// `coaps://[2001:db8::7]:5684`.
   var uri: String {
-    let hasPort = server.hasPrefix("[") ? server.contains("]:") : server.contains(":")
-    return "coaps://\(server)" + (hasPort ? "" : ":5684")
+    guard let authority = Self.authority(server) else { preconditionFailure("validate() has looked at it") }
+    return "coaps://\(authority)"
   }
 
   func validate() throws {
-    let isHost = server.utf8.allSatisfy { byte in
-      switch byte {
-      case UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
-        UInt8(ascii: "a")...UInt8(ascii: "z"):
-        true
-      default: "-._:[]".utf8.contains(byte)
-      }
+    guard Self.authority(server) != nil else {
+      throw ValidationError(
+        "--server is a name or address, with a port if you like: coap.example.org:5684, 192.0.2.7, [2001:db8::7]:5684.")
     }
-    guard isHost, !server.isEmpty else { throw ValidationError("--server is a name or address: coap.example.org:5684.") }
+  }
+
+  /// Host and port as a URI has them: an IPv6 address in brackets. Nil for what is neither a name nor an address.
+  private static func authority(_ server: String) -> String? {
+    if isIPv6(server) { return "[\(server)]:5684" }
+    let port = server.firstIndex(of: "]").map(server.index(after:)) ?? server.firstIndex(of: ":") ?? server.endIndex
+    let host = server[..<port]
+    guard host.hasPrefix("[") ? host.hasSuffix("]") && isIPv6(host.dropFirst().dropLast()) : isName(host) else { return nil }
+    if port == server.endIndex { return "\(host):5684" }
+    let digits = server[port...].dropFirst()
+    guard server[port] == ":", digits.allSatisfy(\.isWholeNumber), UInt16(digits) ?? 0 > 0 else { return nil }
+    return server
+  }
+
+  private static func isIPv6(_ text: some StringProtocol) -> Bool {
+    text.contains(":") && CertificateHost(String(text)) != nil
+  }
+
+  private static func isName(_ text: Substring) -> Bool {
+    !text.isEmpty
+      && text.utf8.allSatisfy { byte in
+        switch byte {
+        case UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+          UInt8(ascii: "a")...UInt8(ascii: "z"):
+          true
+        default: "-._".utf8.contains(byte)
+        }
+      }
   }
 }
 

@@ -51,9 +51,8 @@ struct DevicesOptions: ParsableArguments {
   private func describe(_ error: DeviceStoreError) -> String {
     switch error {
     case .missing: "\(error); the first device makes one: device-rpc devices add sensor-1\(dataAgain)"
-    case .hasCredential(let device, _): "\(error); to replace it: \(command("rotate", device))"
-    case .noCredential(let device, let kind):
-      "\(error); to give it one: \(command("add", device))" + (kind == .certificate ? " --certificate FILE" : "")
+    case .hasCredential(let device, let kind): "\(error); to replace it: \(command("rotate", device, kind))"
+    case .noCredential(let device, let kind): "\(error); to give it one: \(command("add", device, kind))"
     case .unknownDevice: "\(error); to see all: device-rpc devices list\(dataAgain)"
     case .notADeviceStore, .damaged: "\(error); move it away or name another directory with --data"
     default: "\(error)"
@@ -61,8 +60,11 @@ struct DevicesOptions: ParsableArguments {
   }
 
   /// A command to type next.
-  func command(_ verb: String, _ device: String) -> String {
-    "device-rpc devices \(verb) \(CertificateNames.quoted(device))\(dataAgain)"
+  private func command(_ verb: String, _ device: String, _ kind: DeviceCredential.Kind) -> String {
+    let options = dataAgain + (kind == .certificate ? " --certificate FILE" : "")
+    let name = CertificateNames.quoted(device)
+    // A name that looks like an option has to come behind all of these.
+    return "device-rpc devices \(verb)" + (device.hasPrefix("-") ? "\(options) -- \(name)" : " \(name)\(options)")
   }
 
   /// `--data`, where the command that is suggested needs it too.

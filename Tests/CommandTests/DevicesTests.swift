@@ -165,12 +165,56 @@ import Testing
     }
   }
 
+  @Test func `a command that is suggested can be typed as it is`() async throws {
+    try await withCertificates { certificates in
+      try await withData { data in
+        try await certificates.make("init")
+        for name in ["a", "-b"] {
+          try await certificates.make("issue", "device", "of\(name)")
+          let file = certificates.path("of\(name).pem")
+          func devices(_ verb: String, _ options: String...) async throws -> Finished {
+            try await run(["devices", verb, "--data", data.directory] + options + ["--", name])
+          }
+          #expect(try await devices("add", "--certificate", file).code == 0)
+          // It has that already, and no key.
+          for failed in [try await devices("add", "--certificate", file), try await devices("rotate")] {
+            let line = try #require(failed.error.first)
+            let words = try #require(line.firstMatch(of: /: device-rpc (devices .*)$/), "\(line)").1.split(separator: " ")
+            #expect(words.contains("FILE") == line.contains("a certificate already"))
+            #expect(try await run(words.map { $0 == "FILE" ? file : String($0) }).code == 0, "\(line)")
+          }
+        }
+        // A key, and no certificate.
+        #expect(try await data.devices("add", "c", "--key", "k").code == 0)
+        #expect(
+          try await data.devices("rotate", "c", "--certificate", certificates.path("ofa.pem")).error == [
+            "Error: \"c\" does not have a certificate; to give it one: "
+              + "device-rpc devices add c --data \(data.directory) --certificate FILE"
+          ])
+      }
+    }
+  }
+
+  @Test(
+    arguments: [
+      ("::1", "[::1]:5684"), ("2001:db8::7", "[2001:db8::7]:5684"), ("[::1]", "[::1]:5684"), ("[::1]:7", "[::1]:7"),
+      ("192.0.2.7", "192.0.2.7:5684"), ("coap.example.org:65535", "coap.example.org:65535"),
+    ])
+  func `the server's address is written as a URI has it`(server: String, authority: String) async throws {
+    try await withData { data in
+      let added = try await data.devices("add", "a", "--server", server)
+      #expect(added.output.contains("CONFIG_GOLIOTH_COAP_HOST_URI=\"coaps://\(authority)\""))
+    }
+  }
+
   @Test(
     arguments: [
       ["add"], ["add", "a", "--key", ""], ["add", "a", "--key", String(repeating: "k", count: 65)],
       ["add", "a", "--key", "a\u{7}"], ["add", "a", "--key", "k", "--common-name", "a"],
       ["add", "a", "--certificate", "f", "--common-name", "a"], ["add", "a", "--identity", "a", "--project", "p"],
-      ["add", "a", "--server", "a b"], ["rotate", "a", "--key", "k", "--certificate", "f"], ["nonsense"],
+      ["add", "a", "--server", "a b"], ["add", "a", "--server", "a:1:2"], ["add", "a", "--server", "1:2:3"],
+      ["add", "a", "--server", "[::1"], ["add", "a", "--server", "[a]"], ["add", "a", "--server", "[::1]7"],
+      ["add", "a", "--server", "a:"], ["add", "a", "--server", ":5684"], ["add", "a", "--server", "a:65536"], ["rotate", "a", "--key", "k", "--certificate", "f"], ["nonsense"],
     ])
   func `wrong usage is exit code 64`(arguments: [String]) async throws {
     try await withData { data in
