@@ -85,7 +85,7 @@ enum CertificateNames {
       if isPlain, !(isTaken && index == 0) {
         result.unicodeScalars.append(scalar)
       } else {
-        for byte in String(scalar).utf8 { result += "%" + byte.hex }
+        for byte in String(scalar).utf8 { result += "%" + [byte].hexadecimal }
       }
     }
   }
@@ -107,7 +107,7 @@ struct CertificateSummary {
     var lines = [
       "subject  \(certificate.subject)",
       "issuer   \(certificate.issuer)",
-      "serial   " + certificate.serialNumber.bytes.map(\.hex).joined(separator: ":"),
+      "serial   " + certificate.serialNumber.bytes.hexadecimal,
       "valid    \(certificate.notValidBefore.formatted(.iso8601)) to \(certificate.notValidAfter.formatted(.iso8601))\(state)",
     ]
     // What cannot be read of a foreign certificate is left out; its other lines are still worth showing.
@@ -117,7 +117,7 @@ struct CertificateSummary {
     let usages = use
     if !usages.isEmpty { lines.append("use      " + usages.joined(separator: ", ")) }
     let digest = SHA256.hash(data: try certificate.serializeAsPEM().derBytes)
-    lines.append("SHA-256  " + digest.map(\.hex).joined(separator: ":"))
+    lines.append("SHA-256  " + digest.hexadecimal)
     return lines
   }
 
@@ -133,8 +133,11 @@ struct CertificateSummary {
   }
 }
 
-extension UInt8 {
-  fileprivate var hex: String { (self < 16 ? "0" : "") + String(self, radix: 16, uppercase: true) }
+extension Sequence<UInt8> {
+  /// `7D:00:AE:…`, as OpenSSL prints fingerprints.
+  var hexadecimal: String {
+    map { ($0 < 16 ? "0" : "") + String($0, radix: 16, uppercase: true) }.joined(separator: ":")
+  }
 }
 
 extension Unicode.Scalar {

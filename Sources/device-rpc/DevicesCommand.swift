@@ -68,7 +68,26 @@ struct DevicesOptions: ParsableArguments {
   }
 
   /// `--data`, where the command that is suggested needs it too.
-  var dataAgain: String { data == Self.defaultDirectory ? "" : " --data \(CertificateNames.quoted(data))" }
+  var dataAgain: String { Self.again(data) }
+
+  static func again(_ data: String) -> String {
+    data == defaultDirectory ? "" : " --data \(CertificateNames.quoted(data))"
+  }
+}
+
+/// What commands about one device share.
+struct DeviceOptions: ParsableArguments {
+  @OptionGroup var store: DevicesOptions
+
+  @Argument(help: ArgumentHelp("The device's name.", valueName: "name"))
+  var name: String
+
+  /// Does something with the device, and says so.
+  func change(_ result: String, _ body: (DeviceStore) async throws -> Void) async throws {
+    let output = Output()
+    try await store.withStore(output, body)
+    output.line("\(name) is \(result)")
+  }
 }
 
 struct DevicesListCommand: AsyncParsableCommand {
@@ -146,16 +165,9 @@ struct DevicesEnableCommand: AsyncParsableCommand {
         device-rpc devices enable sensor-1
       """)
 
-  @OptionGroup var options: DevicesOptions
+  @OptionGroup var device: DeviceOptions
 
-  @Argument(help: ArgumentHelp("The device's name.", valueName: "name"))
-  var name: String
-
-  func run() async throws {
-    let output = Output()
-    try await options.withStore(output) { _ = try await $0.setEnabled(true, name) }
-    output.line("\(name) is enabled")
-  }
+  func run() async throws { try await device.change("enabled") { _ = try await $0.setEnabled(true, device.name) } }
 }
 
 struct DevicesDisableCommand: AsyncParsableCommand {
@@ -167,16 +179,9 @@ struct DevicesDisableCommand: AsyncParsableCommand {
         device-rpc devices disable sensor-1
       """)
 
-  @OptionGroup var options: DevicesOptions
+  @OptionGroup var device: DeviceOptions
 
-  @Argument(help: ArgumentHelp("The device's name.", valueName: "name"))
-  var name: String
-
-  func run() async throws {
-    let output = Output()
-    try await options.withStore(output) { _ = try await $0.setEnabled(false, name) }
-    output.line("\(name) is disabled")
-  }
+  func run() async throws { try await device.change("disabled") { _ = try await $0.setEnabled(false, device.name) } }
 }
 
 struct DevicesRemoveCommand: AsyncParsableCommand {
@@ -188,14 +193,7 @@ struct DevicesRemoveCommand: AsyncParsableCommand {
         device-rpc devices remove sensor-1
       """)
 
-  @OptionGroup var options: DevicesOptions
+  @OptionGroup var device: DeviceOptions
 
-  @Argument(help: ArgumentHelp("The device's name.", valueName: "name"))
-  var name: String
-
-  func run() async throws {
-    let output = Output()
-    try await options.withStore(output) { try await $0.remove(name) }
-    output.line("\(name) is removed")
-  }
+  func run() async throws { try await device.change("removed") { try await $0.remove(device.name) } }
 }

@@ -153,10 +153,3 @@ struct CertificateFile {
     return attributes.last { $0.type == .RDNAttributeType.commonName }.flatMap { String($0.value) }
   }
 }
-
-extension [UInt8] {
-  /// `7D:00:AE:…`, as OpenSSL prints fingerprints.
-  var hexadecimal: String {
-    map { ($0 < 16 ? "0" : "") + String($0, radix: 16, uppercase: true) }.joined(separator: ":")
-  }
-}

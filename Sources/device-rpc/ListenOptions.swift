@@ -111,8 +111,5 @@ struct ListenOptions: ParsableArguments {
   }
 
   /// `--data`, where a command that is suggested needs it too.
-  var dataAgain: String {
-    guard let data, data != DevicesOptions.defaultDirectory else { return "" }
-    return " --data \(CertificateNames.quoted(data))"
-  }
+  var dataAgain: String { data.map(DevicesOptions.again) ?? "" }
 }
