@@ -30,6 +30,9 @@ final class DatagramPump {
     guard let context = coap_new_context(nil) else { throw CoAPSystemError("coap_new_context") }
     self.loop = loop
     self.context = context
+    // Of plain CoAP not all fields are filled in, and Swift takes a Bool that is neither true nor false for nil: a loop over
+    // the datagrams would end there, and leave them to be read unseen.
+    peeked.initialize(repeating: peeked_datagram(), count: Int(PEEK_BATCH))
     timer = loop.makeTimer { [unowned self] in self.prepareShards() }
   }
 
