@@ -66,6 +66,22 @@ struct OutgoingBody {
   /// The notification whose body this is, to tell when it has gone out whole.
   let notification: UInt32?
   var touched: UInt64
+  // Bytes from the beginning that have been asked for without a gap.
+  private var asked = 0
+
+  init(path: String, response: CoAPResponse, notification: UInt32?, touched: UInt64) {
+    self.path = path
+    self.response = response
+    self.notification = notification
+    self.touched = touched
+  }
+
+  /// The peer has asked for this block, or has got it unasked. True when that makes the body whole.
+  mutating func ask(_ slice: CoAPResponse) -> Bool {
+    guard let block = slice.block2 else { return false }
+    if block.offset <= asked { asked = max(asked, block.offset + slice.payload.count) }
+    return !block.more && asked == response.payload.count
+  }
 
   /// The block with this number in blocks of `16 << exponent` bytes, or nil beyond the end.
   func block(_ number: UInt32, exponent: UInt8) -> CoAPResponse? {

@@ -2,8 +2,10 @@ internal import CLibcoap
 
 /// Told, on the loop's thread, what becomes of notifications and of an observation.
 package protocol CoAPObservationOwner: AnyObject, Sendable {
-  /// The peer acknowledged the notification with this number, and has fetched all its blocks.
+  /// The peer has acknowledged the notification with this number, which has gone out whole.
   func notificationAcknowledged(_ number: UInt32, on observation: CoAPObservation)
+  /// The notification is under way no longer, and nothing says that it has arrived, or arrived whole.
+  func notificationSettled(_ number: UInt32, on observation: CoAPObservation)
   /// The notification did not arrive.
   func notification(_ number: UInt32, failed: CoAPFailure, on observation: CoAPObservation)
   func observationEnded(_ observation: CoAPObservation, reason: CoAPObservation.End)
@@ -35,9 +37,8 @@ package final class CoAPObservation: @unchecked Sendable {
   private var hasEnded = false
   /// The message id of the notification that is under way, until it is acknowledged or given up.
   private(set) var outstanding: UInt16?
-  // Acknowledged notifications of which the peer has still to fetch blocks.
-  private var awaitingBlocks: UInt32?
-  private var isBodyLost = false
+  // The last notification, if it goes in blocks: its acknowledgement is that of the first one.
+  private var body: (number: UInt32, isFetched: Bool, isOver: Bool)?
 
   init(
     session: CoAPSession, token: CoAPToken, path: String, sequence: UInt32,
@@ -65,12 +66,11 @@ package final class CoAPObservation: @unchecked Sendable {
     sequence = nextSequence()
     var response = response
     response.observe = sequence
-    awaitingBlocks = nil
-    isBodyLost = false
+    body = nil
     guard
       let first = session.firstBlock(of: response, path: path, exponent: exponent, notification: number)
     else { throw .closed }
-    if first.block2?.more == true { awaitingBlocks = number }
+    if first.block2?.more == true { body = (number, isFetched: false, isOver: false) }
     guard let mid = session.send(first, token: token, type: COAP_MESSAGE_CON, on: handle) else {
       throw .closed
     }
@@ -89,19 +89,33 @@ package final class CoAPObservation: @unchecked Sendable {
 
   func acknowledged(_ number: UInt32) {
     outstanding = nil
-    if awaitingBlocks != number { owner?.notificationAcknowledged(number, on: self) }
+    if body?.number == number { settleBody() } else { owner?.notificationAcknowledged(number, on: self) }
   }
 
+  /// libcoap waits for its acknowledgement no longer, which is not known to have come.
+  func settled(_ number: UInt32) {
+    outstanding = nil
+    if body?.number == number { settleBody() } else { owner?.notificationSettled(number, on: self) }
+  }
+
+  /// The peer has asked for all blocks.
   func fetchedLastBlock(of number: UInt32) {
-    guard awaitingBlocks == number, !isBodyLost else { return }
-    awaitingBlocks = nil
-    owner?.notificationAcknowledged(number, on: self)
+    guard body?.number == number else { return }
+    body?.isFetched = true
+    settleBody()
+  }
+
+  // Whether the last block has arrived nobody says, only that the peer has come to it.
+  private func settleBody() {
+    guard let body, body.isFetched, !body.isOver, outstanding == nil else { return }
+    self.body?.isOver = true
+    owner?.notificationSettled(body.number, on: self)
   }
 
   /// The blocks that were not fetched are there no longer; the observation itself is sound.
   func lostBody(of number: UInt32) {
-    guard awaitingBlocks == number, !isBodyLost else { return }
-    isBodyLost = true
+    guard let body, body.number == number, !body.isFetched, !body.isOver else { return }
+    self.body?.isOver = true
     owner?.notification(number, failed: .notFetched, on: self)
   }
 

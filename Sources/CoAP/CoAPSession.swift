@@ -267,10 +267,13 @@ package final class CoAPSession: @unchecked Sendable {
     guard shard.budget.take(response.payload.count) else { return nil }
     var whole = response
     whole.etag = EventLoop.monotonic
-    outgoing = OutgoingBody(
+    var body = OutgoingBody(
       path: path, response: whole, notification: notification, touched: EventLoop.monotonic)
+    let first = body.block(0, exponent: exponent ?? 6)
+    if let first { _ = body.ask(first) }
+    outgoing = body
     shard.watchTransfers(of: self)
-    return outgoing?.block(0, exponent: exponent ?? 6)
+    return first
   }
 
   /// `response` as it can be sent to the sender of `request`.
@@ -279,7 +282,7 @@ package final class CoAPSession: @unchecked Sendable {
       ?? .error(.serviceUnavailable, "too many transfers in blocks at once; try again later")
   }
 
-  /// A later block of the body that the peer is fetching, and the notification that is complete with it.
+  /// A later block of the body that the peer is fetching, and the notification of which it has asked for all with it.
   func laterBlock(_ block: CoAPBlock, path: String) -> (CoAPResponse, completed: UInt32?) {
     guard var body = outgoing, body.path == path else {
       return (.error(.badRequest, "no body to fetch block \(block.number) of"), nil)
@@ -288,9 +291,10 @@ package final class CoAPSession: @unchecked Sendable {
       return (.error(.badRequest, "block \(block.number) is beyond the end"), nil)
     }
     body.touched = EventLoop.monotonic
+    let isWhole = body.ask(slice)
     outgoing = body
     // The body stays until it is replaced or forgotten: the answer to this request may get lost.
-    return (slice, slice.block2?.more == false ? body.notification : nil)
+    return (slice, isWhole ? body.notification : nil)
   }
 
   /// Forgets transfers without progress since `time`. False when none is left.

@@ -17,6 +17,14 @@ enum SentMessage {
     }
   }
 
+  /// It is under way no longer, and not known to have arrived.
+  func settled() {
+    switch self {
+    case .notification(let number, let observation): observation.settled(number)
+    case .response(let messageID, let session): session.settled(messageID)
+    }
+  }
+
   func failed(_ failure: CoAPFailure) {
     switch self {
     case .notification(let number, let observation): observation.failed(number, failure)

@@ -35,6 +35,7 @@ final class TestHandler: CoAPHandler, CoAPObservationOwner, @unchecked Sendable 
   func sessionBegan(_ session: CoAPSession) {}
   func sessionEnded(_ session: CoAPSession) { note("session ended") }
   func notificationAcknowledged(_ number: UInt32, on observation: CoAPObservation) { note("ack \(number)") }
+  func notificationSettled(_ number: UInt32, on observation: CoAPObservation) { note("settled \(number)") }
   func notification(_ number: UInt32, failed failure: CoAPFailure, on observation: CoAPObservation) {
     note("failed \(number): \(failure)")
   }

@@ -154,8 +154,8 @@ import Testing
     }
   }
 
-  @Test("A call of many blocks counts as delivered when its last block is fetched; the next one leaves then")
-  func deliveredWithTheLastBlock() async throws {
+  @Test("The call behind a long one leaves when its last block is asked for; that it has arrived only its result says")
+  func lastBlock() async throws {
     try await withServer(Self.configuration) { server, address in
       let device = try RawDevice(to: address)
       try await device.observe()
@@ -163,10 +163,10 @@ import Testing
       await server.entered(1, for: device.name)
       async let second: Void = server.device(device.name).callOneWay("g")
       await server.entered(2, for: device.name)
-      #expect(try await device.receiveCall().uint(23) == 14)
+      let long = try await device.receiveCall()
+      #expect(long.uint(23) == 14)
       try await device.expectNothingElse()
-      let more = [(number: 23, value: Packet.block(1, more: false, exponent: 6))]
-      device.peer.send(device.get(observe: nil, token: [9], more: more).bytes)
+      device.peer.send(device.get(block: 1).bytes)
       var tokens: Set<[UInt8]> = []
       for _ in 0..<2 {
         let message = try await device.peer.receiveMessage()
@@ -174,8 +174,43 @@ import Testing
         if message.type == 0 { device.peer.send(message.acknowledgement) }
       }
       #expect(tokens == [[9], device.token])
-      try await first
       try await second
+      #expect(await server.device(device.name).info?.openCalls == 1)
+      #expect(try await device.post(#"{"id":"\#(long.id)","status":0}"#).code == .changed)
+      try await first
+    }
+  }
+
+  @Test("Of a call of which blocks are missing the last one is not the end, and it is not delivered")
+  func skippedBlocks() async throws {
+    try await withServer(Self.configuration) { server, address in
+      let device = try RawDevice(to: address)
+      try await device.observe()
+      let events = server.events()
+      async let first = failure {
+        try await server.device(device.name).callOneWay("f", String(repeating: "x", count: 2_900), timeout: .seconds(1))
+      }
+      #expect(try await device.receiveCall().uint(23) == 14)
+      // The last one before the one in the middle, and all of them after it.
+      #expect(try await device.exchange(device.get(block: 2)).uint(23) == 2 << 4 | 6)
+      guard case .undelivered = await first else {
+        Issue.record("not undelivered")
+        return
+      }
+      async let second: Void = server.device(device.name).callOneWay("g")
+      await server.entered(1, for: device.name)
+      try await device.expectNothingElse()
+      #expect(try await device.exchange(device.get(block: 1)).uint(23) == 1 << 4 | 8 | 6)
+      device.peer.send(device.get(block: 2).bytes)
+      for _ in 0..<2 {
+        let message = try await device.peer.receiveMessage()
+        if message.type == 0 { device.peer.send(message.acknowledgement) }
+      }
+      try await second
+      for await event in events {
+        if case .callAcknowledged(let id, _, _) = event { #expect(id == "g/74e5") }
+        if case .callEnded(let id, _, _, _) = event, id == "g/74e5" { break }
+      }
     }
   }
 
@@ -215,6 +250,11 @@ import Testing
 }
 
 extension RawDevice {
+  /// Asks for a later block of a call.
+  func get(block: Int) -> Packet {
+    get(observe: nil, token: [9], more: [(number: 23, value: Packet.block(block, more: false, exponent: 6))])
+  }
+
   /// POSTs a body block by block and returns the answer to the last one, or the first that is no 2.31.
   func upload(_ body: [UInt8], from start: Int = 0, exponent: Int) async throws -> RawMessage {
     let size = 16 << exponent

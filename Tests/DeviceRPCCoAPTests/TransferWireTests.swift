@@ -32,6 +32,7 @@ import Testing
     func sessionBegan(_ session: CoAPSession) {}
     func sessionEnded(_ session: CoAPSession) {}
     func notificationAcknowledged(_ number: UInt32, on observation: CoAPObservation) { note("ack \(number)") }
+    func notificationSettled(_ number: UInt32, on observation: CoAPObservation) { note("settled \(number)") }
     func notification(_ number: UInt32, failed failure: CoAPFailure, on observation: CoAPObservation) {
       note("failed \(number)")
     }

@@ -118,6 +118,8 @@ final class GoliothLink: DeviceLink, CoAPObservationOwner {
     home.noteAcknowledged(number, on: self)
   }
 
+  func notificationSettled(_ number: UInt32, on observation: CoAPObservation) { home.run { $0.settled(number, on: self) } }
+
   func notification(_ number: UInt32, failed failure: CoAPFailure, on observation: CoAPObservation) {
     if failure == .reset { heard() }
     let text = failure.description
