@@ -22,6 +22,10 @@ func onShardEvent(session: OpaquePointer?, event: coap_event_t) -> Int32 {
   return 0
 }
 
+func onShardPing(session: OpaquePointer?, received: OpaquePointer?, mid: coap_mid_t) {
+  if let session { CoAPShard.of(session)?.pinged(session, received, UInt16(truncatingIfNeeded: mid)) }
+}
+
 func onShardPong(session: OpaquePointer?, received: OpaquePointer?, mid: coap_mid_t) {
   if let session, CoAPScheme(coap_session_get_proto(session))?.isStream == true { CoAPShard.of(session)?.ponged(session) }
 }

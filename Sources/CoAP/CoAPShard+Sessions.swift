@@ -167,6 +167,13 @@ extension CoAPShard {
     }
   }
 
+  /// An empty message: a keep-alive, or a ping, which libcoap answers with a Reset.
+  func pinged(_ handle: OpaquePointer, _ pdu: OpaquePointer?, _ mid: UInt16) {
+    // Not of somebody who has asked for nothing yet.
+    guard let data = coap_session_get_app_data(handle) else { return }
+    heard(from: Unmanaged<CoAPSession>.fromOpaque(data).takeUnretainedValue())
+  }
+
   func ponged(_ handle: OpaquePointer) {
     guard let data = coap_session_get_app_data(handle) else { return }
     let session = Unmanaged<CoAPSession>.fromOpaque(data).takeUnretainedValue()

@@ -95,6 +95,7 @@ final class CoAPShard: EventLoop.EventSource {
     coap_context_set_csm_max_message_size(context, UInt32(clamping: limits.messageBytes))
     coap_register_event_handler(context, onShardEvent)
     coap_register_nack_handler(context, onShardNack)
+    coap_register_ping_handler(context, onShardPing)
     coap_register_pong_handler(context, onShardPong)
     coap_register_response_handler(context, onShardResponse)
     registerResources()
@@ -147,6 +148,7 @@ final class CoAPShard: EventLoop.EventSource {
     barriers.close()
     while let session = sessions.last { forget(session) }
     coap_register_nack_handler(context, nil)
+    coap_register_ping_handler(context, nil)
     coap_register_pong_handler(context, nil)
     coap_register_response_handler(context, nil)
     coap_register_event_handler(context, nil)

@@ -20,8 +20,7 @@ public struct Limits: Sendable, Hashable {
   ///
   /// A ping and its answer are two datagrams, 64 bytes with the headers of IP and UDP, and some 60 more with DTLS; they
   /// keep a NAT's binding open, and a sleeping radio awake. Firmware with Golioth's SDK sends a keep-alive each 9 s and is
-  /// never asked, but for Zephyr's port, whose empty messages are seen by nobody. A loop asks at most 2,000 devices
-  /// a second; a fleet that would need more is asked less often.
+  /// never asked. A loop asks at most 2,000 devices a second; a fleet that would need more is asked less often.
   public var probeInterval: Duration? = .seconds(30)
   /// How many such intervals in a row may pass without a word before a device counts as offline. 3, at least 1: with the
   /// default of `probeInterval` that is after two minutes of silence.

@@ -46,6 +46,18 @@ import Testing
     }
   }
 
+  @Test("An empty message of a device counts, as Zephyr's port sends it to stay connected", arguments: [UInt8(0x40), 0x50])
+  func emptyMessage(_ type: UInt8) async throws {
+    try await withServer { server, address in
+      let device = try RawDevice(to: address)
+      try await device.observe()
+      let before = try #require(await server.device(device.name).info).lastHeard
+      device.peer.send([type, 0, 0x12, 0x34])
+      #expect(try await device.peer.receiveHex() == "70001234")
+      #expect(try #require(await server.device(device.name).info).lastHeard > before)
+    }
+  }
+
   @Test("A keep-alive moves the time at which a device was last heard, a call does not", arguments: [UInt8(0), 1])
   func keepAlive(_ type: UInt8) async throws {
     try await withServer { server, address in
