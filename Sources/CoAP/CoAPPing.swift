@@ -55,8 +55,6 @@ extension CoAPSession {
     return secured?.unconfirmed.remove(at: index).message
   }
 
-  func forgetUnconfirmed(_ mid: UInt16) { _ = takeUnconfirmed(mid) }
-
   /// All that was sent has been acknowledged.
   func confirmUnconfirmed() {
     guard let confirmed = secured?.unconfirmed else { return }

@@ -42,6 +42,6 @@ func onShardResponse(
   session: OpaquePointer?, sent: OpaquePointer?, received: OpaquePointer?, mid: coap_mid_t
 ) -> coap_response_t {
   guard let session, coap_pdu_get_type(received) != COAP_MESSAGE_ACK else { return COAP_RESPONSE_OK }
-  CoAPShard.of(session)?.received(session, responseTo: PDU.token(received))
+  CoAPShard.of(session)?.received(session, received)
   return coap_pdu_get_type(received) == COAP_MESSAGE_CON ? COAP_RESPONSE_FAIL : COAP_RESPONSE_OK
 }

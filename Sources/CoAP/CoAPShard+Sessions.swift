@@ -167,27 +167,24 @@ extension CoAPShard {
     }
   }
 
-  /// An empty message: a keep-alive, or a ping, which libcoap answers with a Reset.
-  func pinged(_ handle: OpaquePointer, _ pdu: OpaquePointer?, _ mid: UInt16) {
-    // Not of somebody who has asked for nothing yet.
-    guard let data = coap_session_get_app_data(handle) else { return }
-    heard(from: Unmanaged<CoAPSession>.fromOpaque(data).takeUnretainedValue())
-  }
-
   func ponged(_ handle: OpaquePointer) {
     guard let data = coap_session_get_app_data(handle) else { return }
     let session = Unmanaged<CoAPSession>.fromOpaque(data).takeUnretainedValue()
     loop.atEndOfPass { session.pingEnded(nil, .answered) }
   }
 
-  /// A response, though we ask nothing. libcoap has taken the notification with its token off its queue.
-  func received(_ handle: OpaquePointer, responseTo token: CoAPToken) {
+  /// A response, though we ask nothing. libcoap has taken the notification with its token off its queue, which proves
+  /// nothing: the device has had this token since it observes.
+  func received(_ handle: OpaquePointer, _ pdu: OpaquePointer?) {
     guard let data = coap_session_get_app_data(handle) else { return }
     let session = Unmanaged<CoAPSession>.fromOpaque(data).takeUnretainedValue()
-    guard let observation = session.observation(token: token), let mid = observation.outstanding,
+    if coap_pdu_get_type(pdu) == COAP_MESSAGE_NON {
+      receivedNonConfirmable(UInt16(truncatingIfNeeded: coap_pdu_get_mid(pdu)), on: session)
+    }
+    guard let observation = session.observation(token: PDU.token(pdu)), let mid = observation.outstanding,
       let sent = session.scheme == .coap
         ? expected.removeValue(forKey: key(session.address, mid)) : session.takeUnconfirmed(mid)
     else { return }
-    loop.atEndOfPass { sent.acknowledged() }
+    loop.atEndOfPass { sent.settled() }
   }
 }

@@ -41,7 +41,7 @@ final class CoAPShard: EventLoop.EventSource {
   /// When the pump says `prepare` next.
   var due = UInt64.max
   private var acknowledged: [SentMessage] = []
-  private var stuck: [CoAPSession] = []
+  private var stuck: [SentMessage] = []
   private var encryptedHandshakes: [PeerKey] = []
   private var clientHellos: [PeerKey] = []
   // TLS connections that libcoap has accepted and not called sessions yet.
@@ -49,9 +49,9 @@ final class CoAPShard: EventLoop.EventSource {
   // Sessions to be disconnected at the end of the pass, and the last one that libcoap has told to be gone.
   var ending: [OpaquePointer] = []
   var deleted: OpaquePointer?
-  private let barriers = BarrierQueue()
+  let barriers = BarrierQueue()
   // Over DTLS: those with messages that are not known to have arrived.
-  private var unconfirmed: [ObjectIdentifier: CoAPSession] = [:]
+  var unconfirmed: [ObjectIdentifier: CoAPSession] = [:]
 
   /// The time of the pass, in whole seconds.
   var seconds: UInt32 { UInt32(truncatingIfNeeded: loop.passTime / 1_000_000_000) }
@@ -250,10 +250,9 @@ final class CoAPShard: EventLoop.EventSource {
       if datagram.type == 2, let sent = expected.removeValue(forKey: key) {
         acknowledged.append(sent)
       } else if datagram.type == 1, let sent = expected.removeValue(forKey: key) {
-        // libcoap takes any message with this id for the answer, and then never lets go of its only slot. A device that
-        // numbers its messages like that has the notification.
-        acknowledged.append(sent)
-        stuck.append(sent.session)
+        // libcoap takes any message with this id for the answer, and then never lets go of its only slot. It need not be
+        // one: the two sides number their messages apart.
+        stuck.append(sent)
       }
       if isTruncated { truncated.insert(key) }
     }
@@ -291,20 +290,14 @@ final class CoAPShard: EventLoop.EventSource {
       handshakeFailed(handle)
       coap_session_disconnected(handle, COAP_NACK_TLS_FAILED)
     }
-    while let session = stuck.popLast() { session.freeSlot() }
+    while let sent = stuck.popLast() {
+      sent.session.freeSlot()
+      sent.settled()
+    }
     // Nobody adds to them here: only what is peeked does.
     for index in acknowledged.indices { acknowledged[index].acknowledged() }
     acknowledged.removeAll(keepingCapacity: true)
     confirmArrivals()
-  }
-
-  /// libcoap tells nobody of an acknowledgement over DTLS, but it does tell whether it waits for any. When it does not, all
-  /// have come: with what was given up it has told that, and no list has it any more.
-  private func confirmArrivals() {
-    guard !unconfirmed.isEmpty, coap_can_exit(context) == 1 else { return }
-    let sessions = unconfirmed
-    unconfirmed = [:]
-    for session in sessions.values where !session.isLost { session.confirmUnconfirmed() }
   }
 
   /// Lets libcoap send again what was not acknowledged, and drop idle sessions.
@@ -324,39 +317,6 @@ final class CoAPShard: EventLoop.EventSource {
   /// Something is sent that libcoap repeats until it is answered.
   func watchRetransmission() {
     pump.note(self, due: loop.passTime + UInt64(max(1, transmission.ackTimeout) * 1_000_000_000))
-  }
-
-  func expectConfirmation(of session: CoAPSession, after delay: UInt64) { barriers.add(session, after: delay) }
-
-  func expectAcknowledgement(of messageID: UInt16, number: UInt32, on observation: CoAPObservation) {
-    expect(.notification(number, observation), messageID, from: observation.session)
-  }
-
-  func expectAcknowledgement(of messageID: UInt16, on session: CoAPSession) {
-    expect(.response(messageID, session), messageID, from: session)
-  }
-
-  private func expect(_ message: SentMessage, _ messageID: UInt16, from session: CoAPSession) {
-    switch session.scheme {
-    case .coap: break
-    case .coaps:
-      // What arrives is encrypted.
-      session.isUnconfirmed(message, messageID)
-      unconfirmed[ObjectIdentifier(session)] = session
-      watchRetransmission()
-      return barriers.add(session)
-    case .coapTCP, .coapsTCP:
-      // There is nothing to wait for.
-      return loop.atEndOfPass { message.acknowledged() }
-    }
-    expected[key(session.address, messageID)] = message
-    watchRetransmission()
-  }
-
-  func expectNothing(from session: CoAPSession) { unconfirmed[ObjectIdentifier(session)] = nil }
-
-  func expectNothing(of messageID: UInt16, on session: CoAPSession) {
-    if session.scheme == .coap { expected[key(session.address, messageID)] = nil } else { session.forgetUnconfirmed(messageID) }
   }
 
   func key(_ address: CoAPAddress, _ messageID: UInt16) -> ExpectedAcknowledgement {

@@ -296,6 +296,30 @@ import Testing
     }
   }
 
+  @Test("A non-confirmable message that happens to have the message id of a call is no acknowledgement of it")
+  func strayMessageID() async throws {
+    try await withServer { server, address in
+      let device = try RawDevice(to: address)
+      try await device.observe()
+      async let first = failure { try await server.device(device.name).callOneWay("f", timeout: .seconds(1)) }
+      await server.entered(1, for: device.name)
+      async let second: Void = server.device(device.name).callOneWay("g")
+      await server.entered(2, for: device.name)
+      let call = try await device.peer.receiveMessage()
+      // The next one leaves: libcoap has stopped sending this one.
+      device.peer.send([0x50, 0, UInt8(call.messageID >> 8), UInt8(call.messageID & 0xff)])
+      while true {
+        let message = try await device.peer.receiveMessage()
+        guard message.type == 0 else { continue }
+        #expect(message.messageID != call.messageID)
+        device.peer.send(message.acknowledgement)
+        break
+      }
+      try await second
+      #expect(await first?.delivery == .sentNoAck)
+    }
+  }
+
   @Test("A device that answers a call with a response gets a Reset for it, and the next call")
   func responseToNotification() async throws {
     try await withServer { server, address in

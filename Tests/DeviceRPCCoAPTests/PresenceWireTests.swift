@@ -58,6 +58,28 @@ import Testing
     }
   }
 
+  @Test("A message that happens to have the id of a ping is a sign of life, and calls go on")
+  func sameMessageID() async throws {
+    try await withServer(limits: Self.limits(interval: .milliseconds(200), unanswered: 100)) { server, address in
+      let device = try RawDevice(to: address)
+      try await device.observe()
+      let ping = try await device.peer.receive()
+      try #require(ping.count == 4 && ping[0] == 0x40)
+      device.peer.send([0x50, 0, ping[2], ping[3]])
+      async let call: Void = server.device(device.name).callOneWay("f")
+      while true {
+        let message = try await device.peer.receiveMessage()
+        guard message.type == 0 else { continue }
+        if message.code == .content {
+          device.peer.send(message.acknowledgement)
+          break
+        }
+        device.peer.send([0x70, 0, UInt8(message.messageID >> 8), UInt8(message.messageID & 0xff)])
+      }
+      try await call
+    }
+  }
+
   @Test("A keep-alive moves the time at which a device was last heard, a call does not", arguments: [UInt8(0), 1])
   func keepAlive(_ type: UInt8) async throws {
     try await withServer { server, address in
