@@ -48,18 +48,29 @@ extension CoAPSession {
 
   // MARK: DTLS: what is not known to have arrived
 
-  func isUnconfirmed(_ message: SentMessage, _ mid: UInt16) { secured?.unconfirmed.append((mid, message)) }
+  func isUnconfirmed(_ message: SentMessage, _ mid: UInt16) {
+    if !isAnythingUnderWay { secured?.isDoubtful = false }
+    secured?.unconfirmed.append((mid, message, loop.passTime))
+  }
+
+  private var isAnythingUnderWay: Bool { !pings.isEmpty || secured?.unconfirmed.isEmpty == false }
+
+  func isInDoubt() { if isAnythingUnderWay { secured?.isDoubtful = true } }
 
   func takeUnconfirmed(_ mid: UInt16) -> SentMessage? {
     guard let index = secured?.unconfirmed.firstIndex(where: { $0.mid == mid }) else { return nil }
     return secured?.unconfirmed.remove(at: index).message
   }
 
-  /// All that was sent has been acknowledged.
+  /// libcoap waits for nothing any more: all that was sent has been acknowledged. In doubt that is not said: a Reset takes
+  /// all messages with its token along.
   func confirmUnconfirmed() {
-    guard let confirmed = secured?.unconfirmed else { return }
-    secured?.unconfirmed = []
-    for (_, message) in confirmed { message.acknowledged() }
+    guard let secured else { return }
+    let confirmed = secured.unconfirmed
+    let isCertain = !secured.isDoubtful
+    secured.unconfirmed = []
+    secured.isDoubtful = false
+    for (_, message, _) in confirmed { if isCertain { message.acknowledged() } else { message.settled() } }
   }
 
   func endSecured() {
@@ -78,11 +89,12 @@ extension CoAPSession {
 
   func sendBarrier() {
     guard let secured, !secured.isConfirming, let last = secured.unconfirmed.last?.mid else { return }
+    guard !secured.isDoubtful else { return waitForCertainty(secured) }
     secured.isConfirming = true
     secured.lastBarrier = loop.passTime
     ping { end in
       secured.isConfirming = false
-      guard end != .closed else {
+      guard end != .closed, !secured.isDoubtful else {
         if !secured.unconfirmed.isEmpty { self.shard.expectConfirmation(of: self, after: BarrierQueue.patience) }
         return
       }
@@ -91,10 +103,22 @@ extension CoAPSession {
       if let index = secured.unconfirmed.firstIndex(where: { $0.mid == last }) {
         let confirmed = secured.unconfirmed[...index]
         secured.unconfirmed.removeFirst(index + 1)
-        for (_, message) in confirmed { message.acknowledged() }
+        for (_, message, _) in confirmed { message.acknowledged() }
       }
       // What was sent meanwhile is behind the ping.
       if !secured.unconfirmed.isEmpty { self.shard.expectConfirmation(of: self, after: 0) }
     }
+  }
+  /// No ping proves anything now. Sooner or later libcoap waits for nothing; where that is not seen because it always waits
+  /// for somebody, the device gets a new session, which is better than one in which nothing is known and nothing leaves.
+  private func waitForCertainty(_ secured: SecuredPeer) {
+    let longest = shard.transmission.longestTransmission
+    guard let first = secured.unconfirmed.first, loop.passTime > first.sent + longest else {
+      return shard.expectConfirmation(of: self, after: BarrierQueue.patience)
+    }
+    let lost = secured.unconfirmed
+    secured.unconfirmed = []
+    for (_, message, _) in lost { message.failed(.notAcknowledged) }
+    close()
   }
 }

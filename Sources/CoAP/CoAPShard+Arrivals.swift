@@ -46,6 +46,13 @@ extension CoAPShard {
     for session in sessions.values where !session.isLost { session.confirmUnconfirmed() }
   }
 
+  /// A Reset has come that is for nothing under way, such as the second one to a ping that was repeated. libcoap counts it
+  /// as the end of what is under way, and lets the next message leave beside it (net.c, `coap_dispatch`): that a ping waits
+  /// for the messages before it is not true then, until there are none.
+  func strayReset(from peer: PeerKey) {
+    for session in sessions where session.scheme == .coaps && PeerKey(session.address) == peer { session.isInDoubt() }
+  }
+
   /// A message has come that is not confirmable. Where it has the id of a confirmable one of ours, libcoap takes that off
   /// its queue, as if it were the answer, and keeps its only slot: nothing would ever leave again.
   func receivedNonConfirmable(_ mid: UInt16, on session: CoAPSession) {

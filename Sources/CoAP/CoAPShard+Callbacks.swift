@@ -33,6 +33,7 @@ func onShardPong(session: OpaquePointer?, received: OpaquePointer?, mid: coap_mi
 func onShardNack(
   session: OpaquePointer?, sent: OpaquePointer?, reason: coap_nack_reason_t, mid: coap_mid_t
 ) {
+  if reason == COAP_NACK_RST { CoAPLibrary.resetIsExpected() }
   guard let session, let failure = CoAPFailure(reason) else { return }
   CoAPShard.of(session)?.failed(session, mid: UInt16(truncatingIfNeeded: mid), failure)
 }

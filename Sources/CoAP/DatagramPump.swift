@@ -15,6 +15,9 @@ final class DatagramPump {
   private let peeked = UnsafeMutablePointer<peeked_datagram>.allocate(capacity: Int(PEEK_BATCH))
   private let events = UnsafeMutablePointer<epoll_event>.allocate(capacity: 64)
   private var cookies: [UInt64] = []
+  // Who has sent what is read over DTLS, by the index of its cookie; and the datagram that comes after the last one.
+  private var senders: [(index: Int, peer: PeerKey)] = []
+  private var next = 0
   private var hasSecure = false
   // Descriptors to take a datagram from and forget it, or answer it, each before the cookie with this index is used.
   private var discards: [(before: Int, descriptor: Int32, answer: [UInt8]?)] = []
@@ -55,7 +58,8 @@ final class DatagramPump {
 
   /// Looks at the datagrams that wait in a socket, without taking them; valid until the next look.
   func peek(_ socket: AdoptedSocket, bytes: Int = Int(PEEK_BYTES)) -> UnsafeBufferPointer<peeked_datagram> {
-    UnsafeBufferPointer(start: peeked, count: Int(peek_datagrams(socket.descriptor, peeked, bytes)))
+    next = 0
+    return UnsafeBufferPointer(start: peeked, count: Int(peek_datagrams(socket.descriptor, peeked, bytes)))
   }
 
   /// Reads datagrams of `shard` at the end of this pass: say `read(from:)` or `discard(from:)` for each in their order.
@@ -66,8 +70,12 @@ final class DatagramPump {
 
   /// Lets libcoap have the next datagram.
   func read(from socket: AdoptedSocket) {
+    if socket.isSecure {
+      hasSecure = true
+      senders.append((cookies.count, PeerKey(peeked[next])))
+    }
     cookies.append(socket.cookie)
-    if socket.isSecure { hasSecure = true }
+    next += 1
   }
 
   /// Handles what waits on the connections of a context. False when its timer is due, too.
@@ -87,6 +95,7 @@ final class DatagramPump {
   /// Keeps the next datagram from libcoap, and answers it with another one.
   func discard(from socket: AdoptedSocket, answer: [UInt8]? = nil) {
     discards.append((cookies.count, socket.descriptor, answer))
+    next += 1
   }
 
   private func readAll() {
@@ -98,6 +107,7 @@ final class DatagramPump {
     }
     readDatagrams(start..<cookies.count)
     cookies.removeAll(keepingCapacity: true)
+    senders.removeAll(keepingCapacity: true)
     hasSecure = false
     discards.removeAll(keepingCapacity: true)
     let shards = reading
@@ -108,7 +118,16 @@ final class DatagramPump {
   private func readDatagrams(_ range: Range<Int>) {
     cookies.withUnsafeBufferPointer {
       guard !range.isEmpty, let base = $0.baseAddress else { return }
-      read_datagrams(context, base + range.lowerBound, range.count, hasSecure)
+      guard hasSecure else { return read_datagrams(context, base + range.lowerBound, range.count, false) }
+      var start = range.lowerBound
+      for (index, peer) in senders where range.contains(index) {
+        read_datagrams(context, base + start, index - start, true)
+        _ = CoAPLibrary.takeStrayReset()
+        read_datagrams(context, base + index, 1, true)
+        if CoAPLibrary.takeStrayReset() { for shard in reading { shard.strayReset(from: peer) } }
+        start = index + 1
+      }
+      read_datagrams(context, base + start, range.upperBound - start, true)
     }
   }
 

@@ -63,9 +63,9 @@ final class KeyedPeer: Sendable {
   }
 
   /// Observes `counter` with a token of one byte.
-  func observe() async throws {
-    send([0x41, 1, 0, 1, 0x77, 0x60, 0x57] + Array("counter".utf8))
-    guard try await receive().prefix(5) == [0x61, 0x45, 0, 1, 0x77] else { throw NothingArrived() }
+  func observe(token: UInt8 = 0x77, messageID: UInt8 = 1) async throws {
+    send([0x41, 1, 0, messageID, token, 0x60, 0x57] + Array("counter".utf8))
+    guard try await receive().prefix(5) == [0x61, 0x45, 0, messageID, token] else { throw NothingArrived() }
   }
 
   /// Asks for something; behind its answer all has been read that was sent before.
