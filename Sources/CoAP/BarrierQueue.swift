@@ -2,7 +2,7 @@
 ///
 /// libcoap does not tell of acknowledgements, only when there is none left that it waits for, in a whole context. But a
 /// ping waits behind the messages before it (NSTART 1), so that its answer says that all of them were acknowledged, at the
-/// price of two small datagrams.
+/// price of two small datagrams; unless a Reset for nothing has let it overtake them (`CoAPShard.strayReset`).
 final class BarrierQueue {
   /// Most calls have a result by then, which says as much.
   static let patience: UInt64 = 1_000_000_000

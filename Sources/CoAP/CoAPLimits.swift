@@ -54,7 +54,7 @@ package struct CoAPTransmission: Sendable, Hashable {
 
   /// MAX_TRANSMIT_WAIT: nanoseconds after which a message has been acknowledged or given up (RFC 7252 §4.8.2).
   var longestTransmission: UInt64 {
-    UInt64(min(3_600, max(1, ackTimeout) * max(1, ackRandomFactor) * Double((2 << min(maxRetransmit, 16)) - 1)) * 1e9)
+    UInt64(min(3_600, max(1, ackTimeout) * max(1, ackRandomFactor) * Double((2 << min(max(1, maxRetransmit), 16)) - 1)) * 1e9)
   }
 
   /// EXCHANGE_LIFETIME: seconds in which a message id may come again as a retransmission (RFC 7252 §4.8.2).

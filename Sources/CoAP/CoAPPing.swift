@@ -27,8 +27,8 @@ extension CoAPSession {
     guard let handle, !isLost, pings.count < 4 else { return loop.atEndOfPass { done(.closed) } }
     let mid = coap_session_send_ping(handle)
     guard mid != COAP_INVALID_MID else { return loop.atEndOfPass { done(.closed) } }
-    pings.append((scheme.isStream ? nil : UInt16(truncatingIfNeeded: mid), done))
-    shard.watchRetransmission()
+    pings.append((scheme.isStream ? nil : UInt16(truncatingIfNeeded: mid), loop.passTime, done))
+    shard.watchPings(of: self)
   }
 
   func isPing(_ mid: UInt16) -> Bool { pings.contains { $0.mid == mid } }
@@ -40,9 +40,19 @@ extension CoAPSession {
     ping.done(end)
   }
 
+  /// Ends pings from before a time: libcoap says nothing of one that is answered with an acknowledgement, or over TCP not at
+  /// all.
+  func endPings(before time: UInt64) {
+    while let first = pings.first, first.sent < time {
+      pings.removeFirst()
+      first.done(.unanswered)
+    }
+  }
+
   func endPings() {
     let all = pings
     pings = []
+    shard.pinging[ObjectIdentifier(self)] = nil
     for ping in all { ping.done(.closed) }
   }
 
@@ -109,6 +119,7 @@ extension CoAPSession {
       if !secured.unconfirmed.isEmpty { self.shard.expectConfirmation(of: self, after: 0) }
     }
   }
+
   /// No ping proves anything now. Sooner or later libcoap waits for nothing; where that is not seen because it always waits
   /// for somebody, the device gets a new session, which is better than one in which nothing is known and nothing leaves.
   private func waitForCertainty(_ secured: SecuredPeer) {

@@ -26,7 +26,7 @@ package final class CoAPSession: @unchecked Sendable {
   private var separate: UInt16?
   /// The connection is gone; nothing may be sent any more.
   var isLost = false
-  var pings: [(mid: UInt16?, done: (CoAPPingEnd) -> Void)] = []
+  var pings: [(mid: UInt16?, sent: UInt64, done: (CoAPPingEnd) -> Void)] = []
 
   init(
     handle: OpaquePointer, address: CoAPAddress, scheme: CoAPScheme, secured: SecuredPeer?, shard: CoAPShard
@@ -280,6 +280,13 @@ package final class CoAPSession: @unchecked Sendable {
   func cutting(_ response: CoAPResponse, for request: CoAPRequest) -> CoAPResponse {
     firstBlock(of: response, path: request.path, exponent: request.block2?.exponent, notification: nil)
       ?? .error(.serviceUnavailable, "too many transfers in blocks at once; try again later")
+  }
+
+  /// Whether a request goes on with a body that is under way, in either direction.
+  func isLaterBlock(_ request: CoAPRequest) -> Bool {
+    if let block = request.block1 { return block.number > 0 && incoming != nil }
+    guard let block = request.block2, block.number > 0 else { return false }
+    return outgoing?.path == request.path
   }
 
   /// A later block of the body that the peer is fetching, and the notification of which it has asked for all with it.

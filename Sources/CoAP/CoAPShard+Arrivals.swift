@@ -46,6 +46,23 @@ extension CoAPShard {
     for session in sessions.values where !session.isLost { session.confirmUnconfirmed() }
   }
 
+  func watchPings(of session: CoAPSession) {
+    pinging[ObjectIdentifier(session)] = session
+    watchRetransmission()
+    pump.note(self, due: loop.passTime + longestPing)
+  }
+
+  // Longer than libcoap's own patience, which it does tell of.
+  private var longestPing: UInt64 { transmission.longestTransmission + 2_000_000_000 }
+
+  func endOverduePings() {
+    for (id, session) in pinging {
+      if loop.passTime > longestPing { session.endPings(before: loop.passTime - longestPing) }
+      if session.pings.isEmpty { pinging[id] = nil }
+    }
+    if !pinging.isEmpty { pump.note(self, due: loop.passTime + 1_000_000_000) }
+  }
+
   /// A Reset has come that is for nothing under way, such as the second one to a ping that was repeated. libcoap counts it
   /// as the end of what is under way, and lets the next message leave beside it (net.c, `coap_dispatch`): that a ping waits
   /// for the messages before it is not true then, until there are none.

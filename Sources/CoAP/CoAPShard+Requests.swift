@@ -37,8 +37,10 @@ extension CoAPShard {
     do throws(PDU.Unreadable) {
       request = try PDU.request(pdu, mid: mid, token: token)
     } catch {
-      return .error(.badRequest, error.diagnostic)
+      return session.mayAsk(now: loop.passTime) ? .error(.badRequest, error.diagnostic) : tooMany
     }
+    // A later block belongs to what was counted with the first one.
+    guard session.isLaterBlock(request) || session.mayAsk(now: loop.passTime) else { return tooMany }
     if !truncated.isEmpty, truncated.contains(key(session.address, mid)) {
       return .error(
         .requestEntityTooLarge, "a datagram may have \(AdoptedSocket.largestDatagram) bytes; use Block1")
@@ -56,18 +58,19 @@ extension CoAPShard {
       }
       return response
     }
-    guard session.mayAsk(now: loop.passTime) else {
-      var response = CoAPResponse.error(
-        .tooManyRequests, "at most \(limits.requestsPerSecond) requests a second, and one for each call")
-      response.maxAge = 1
-      return response
-    }
     guard var response = handler.respond(to: request, on: session) else { return nil }
     response.block1 = lastBlock
     if !response.code.isSuccess, let observation = session.observation(token: token), request.observe == 0 {
       session.drop(observation, reason: .closed)
     }
     return session.cutting(response, for: request)
+  }
+
+  private var tooMany: CoAPResponse {
+    var response = CoAPResponse.error(
+      .tooManyRequests, "at most \(limits.requestsPerSecond) requests a second, and one for each call")
+    response.maxAge = 1
+    return response
   }
 
   func write(_ response: CoAPResponse, to pdu: OpaquePointer?) {

@@ -52,6 +52,7 @@ final class CoAPShard: EventLoop.EventSource {
   let barriers = BarrierQueue()
   // Over DTLS: those with messages that are not known to have arrived.
   var unconfirmed: [ObjectIdentifier: CoAPSession] = [:]
+  var pinging: [ObjectIdentifier: CoAPSession] = [:]
 
   /// The time of the pass, in whole seconds.
   var seconds: UInt32 { UInt32(truncatingIfNeeded: loop.passTime / 1_000_000_000) }
@@ -304,6 +305,7 @@ final class CoAPShard: EventLoop.EventSource {
   func prepare() {
     guard !isClosed else { return }
     dropBurdens()
+    endOverduePings()
     let pause = UInt64(prepare_context(context))
     if pause > 0 {
       pump.note(self, due: loop.passTime + pause * 1_000_000)

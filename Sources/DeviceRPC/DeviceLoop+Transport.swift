@@ -90,6 +90,15 @@ extension DeviceLoop {
     pump(record, now: now)
   }
 
+  /// The message that carried a call is under way no longer, and nothing says that it has arrived: the next one may leave,
+  /// and the call waits on for its result.
+  package func settled(_ serial: UInt32, on link: any DeviceLink) {
+    guard let record = link.record else { return }
+    let now = driver.now
+    pending.settled(serial, on: record, isDelivered: false, now: now)
+    pump(record, now: now)
+  }
+
   /// A device sent something for a result that cannot be read, and is told so. The call that it answers stays open, if
   /// `id` says which that is: the next answer may be better.
   ///

@@ -32,7 +32,7 @@ public struct Limits: Sendable, Hashable {
 
   // MARK: What a transport takes
 
-  /// Requests of one device in a second, of which as many may come at once; beyond that it gets 4.29 with a Max-Age. Each
+  /// Requests of one device's session in a second, of which as many may come at once; beyond that it gets 4.29 with a Max-Age. Each
   /// call to it pays for a request more, which is its result. 100; 0 for no bound. Later blocks of a body, and what comes
   /// again because its answer was lost, do not count.
   public var requestsPerSecond = 100

@@ -46,6 +46,21 @@ import Testing
     }
   }
 
+  @Test("A ping that is answered with an acknowledgement, of which libcoap says nothing, holds calls up for a while only")
+  func acknowledgedPing() async throws {
+    let limits = Self.limits(interval: .milliseconds(200), unanswered: 200)
+    try await withServer(limits: limits, transmission: DeliveryWireTests.impatient) { server, address in
+      let device = try RawDevice(to: address)
+      try await device.observe()
+      let ping = try await device.peer.receive()
+      try #require(ping.count == 4 && ping[0] == 0x40)
+      device.peer.send([0x60, 0, ping[2], ping[3]])
+      async let result = server.device(device.name).call("f", timeout: .seconds(30))
+      try await device.serve()
+      _ = try await result
+    }
+  }
+
   @Test("An empty message of a device counts, as Zephyr's port sends it to stay connected", arguments: [UInt8(0x40), 0x50])
   func emptyMessage(_ type: UInt8) async throws {
     try await withServer { server, address in

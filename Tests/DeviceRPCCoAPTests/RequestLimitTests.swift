@@ -34,6 +34,24 @@ import Testing
     }
   }
 
+  @Test(arguments: [(UInt16(27), UInt8(0x0e)), (23, 0x16)])
+  func `beginnings of bodies count, and so do blocks of none`(
+    option: UInt16, value: UInt8
+  ) async throws {
+    try await withServer(limits: limits(5)) { _, address in
+      let device = try RawDevice(to: address)
+      var codes: Set<CoAPCode> = []
+      for _ in 0..<20 {
+        var packet = device.result([UInt8](repeating: 1, count: 1_024))
+        // A later block of nothing is asked for with GET.
+        if option == 23 { packet.code = .get }
+        packet.options.append((Int(option), [value]))
+        codes.insert(try await device.exchange(packet).code)
+      }
+      #expect(codes.count == 2 && codes.contains(.tooManyRequests), "\(codes)")
+    }
+  }
+
   @Test func `a call pays for its result`() async throws {
     try await withServer(limits: limits(1)) { server, address in
       let loop = try EventLoop(name: "client")
