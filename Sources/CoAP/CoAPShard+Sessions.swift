@@ -82,6 +82,7 @@ extension CoAPShard {
       forgetWarnings(about: handle)
     case COAP_EVENT_SERVER_SESSION_DEL:
       deleted = handle
+      pump.hasFreedSession()
       accepting.removeAll { $0 == handle }
       ending.removeAll { $0 == handle }
       connections?.closed(handle)

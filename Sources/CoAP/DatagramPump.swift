@@ -25,6 +25,9 @@ final class DatagramPump {
   private var shards: [CoAPShard] = []
   private var nextDue = UInt64.max
   private var turn = 0
+  // Sessions that libcoap has freed since memory was given back, and when that was.
+  private var freed = 0
+  private var trimmedAt: UInt64 = 0
   private var timer: LoopTimer?
   private var isClosed = false
 
@@ -131,6 +134,15 @@ final class DatagramPump {
     }
   }
 
+  func hasFreedSession() { freed += 1 }
+
+  /// What a flood or a fleet that has left took, malloc keeps. Giving it back takes milliseconds, so not often.
+  private func trim(at now: UInt64) {
+    guard freed >= 8_192, now >= trimmedAt + 60_000_000_000 else { return }
+    (freed, trimmedAt) = (0, now)
+    malloc_trim(0)
+  }
+
   /// Gives `shard` its `prepare` when its time has come, which is `due` or an earlier one said before.
   func note(_ shard: CoAPShard, due: UInt64) {
     guard due < shard.due else { return }
@@ -159,5 +171,6 @@ final class DatagramPump {
       shards[number].prepare()
     }
     schedule(shards.lazy.map(\.due).min() ?? .max)
+    trim(at: now)
   }
 }

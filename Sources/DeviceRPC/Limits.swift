@@ -32,9 +32,9 @@ public struct Limits: Sendable, Hashable {
 
   // MARK: What a transport takes
 
-  /// Requests of one device's session in a second, of which as many may come at once; beyond that it gets 4.29 with a Max-Age. Each
-  /// call to it pays for a request more, which is its result. 100; 0 for no bound. Later blocks of a body, and what comes
-  /// again because its answer was lost, do not count.
+  /// Requests of a device in a second, on each of its sessions, of which as many may come at once; beyond that it gets 4.29
+  /// with a Max-Age. Each call to it pays for a request more, which is its result. 100; 0 for no bound. Later blocks of a
+  /// body, and what comes again because its answer was lost, do not count.
   public var requestsPerSecond = 100
   /// Peers without an observation, of which the one idle for longest makes room for another. 20,000, about 1 KB each, 48 KB
   /// over DTLS and TLS.

@@ -9,7 +9,8 @@ public struct CoAPConfiguration: Sendable {
   public var listeners: [Listener]
   /// What devices are checked against over DTLS and TLS.
   public var security: DeviceSecurity?
-  /// True to listen for plain CoAP on addresses that other hosts can reach. Anybody can then pose as any device.
+  /// True to listen for plain CoAP on addresses that other hosts can reach. Anybody can then pose as any device
+  /// that has no credentials.
   public var allowsPlainCoAPFromNetwork = false
   /// Threads that serve devices. 1; one thread serves tens of thousands of calls per second.
   public var loops = 1
