@@ -113,13 +113,27 @@ struct ServeCommand: AsyncParsableCommand {
 
   private func greet(_ addresses: [String], _ store: DeviceStore?, _ output: Output) async throws {
     for address in addresses { output.line("listening on \(address)") }
-    if let store, try await store.devices().isEmpty {
+    let devices = try await store?.devices()
+    if devices?.isEmpty == true {
       output.line("no device may connect with a key yet: device-rpc devices add sensor-1\(listening.dataAgain)")
     }
-    guard let address = addresses.first(where: { $0.hasPrefix("coap://") }) else { return }
-    let port = address.split(separator: ":").last ?? ""
-    output.line("connect a device:  device-rpc simulate --port \(port)")
-    output.line("or by hand:        coap-client-openssl -w -s 600 -A 50 '\(address)/.rpc?ep=sensor-1'")
-    output.line("then call it here: sensor-1 multiply 7 191        (\"help\" shows more)")
+    func port(_ address: String) -> Substring { address.split(separator: ":").last ?? "" }
+    // A name that has credentials nobody may bear without them, so the hint is how to come with those.
+    let known = devices?.lazy.compactMap { device in
+      device.credentials.first { $0.kind == .preSharedKey }.map { (device.name, $0.identity) }
+    }.first
+    var name = "sensor-1"
+    if let known, let address = addresses.first(where: { $0.hasPrefix("coaps://") }) {
+      name = known.0
+      let identity = known.1
+      output.line("connect a device:  device-rpc simulate --transport coaps --port \(port(address)) --name \(name) --identity \(identity) --key KEY")
+      output.line("or by hand:        coap-client-openssl -w -s 600 -A 50 -u \(identity) -k KEY coaps://127.0.0.1:\(port(address))/.rpc")
+    } else if let address = addresses.first(where: { $0.hasPrefix("coap://") }) {
+      output.line("connect a device:  device-rpc simulate --port \(port(address))")
+      output.line("or by hand:        coap-client-openssl -w -s 600 -A 50 '\(address)/.rpc?ep=\(name)'")
+    } else {
+      return
+    }
+    output.line("then call it here: \(name) multiply 7 191        (\"help\" shows more)")
   }
 }
