@@ -18,10 +18,15 @@ static inline void clear_tls_errors(void) {
   known();
 }
 
+// What OpenSSL has of a session, an SSL; null when there is none.
+static inline void *session_tls(const coap_session_t *session) {
+  coap_tls_library_t library;
+  return coap_session_get_tls(session, &library);
+}
+
 // The name of the cipher of a session, or null.
 static inline const char *tls_cipher(const coap_session_t *session) {
-  coap_tls_library_t library;
-  void *ssl = coap_session_get_tls(session, &library);
+  void *ssl = session_tls(session);
   const void *(*current)(const void *) = (const void *(*)(const void *))dlsym(NULL, "SSL_get_current_cipher");
   const char *(*name)(const void *) = (const char *(*)(const void *))dlsym(NULL, "SSL_CIPHER_get_name");
   return ssl && current && name ? name(current(ssl)) : NULL;
@@ -31,8 +36,7 @@ static inline const char *tls_cipher(const coap_session_t *session) {
 // handshake with a pre-shared key so; OpenSSL takes those of a callback for SHA-256 only, and goes on to the next one that
 // the peer offers, such as a ticket, when the cipher has another hash (tls_parse_ctos_psk).
 static inline _Bool is_resumed(const coap_session_t *session) {
-  coap_tls_library_t library;
-  void *ssl = coap_session_get_tls(session, &library);
+  void *ssl = session_tls(session);
   int (*reused)(const void *) = (int (*)(const void *))dlsym(NULL, "SSL_session_reused");
   const char *cipher = tls_cipher(session);
   if (!ssl || !reused || !cipher) return 1;
@@ -43,8 +47,7 @@ static inline _Bool is_resumed(const coap_session_t *session) {
 
 // Keeps what belongs to a session's TLS until `release_tls`, whatever libcoap does; null when it cannot.
 static inline void *hold_tls(const coap_session_t *session) {
-  coap_tls_library_t library;
-  void *ssl = coap_session_get_tls(session, &library);
+  void *ssl = session_tls(session);
   int (*up_ref)(void *) = (int (*)(void *))dlsym(NULL, "SSL_up_ref");
   return ssl && up_ref && up_ref(ssl) ? ssl : NULL;
 }
@@ -61,8 +64,7 @@ static inline int accept_cookie(void *ssl, const unsigned char *cookie, unsigned
 
 // What all handshakes of the session's kind, DTLS or TLS, are made from in its context; null when that is not to be had.
 static inline void *tls_context(const coap_session_t *session) {
-  coap_tls_library_t library;
-  void *ssl = coap_session_get_tls(session, &library);
+  void *ssl = session_tls(session);
   void *(*context)(const void *) = (void *(*)(const void *))dlsym(NULL, "SSL_get_SSL_CTX");
   return ssl && context ? context(ssl) : NULL;
 }

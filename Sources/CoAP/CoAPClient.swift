@@ -131,13 +131,7 @@ package final class CoAPClient: EventLoop.EventSource, @unchecked Sendable {
       case .certificate(let certificate):
         let buffers = PEMBuffers(certificate)
         certificates.append(buffers)
-        var setup = coap_dtls_pki_t()
-        setup.version = UInt8(COAP_DTLS_PKI_SETUP_VERSION)
-        setup.verify_peer_cert = 1
-        setup.check_common_ca = 1
-        setup.cert_chain_validation = 1
-        setup.cert_chain_verify_depth = 3
-        buffers.describe(&setup)
+        var setup = buffers.setup
         return coap_new_client_session_pki(context, source, &remote, scheme.libcoap, &setup)
       }
     }

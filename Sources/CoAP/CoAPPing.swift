@@ -58,14 +58,14 @@ extension CoAPSession {
 
   // MARK: DTLS: what is not known to have arrived
 
-  func isUnconfirmed(_ message: SentMessage, _ mid: UInt16) {
+  func noteUnconfirmed(_ message: SentMessage, _ mid: UInt16) {
     if !isAnythingUnderWay { secured?.isDoubtful = false }
     secured?.unconfirmed.append((mid, message, loop.passTime))
   }
 
   private var isAnythingUnderWay: Bool { !pings.isEmpty || secured?.unconfirmed.isEmpty == false }
 
-  func isInDoubt() { if isAnythingUnderWay { secured?.isDoubtful = true } }
+  func noteDoubt() { if isAnythingUnderWay { secured?.isDoubtful = true } }
 
   func takeUnconfirmed(_ mid: UInt16) -> SentMessage? {
     guard let index = secured?.unconfirmed.firstIndex(where: { $0.mid == mid }) else { return nil }

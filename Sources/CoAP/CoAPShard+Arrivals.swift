@@ -16,7 +16,7 @@ extension CoAPShard {
     case .coap: break
     case .coaps:
       // What arrives is encrypted.
-      session.isUnconfirmed(message, messageID)
+      session.noteUnconfirmed(message, messageID)
       unconfirmed[ObjectIdentifier(session)] = session
       watchRetransmission()
       return barriers.add(session)
@@ -33,6 +33,11 @@ extension CoAPShard {
   /// Nobody wants to know of it any more. Over DTLS it stays on its list, which has to be complete.
   func expectNothing(of messageID: UInt16, on session: CoAPSession) {
     if session.scheme == .coap { expected[key(session.address, messageID)] = nil }
+  }
+
+  /// Takes what is under way to a peer off the list that it is on.
+  func takeSent(_ mid: UInt16, to session: CoAPSession) -> SentMessage? {
+    session.scheme == .coap ? expected.removeValue(forKey: key(session.address, mid)) : session.takeUnconfirmed(mid)
   }
 
   func expectConfirmation(of session: CoAPSession, after delay: UInt64) { barriers.add(session, after: delay) }
@@ -67,7 +72,7 @@ extension CoAPShard {
   /// as the end of what is under way, and lets the next message leave beside it (net.c, `coap_dispatch`): that a ping waits
   /// for the messages before it is not true then, until there are none.
   func strayReset(from peer: PeerKey) {
-    for session in sessions where session.scheme == .coaps && PeerKey(session.address) == peer { session.isInDoubt() }
+    for session in sessions where session.scheme == .coaps && PeerKey(session.address) == peer { session.noteDoubt() }
   }
 
   /// A message has come that is not confirmable. Where it has the id of a confirmable one of ours, libcoap takes that off
@@ -94,8 +99,7 @@ extension CoAPShard {
   /// An empty message: a keep-alive, or a ping, which libcoap answers with a Reset.
   func pinged(_ handle: OpaquePointer, _ pdu: OpaquePointer?, _ mid: UInt16) {
     // Not of somebody who has asked for nothing yet.
-    guard let data = coap_session_get_app_data(handle) else { return }
-    let session = Unmanaged<CoAPSession>.fromOpaque(data).takeUnretainedValue()
+    guard let session = known(handle) else { return }
     heard(from: session)
     if coap_pdu_get_type(pdu) == COAP_MESSAGE_NON { receivedNonConfirmable(mid, on: session) }
   }

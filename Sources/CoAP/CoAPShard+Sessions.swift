@@ -2,12 +2,13 @@ internal import CLibcoap
 
 /// The sessions of a context, and what libcoap tells of them.
 extension CoAPShard {
-  func session(_ handle: OpaquePointer) -> CoAPSession? {
-    if let data = coap_session_get_app_data(handle) {
-      return Unmanaged<CoAPSession>.fromOpaque(data).takeUnretainedValue()
-    }
-    return begin(handle, nil)
+  /// The session of libcoap's, if it is one of ours already.
+  func known(_ handle: OpaquePointer) -> CoAPSession? {
+    coap_session_get_app_data(handle).map { Unmanaged<CoAPSession>.fromOpaque($0).takeUnretainedValue() }
   }
+
+  /// The same, or the one that begins with this message.
+  func session(_ handle: OpaquePointer) -> CoAPSession? { known(handle) ?? begin(handle, nil) }
 
   func begin(_ handle: OpaquePointer, _ secured: SecuredPeer?) -> CoAPSession? {
     guard let address = CoAPAddress(coap_session_get_addr_remote(handle)),
@@ -127,11 +128,10 @@ extension CoAPShard {
     // libcoap tells of it also when it frees what it has told to be deleted.
     guard handle != deleted else { return }
     pump.note(self, due: loop.passTime)
-    guard let data = coap_session_get_app_data(handle) else {
+    guard let session = known(handle) else {
       guard coap_session_get_state(handle) == COAP_SESSION_STATE_HANDSHAKE else { return }
       return handshakeFailed(handle)
     }
-    let session = Unmanaged<CoAPSession>.fromOpaque(data).takeUnretainedValue()
     guard !session.isLost else { return }
     // Whatever is sent on it from now on, libcoap would take for a wish to connect to the peer as a client.
     session.isLost = true
@@ -151,40 +151,33 @@ extension CoAPShard {
   }
 
   func sessionDeleted(_ handle: OpaquePointer) {
-    guard let data = coap_session_get_app_data(handle) else { return }
-    forget(Unmanaged<CoAPSession>.fromOpaque(data).takeUnretainedValue())
+    if let session = known(handle) { forget(session) }
   }
 
   func failed(_ handle: OpaquePointer, mid: UInt16, _ failure: CoAPFailure) {
-    guard let data = coap_session_get_app_data(handle) else { return }
-    let session = Unmanaged<CoAPSession>.fromOpaque(data).takeUnretainedValue()
+    guard let session = known(handle) else { return }
     // libcoap is in the middle of its own queue.
     if session.isPing(mid) {
       loop.atEndOfPass { session.pingEnded(mid, CoAPPingEnd(failure)) }
-    } else if let sent = session.scheme == .coap
-      ? expected.removeValue(forKey: key(session.address, mid)) : session.takeUnconfirmed(mid)
-    {
+    } else if let sent = takeSent(mid, to: session) {
       loop.atEndOfPass { sent.failed(failure) }
     }
   }
 
   func ponged(_ handle: OpaquePointer) {
-    guard let data = coap_session_get_app_data(handle) else { return }
-    let session = Unmanaged<CoAPSession>.fromOpaque(data).takeUnretainedValue()
+    guard let session = known(handle) else { return }
     loop.atEndOfPass { session.pingEnded(nil, .answered) }
   }
 
   /// A response, though we ask nothing. libcoap has taken the notification with its token off its queue, which proves
   /// nothing: the device has had this token since it observes.
   func received(_ handle: OpaquePointer, _ pdu: OpaquePointer?) {
-    guard let data = coap_session_get_app_data(handle) else { return }
-    let session = Unmanaged<CoAPSession>.fromOpaque(data).takeUnretainedValue()
+    guard let session = known(handle) else { return }
     if coap_pdu_get_type(pdu) == COAP_MESSAGE_NON {
       receivedNonConfirmable(UInt16(truncatingIfNeeded: coap_pdu_get_mid(pdu)), on: session)
     }
     guard let observation = session.observation(token: PDU.token(pdu)), let mid = observation.outstanding,
-      let sent = session.scheme == .coap
-        ? expected.removeValue(forKey: key(session.address, mid)) : session.takeUnconfirmed(mid)
+      let sent = takeSent(mid, to: session)
     else { return }
     loop.atEndOfPass { sent.settled() }
   }

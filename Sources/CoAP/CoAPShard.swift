@@ -27,8 +27,8 @@ final class CoAPShard: EventLoop.EventSource {
   var connections: Connections?
   private var connectionSource: Int?
   private var listeningTimer: LoopTimer?
-  /// Sockets that a `SecureRouter` reads.
-  private(set) var secureSockets: [AdoptedSocket] = []
+  /// The socket that a `SecureRouter` reads.
+  private(set) var secureSocket: AdoptedSocket?
   private(set) var secure: SecureContext?
   var onEstablished: ((CoAPSession) -> Void)?
   var onEnded: ((CoAPSession) -> Void)?
@@ -37,7 +37,6 @@ final class CoAPShard: EventLoop.EventSource {
   var transferring: [ObjectIdentifier: CoAPSession] = [:]
   var transferTimer: LoopTimer?
   var truncated: Set<ExpectedAcknowledgement> = []
-  private var isRewindDue = false
   /// When the pump says `prepare` next.
   var due = UInt64.max
   private var acknowledged: [SentMessage] = []
@@ -118,7 +117,7 @@ final class CoAPShard: EventLoop.EventSource {
   private func adopt(
     _ socket: AdoptedSocket, _ scheme: CoAPScheme, connections limit: Int
   ) throws(CoAPSystemError) {
-    guard scheme != .coaps else { return secureSockets.append(socket) }
+    guard scheme != .coaps else { return secureSocket = socket }
     let source = try loop.add(
       self, descriptor: socket.descriptor, tag: UInt32(sockets.count) | (scheme.isStream ? Self.listening : 0))
     sockets.append((socket, source))
@@ -216,11 +215,7 @@ final class CoAPShard: EventLoop.EventSource {
   private func dropBurdens() {
     guard let connections, !connections.isEmpty else { return }
     for handle in connections.burdens(at: loop.passTime) {
-      if let data = coap_session_get_app_data(handle) {
-        close(Unmanaged<CoAPSession>.fromOpaque(data).takeUnretainedValue())
-      } else {
-        coap_session_disconnected(handle, COAP_NACK_NOT_DELIVERABLE)
-      }
+      if let session = known(handle) { close(session) } else { coap_session_disconnected(handle, COAP_NACK_NOT_DELIVERABLE) }
     }
     pump.note(self, due: loop.passTime + 1_000_000_000)
   }
@@ -259,9 +254,6 @@ final class CoAPShard: EventLoop.EventSource {
     }
   }
 
-  /// A datagram longer than libcoap reads is among those that are read at the end of this pass.
-  func hasTruncated() { isRewindDue = true }
-
   /// A message that completes a handshake, unless it does not decrypt, is among those that are read in this pass.
   func sawEncryptedHandshake(_ peer: PeerKey) { encryptedHandshakes.append(peer) }
 
@@ -270,12 +262,10 @@ final class CoAPShard: EventLoop.EventSource {
 
   /// What was peeked has been read: libcoap has seen the acknowledgements too.
   func hasRead() {
-    if !truncated.isEmpty || isRewindDue {
+    if !truncated.isEmpty {
       // libcoap took fewer bytes than the kernel had counted as looked at.
       for (socket, _) in sockets { _ = rewind_peek(socket.descriptor) }
-      for socket in secureSockets { _ = rewind_peek(socket.descriptor) }
       truncated.removeAll()
-      isRewindDue = false
     }
     while let peer = encryptedHandshakes.popLast() {
       guard let handle = secure?.unreadable(from: peer) else { continue }

@@ -15,9 +15,8 @@ final class DatagramPump {
   private let peeked = UnsafeMutablePointer<peeked_datagram>.allocate(capacity: Int(PEEK_BATCH))
   private let events = UnsafeMutablePointer<epoll_event>.allocate(capacity: 64)
   private var cookies: [UInt64] = []
-  // Who has sent what is read over DTLS, by the index of its cookie; and the datagram that comes after the last one.
+  // Who has sent what is read over DTLS, by the index of its cookie.
   private var senders: [(index: Int, peer: PeerKey)] = []
-  private var next = 0
   private var hasSecure = false
   // Descriptors to take a datagram from and forget it, or answer it, each before the cookie with this index is used.
   private var discards: [(before: Int, descriptor: Int32, answer: [UInt8]?)] = []
@@ -61,8 +60,7 @@ final class DatagramPump {
 
   /// Looks at the datagrams that wait in a socket, without taking them; valid until the next look.
   func peek(_ socket: AdoptedSocket, bytes: Int = Int(PEEK_BYTES)) -> UnsafeBufferPointer<peeked_datagram> {
-    next = 0
-    return UnsafeBufferPointer(start: peeked, count: Int(peek_datagrams(socket.descriptor, peeked, bytes)))
+    UnsafeBufferPointer(start: peeked, count: Int(peek_datagrams(socket.descriptor, peeked, bytes)))
   }
 
   /// Reads datagrams of `shard` at the end of this pass: say `read(from:)` or `discard(from:)` for each in their order.
@@ -71,14 +69,11 @@ final class DatagramPump {
     reading.append(shard)
   }
 
-  /// Lets libcoap have the next datagram.
-  func read(from socket: AdoptedSocket) {
-    if socket.isSecure {
-      hasSecure = true
-      senders.append((cookies.count, PeerKey(peeked[next])))
-    }
+  /// Lets libcoap have the next datagram, over DTLS that of `peer`, or the connection that waits.
+  func read(from socket: AdoptedSocket, of peer: PeerKey? = nil) {
+    if socket.isSecure { hasSecure = true }
+    if let peer { senders.append((cookies.count, peer)) }
     cookies.append(socket.cookie)
-    next += 1
   }
 
   /// Handles what waits on the connections of a context. False when its timer is due, too.
@@ -98,7 +93,6 @@ final class DatagramPump {
   /// Keeps the next datagram from libcoap, and answers it with another one.
   func discard(from socket: AdoptedSocket, answer: [UInt8]? = nil) {
     discards.append((cookies.count, socket.descriptor, answer))
-    next += 1
   }
 
   private func readAll() {
@@ -161,7 +155,7 @@ final class DatagramPump {
     var left = 4
     nextDue = .max
     // On from where the last turn ended, or the first ones would have all of them.
-    for number in shards.indices.map({ ($0 + turn) % shards.count }) where shards[number].due <= now {
+    for number in shards.indices.lazy.map({ [turn, shards] in ($0 + turn) % shards.count }) where shards[number].due <= now {
       guard left > 0 else {
         turn = number
         return schedule(now + 1_000_000)

@@ -60,26 +60,17 @@ package final class EventLoop: SerialExecutor, @unchecked Sendable {
     event.events = EPOLLIN.rawValue
     event.data.u64 = 0
     epoll_ctl(epoll, EPOLL_CTL_ADD, wakeUp, &event)
-    // The thread keeps the loop alive until it ends.
-    let retained = Unmanaged.passRetained(self)
-    var thread = pthread_t()
-    let code = pthread_create(
-      &thread, nil,
-      { argument in
-        guard let argument else { return nil }
-        let loop = Unmanaged<EventLoop>.fromOpaque(argument).takeRetainedValue()
-        loop.thread.store(pthread_self(), ordering: .relaxed)
-        name_this_thread(String(loop.name.prefix(15)))
-        loop.run()
-        return nil
-      }, retained.toOpaque())
-    guard code == 0 else {
-      retained.release()
+    do {
+      // The thread keeps the loop alive until it ends.
+      try startThread(name) { [self] in
+        thread.store(pthread_self(), ordering: .relaxed)
+        run()
+      }
+    } catch {
       close(wakeUp)
       close(epoll)
-      throw CoAPSystemError("pthread_create", code: code)
+      throw error
     }
-    pthread_detach(thread)
   }
 
   /// True on the loop's own thread.

@@ -84,14 +84,8 @@ final class SecureContext {
   /// From the next handshake on, and for those under way whose peer has a certificate.
   func use(_ certificate: CoAPCertificate) throws(CoAPSystemError) {
     let buffers = PEMBuffers(certificate)
-    var setup = coap_dtls_pki_t()
-    setup.version = UInt8(COAP_DTLS_PKI_SETUP_VERSION)
-    setup.verify_peer_cert = 1
-    setup.check_common_ca = 1
-    setup.cert_chain_validation = 1
-    setup.cert_chain_verify_depth = 3
+    var setup = buffers.setup
     setup.validate_cn_call_back = onCertificate
-    buffers.describe(&setup)
     guard coap_context_set_pki(context, &setup) == 1 else { throw CoAPSystemError("coap_context_set_pki") }
     // libcoap adds CAs at each handshake, and never takes one away.
     for part in [datagrams, streams] { forget_authorities(part) }
@@ -214,11 +208,7 @@ extension CoAPCertificate {
     }
     defer { coap_free_context(context) }
     let buffers = PEMBuffers(self)
-    var setup = coap_dtls_pki_t()
-    setup.version = UInt8(COAP_DTLS_PKI_SETUP_VERSION)
-    setup.verify_peer_cert = 1
-    setup.check_common_ca = 1
-    buffers.describe(&setup)
+    var setup = buffers.setup
     guard let session = coap_new_client_session_pki(context, nil, &nobody, COAP_PROTO_DTLS, &setup) else {
       return false
     }
@@ -246,12 +236,20 @@ final class PEMBuffers {
     }
   }
 
-  func describe(_ setup: inout coap_dtls_pki_t) {
+  /// For libcoap, as long as this object lives: the peer needs a certificate, whose chain and dates are checked.
+  var setup: coap_dtls_pki_t {
+    var setup = coap_dtls_pki_t()
+    setup.version = UInt8(COAP_DTLS_PKI_SETUP_VERSION)
+    setup.verify_peer_cert = 1
+    setup.check_common_ca = 1
+    setup.cert_chain_validation = 1
+    setup.cert_chain_verify_depth = 3
     setup.pki_key.key_type = COAP_PKI_KEY_PEM_BUF
     setup.pki_key.key.pem_buf = coap_pki_key_pem_buf_t(
       ca_cert: UnsafePointer(buffers[2].baseAddress), public_cert: UnsafePointer(buffers[0].baseAddress),
       private_key: UnsafePointer(buffers[1].baseAddress), ca_cert_len: buffers[2].count,
       public_cert_len: buffers[0].count, private_key_len: buffers[1].count)
+    return setup
   }
 }
 

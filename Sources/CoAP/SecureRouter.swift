@@ -32,7 +32,8 @@ final class SecureRouter: EventLoop.EventSource {
   private let loop: EventLoop
   private let pump: DatagramPump
   private let sides: [CoAPShard]
-  private var sources: [Int] = []
+  private let sockets: [AdoptedSocket]
+  private var source: Int?
   private var cookies = HelloCookies()
   // Whether libcoap leaves them to us.
   private let hasCookies: Bool
@@ -43,32 +44,28 @@ final class SecureRouter: EventLoop.EventSource {
   private var earlier: [PeerKey: Int] = [:]
   private var changesAt: UInt64 = 0
 
-  /// `sides` are two contexts over the same sockets, in the same order.
+  /// `sides` are two contexts over the same socket.
   init(loop: EventLoop, pump: DatagramPump, sides: [CoAPShard]) throws(CoAPSystemError) {
     self.loop = loop
     self.pump = pump
     self.sides = sides
+    sockets = sides.compactMap(\.secureSocket)
     hasCookies = sides.allSatisfy { $0.secure?.leavesCookies == true }
     for (side, shard) in sides.enumerated() {
       shard.onEstablished = { [unowned self] in self.established($0, side) }
       shard.onEnded = { [unowned self] in self.ended($0, side) }
     }
-    for (index, socket) in sides[0].secureSockets.enumerated() {
-      sources.append(try loop.add(self, descriptor: socket.descriptor, tag: UInt32(index)))
-    }
+    source = try loop.add(self, descriptor: sockets[0].descriptor, tag: 0)
   }
 
   /// Before the sides are closed.
   func close() {
-    for (source, socket) in zip(sources, sides[0].secureSockets) {
-      loop.remove(source, descriptor: socket.descriptor)
-    }
-    sources = []
+    if let source { loop.remove(source, descriptor: sockets[0].descriptor) }
+    source = nil
     for shard in sides { (shard.onEstablished, shard.onEnded) = (nil, nil) }
   }
 
   func ready(_ tag: UInt32) {
-    let sockets = sides.map { $0.secureSockets[Int(tag)] }
     let peeked = pump.peek(sockets[0], bytes: AdoptedSocket.largestDatagram)
     guard !peeked.isEmpty else {
       _ = rewind_peek(sockets[0].descriptor)
@@ -77,52 +74,52 @@ final class SecureRouter: EventLoop.EventSource {
     }
     var hasBegun = [false, false]
     for datagram in peeked {
-      if hasCookies, datagram.handshake_type == 1, let answer = cookies.answer(to: datagram, at: loop.passTime) {
-        if !hasBegun[0] {
-          hasBegun[0] = true
-          pump.begin(sides[0])
-        }
-        if datagram.length > AdoptedSocket.largestDatagram { sides[0].hasTruncated() }
-        pump.discard(from: sockets[0], answer: answer)
-        continue
-      }
-      let side = side(for: datagram)
+      let peer = PeerKey(datagram)
+      let isHello = datagram.handshake_type == 1
+      let answer = hasCookies && isHello ? cookies.answer(to: datagram, at: loop.passTime) : nil
+      let side = answer == nil ? side(for: datagram, of: peer) : 0
       if !hasBegun[side] {
         hasBegun[side] = true
         pump.begin(sides[side])
       }
+      if let answer {
+        pump.discard(from: sockets[0], answer: answer)
+        continue
+      }
       // Nothing but a handshake in progress needs a look at the context soon.
       let isHandshake = datagram.content_type == 20 || datagram.content_type == 22
       pump.note(sides[side], due: loop.passTime + (isHandshake ? 1_000_000_000 : sides[side].idleTime))
-      // 20 to 23: the records of DTLS 1.2; another first byte is none, and libcoap would only drop it.
-      guard (20...23).contains(datagram.content_type), isHarmless(datagram, to: side) else {
+      // 20 to 23: the records of DTLS 1.2; another first byte is none, and libcoap would only drop it. Of what is longer than
+      // libcoap reads the last record would be cut.
+      guard (20...23).contains(datagram.content_type), datagram.length <= AdoptedSocket.largestDatagram,
+        isHarmless(datagram, of: peer, to: side)
+      else {
         pump.discard(from: sockets[side])
         continue
       }
-      if datagram.content_type == 22, datagram.epoch > 0 { sides[side].sawEncryptedHandshake(PeerKey(datagram)) }
-      if datagram.handshake_type == 1 {
-        sides[side].sawClientHello(PeerKey(datagram))
-        began(PeerKey(datagram))
+      if datagram.content_type == 22, datagram.epoch > 0 { sides[side].sawEncryptedHandshake(peer) }
+      if isHello {
+        sides[side].sawClientHello(peer)
+        began(peer)
       }
-      if datagram.length > AdoptedSocket.largestDatagram { sides[side].hasTruncated() }
-      pump.read(from: sockets[side])
+      pump.read(from: sockets[side], of: peer)
     }
   }
 
   /// A record that is too short to have been encrypted ends OpenSSL's session, though anybody may have sent it (RFC 6347
   /// §4.1.2.7 has it dropped). OpenSSL reads on behind the head of one of another version, so that it may be hidden
   /// anywhere.
-  private func isHarmless(_ datagram: peeked_datagram, to side: Int) -> Bool {
-    if let route = routes[PeerKey(datagram)], route.side == side {
+  private func isHarmless(_ datagram: peeked_datagram, of peer: PeerKey, to side: Int) -> Bool {
+    if let route = routes[peer], route.side == side {
       return datagram.is_current && datagram.shortest >= route.shortestRecord
     }
     guard datagram.encrypted > 0 else { return datagram.shortest > 0 }
     // Of a session that nobody knows, as one that the server had before it was started again; libcoap would drop it.
     guard datagram.shortest >= Self.shortestRecord,
-      let count = handshaking[PeerKey(datagram)] ?? earlier[PeerKey(datagram)]
+      let count = (handshaking[peer] ?? earlier[peer]).map({ $0 + Int(datagram.encrypted) })
     else { return false }
-    handshaking[PeerKey(datagram)] = count + Int(datagram.encrypted)
-    return count + Int(datagram.encrypted) <= Self.earlyRecords
+    handshaking[peer] = count
+    return count <= Self.earlyRecords
   }
 
   /// A peer has sent a ClientHello with the cookie of its address.
@@ -134,8 +131,7 @@ final class SecureRouter: EventLoop.EventSource {
     handshaking[peer] = 0
   }
 
-  private func side(for datagram: peeked_datagram) -> Int {
-    let peer = PeerKey(datagram)
+  private func side(for datagram: peeked_datagram, of peer: PeerKey) -> Int {
     guard let route = routes[peer] else { return 0 }
     let other = 1 - route.side
     if datagram.handshake_type == 1 {

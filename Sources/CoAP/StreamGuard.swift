@@ -1,4 +1,3 @@
-internal import CLibcoap
 internal import Glibc
 internal import Synchronization
 
@@ -28,21 +27,7 @@ final class StreamGuard: Sendable {
     var clock = clockid_t()
     guard pthread_getcpuclockid(pthread_self(), &clock) == 0 else { throw CoAPSystemError("pthread_getcpuclockid") }
     self.clock = clock
-    let retained = Unmanaged.passRetained(self)
-    var thread = pthread_t()
-    let code = pthread_create(
-      &thread, nil,
-      { argument in
-        guard let argument else { return nil }
-        name_this_thread("stream-guard")
-        Unmanaged<StreamGuard>.fromOpaque(argument).takeRetainedValue().run()
-        return nil
-      }, retained.toOpaque())
-    guard code == 0 else {
-      retained.release()
-      throw CoAPSystemError("pthread_create", code: code)
-    }
-    pthread_detach(thread)
+    try startThread("stream-guard") { [self] in run() }
   }
 
   /// The thread ends within a tenth of a second. The loop must live until `stop()`, for its clock is read.

@@ -57,7 +57,7 @@ extension DeviceLoop {
     updateAlarm()
   }
 
-  /// The message that carried a call has reached the device. When the device was heard with that, the link knows.
+  /// The message that carried a call has reached the device.
   package func acknowledged(_ serial: UInt32, on link: any DeviceLink) {
     guard let record = link.record else { return }
     let now = driver.now

@@ -20,7 +20,8 @@ public enum DeviceEvent: Sendable, Hashable {
   /// A device sent something for a result that cannot be read, and was told so. No call has ended with it; `id` is that
   /// of the call that it answers, where so much could be read.
   case unreadableResult(id: String?, device: String?, reason: String)
-  /// A device, known by its credentials, sent a result for a call to another device, and was told that it may not.
+  /// A device, known by its credentials, sent a result for a call to another device, or somebody who has proved nothing for a
+  /// call to a device that has credentials; `device` is nil where he said no name. The sender was told that it may not.
   case forbiddenResult(id: String, device: String?)
   /// A result that no open call was waiting for: late, repeated, or of an id that was never given.
   case strayResult(id: String, device: String?, isLate: Bool)

@@ -144,8 +144,7 @@ struct FirmwareOptions: ParsableArguments {
 
   /// `coaps://[2001:db8::7]:5684`.
   var uri: String {
-    guard let authority = Self.authority(server) else { preconditionFailure("validate() has looked at it") }
-    return "coaps://\(authority)"
+    "coaps://\(Self.authority(server) ?? server)"
   }
 
   func validate() throws {

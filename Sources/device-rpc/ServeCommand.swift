@@ -120,13 +120,15 @@ struct ServeCommand: AsyncParsableCommand {
     func port(_ address: String) -> Substring { address.split(separator: ":").last ?? "" }
     // A name that has credentials nobody may bear without them, so the hint is how to come with those.
     let known = devices?.lazy.compactMap { device in
-      device.credentials.first { $0.kind == .preSharedKey }.map { (device.name, $0.identity) }
+      device.credentials.first { $0.kind == .preSharedKey }.map { (name: device.name, identity: $0.identity) }
     }.first
     var name = "sensor-1"
     if let known, let address = addresses.first(where: { $0.hasPrefix("coaps://") }) {
-      name = known.0
-      let identity = known.1
-      output.line("connect a device:  device-rpc simulate --transport coaps --port \(port(address)) --name \(name) --identity \(identity) --key KEY")
+      name = known.name
+      let (quoted, identity) = (CertificateNames.quoted(name), CertificateNames.quoted(known.identity))
+      output.line(
+        "connect a device:  device-rpc simulate --transport coaps --port \(port(address)) --name \(quoted) "
+          + "--identity \(identity) --key KEY")
       output.line("or by hand:        coap-client-openssl -w -s 600 -A 50 -u \(identity) -k KEY coaps://127.0.0.1:\(port(address))/.rpc")
     } else if let address = addresses.first(where: { $0.hasPrefix("coap://") }) {
       output.line("connect a device:  device-rpc simulate --port \(port(address))")

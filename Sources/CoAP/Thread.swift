@@ -1,0 +1,29 @@
+internal import CLibcoap
+internal import Glibc
+
+private final class Start: Sendable {
+  let name: String
+  let body: @Sendable () -> Void
+
+  init(_ name: String, _ body: @escaping @Sendable () -> Void) { (self.name, self.body) = (name, body) }
+}
+
+/// Runs `body` on a thread of its own, which ends with it. Of the name the system keeps 15 bytes.
+func startThread(_ name: String, _ body: @escaping @Sendable () -> Void) throws(CoAPSystemError) {
+  let retained = Unmanaged.passRetained(Start(name, body))
+  var thread = pthread_t()
+  let code = pthread_create(
+    &thread, nil,
+    { argument in
+      guard let argument else { return nil }
+      let start = Unmanaged<Start>.fromOpaque(argument).takeRetainedValue()
+      name_this_thread(String(start.name.prefix(15)))
+      start.body()
+      return nil
+    }, retained.toOpaque())
+  guard code == 0 else {
+    retained.release()
+    throw CoAPSystemError("pthread_create", code: code)
+  }
+  pthread_detach(thread)
+}
