@@ -1,3 +1,4 @@
+internal import CLibcoap
 internal import Glibc
 internal import Synchronization
 
