@@ -20,9 +20,9 @@ package struct CoAPRequest: Sendable {
   /// The value of the first query parameter of that name, `ep` of `ep=sensor-1`.
   package func queryValue(_ name: String) -> String? {
     // By bytes: a combining character after the equals sign is one Character with it.
-    let start = Array((name + "=").utf8)
-    for item in query where item.utf8.starts(with: start) {
-      return String(decoding: item.utf8.dropFirst(start.count), as: UTF8.self)
+    for item in query where item.utf8.starts(with: name.utf8) {
+      let rest = item.utf8.dropFirst(name.utf8.count)
+      if rest.first == UInt8(ascii: "=") { return String(decoding: rest.dropFirst(), as: UTF8.self) }
     }
     return nil
   }

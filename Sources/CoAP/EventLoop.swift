@@ -41,6 +41,8 @@ package final class EventLoop: SerialExecutor, @unchecked Sendable {
   private var freeSources: [Int] = []
   private var localWork: [Work] = []
   private var endOfPass: [() -> Void] = []
+  // Those that are run now.
+  private var ending: [() -> Void] = []
   private var timers: [LoopTimer] = []
 
   /// Starts the thread.
@@ -161,6 +163,11 @@ package final class EventLoop: SerialExecutor, @unchecked Sendable {
     }
   }
 
+  private func run(_ batch: inout [Work]) {
+    for work in batch { run(work) }
+    if batch.capacity > 4_096 { batch = [] } else { batch.removeAll(keepingCapacity: true) }
+  }
+
   private func runToTheEnd(_ work: [Work]) {
     localWork += work
     while !localWork.isEmpty || !endOfPass.isEmpty {
@@ -220,18 +227,14 @@ package final class EventLoop: SerialExecutor, @unchecked Sendable {
 
   private func run() {
     var events = [epoll_event](repeating: epoll_event(), count: 128)
+    // Empty between two passes; it trades places with the queues, so that they keep their room.
+    var batch: [Work] = []
     while true {
-      var batch = state.withLock { state in
-        var batch: [Work] = []
-        swap(&batch, &state.work)
-        return batch
-      }
-      for work in batch { run(work) }
-      batch.removeAll(keepingCapacity: true)
+      state.withLock { swap(&batch, &$0.work) }
+      run(&batch)
       while !localWork.isEmpty {
         swap(&batch, &localWork)
-        for work in batch { run(work) }
-        batch.removeAll(keepingCapacity: true)
+        run(&batch)
       }
       finishPass()
       fireTimers()
@@ -264,9 +267,9 @@ package final class EventLoop: SerialExecutor, @unchecked Sendable {
 
   private func finishPass() {
     while !endOfPass.isEmpty {
-      let actions = endOfPass
-      endOfPass.removeAll(keepingCapacity: true)
-      for action in actions { action() }
+      swap(&endOfPass, &ending)
+      for action in ending { action() }
+      ending.removeAll(keepingCapacity: true)
     }
   }
 

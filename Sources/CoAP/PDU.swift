@@ -32,7 +32,7 @@ enum PDU {
         request.path += isFirstSegment ? segment : "/" + segment
         isFirstSegment = false
       case COAP_OPTION_URI_QUERY:
-        guard let item = String(validating: value, as: UTF8.self) else { return problem = "a path or query is not UTF-8" }
+        guard let item = text(value.span) else { return problem = "a path or query is not UTF-8" }
         request.query.append(item)
       default: break
       }
@@ -164,7 +164,7 @@ enum PDU {
 
   private static func pathSegment(_ value: UnsafeBufferPointer<UInt8>) -> String? {
     guard value.contains(where: { $0 == UInt8(ascii: "/") || $0 == UInt8(ascii: "%") }) else {
-      return String(validating: value, as: UTF8.self)
+      return text(value.span)
     }
     var bytes: [UInt8] = []
     for byte in value {
@@ -174,6 +174,15 @@ enum PDU {
       default: bytes.append(byte)
       }
     }
-    return String(validating: bytes, as: UTF8.self)
+    return text(bytes.span)
+  }
+
+  // `String(validating:as:)` is generic code that is not specialized, in the path of every request.
+  private static func text(_ bytes: Span<UInt8>) -> String? {
+    do {
+      return String(copying: try UTF8Span(validating: bytes))
+    } catch {
+      return nil
+    }
   }
 }

@@ -82,7 +82,8 @@ package actor DeviceLoop {
       if slot.isCancelled { throw .cancelled(.notSent) }
       let wait = min(max(call.wait, .zero), limits.longestTimeout)
       let known = devices[name]
-      if known?.device.link == nil && wait == .zero { throw absence(of: name) }
+      let link = known?.device.link
+      if link == nil && wait == .zero { throw absence(of: name) }
       // No device can ever have such a name.
       if name.utf8.count > limits.deviceName { throw .unknownDevice(name) }
       guard pending.count < limits.calls else {
@@ -98,7 +99,7 @@ package actor DeviceLoop {
       let id = Pending.id(method: call.method, serial: serial)
       if call.wait != wait { call.wait = wait }
       // What cannot be sent is refused before it waits for its turn.
-      let payload = try device.device.link?.encode(call, id: id)
+      let payload = try link?.encode(call, id: id)
       let timeout = min(max(call.timeout ?? limits.defaultTimeout, .zero), limits.longestTimeout)
       slot.serial = serial
       let entry = pending.add(

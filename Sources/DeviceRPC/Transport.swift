@@ -130,11 +130,16 @@ extension DeviceLoop {
   /// `assumeIsolated` for the path of a call: the caller has just asked `driver.isCurrent`.
   ///
   /// The runtime would ask it again, after the current task and its executor, at the price of the work itself.
-  nonisolated package func onLoop<Result>(_ body: (isolated DeviceLoop) -> Result) -> Result {
+  @inline(__always)
+  nonisolated package func onLoop(_ body: (isolated DeviceLoop) -> Void) {
     assert(driver.isCurrent)
-    // Like the standard library's: being isolated is a property of a function's type, not of its code.
-    return withoutActuallyEscaping(body) { unsafeBitCast($0, to: ((DeviceLoop) -> Result).self)(self) }
+    // Like the standard library's: being isolated is a property of a function's type, not of its code. Inside of
+    // structures, since a bare function would be wrapped, at the price of two allocations, to be handed to a generic one.
+    withoutActuallyEscaping(body) { unsafeBitCast(Isolated(run: $0), to: NotIsolated.self).run(self) }
   }
+
+  private struct Isolated { let run: (isolated DeviceLoop) -> Void }
+  private struct NotIsolated { let run: (DeviceLoop) -> Void }
 
   /// The message that carried a call has reached the device; from any thread.
   nonisolated package func noteAcknowledged(_ serial: UInt32, on link: any DeviceLink) {

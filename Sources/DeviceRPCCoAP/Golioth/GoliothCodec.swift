@@ -222,7 +222,7 @@ enum GoliothCodec {
       }
     case .beginMap:
       var object = RPCObject()
-      while let key = try key(&reader) { object[key] = try value(item(&reader), &reader) }
+      while let key = try key(&reader) { object.updateValue(try value(item(&reader), &reader), forKey: key) }
       return .object(object)
     case .end: throw CBORError(.unexpectedBreak, at: reader.tokenOffset)
     }

@@ -212,7 +212,11 @@ final class GoliothEndpoint: CoAPHandler, Sendable {
       loop.received(id: id, status: result.status, detail: result.detail, from: name)
       return CoAPResponse(.changed)
     }
-    if home.driver === session.loop { return home.onLoop { take($0) } }
+    if home.driver === session.loop {
+      var response: CoAPResponse?
+      home.onLoop { response = take($0) }
+      return response
+    }
     home.run { loop in
       let response = take(loop)
       session.loop.execute { session.respond(response, to: request) }
