@@ -18,6 +18,13 @@ static inline void clear_tls_errors(void) {
   known();
 }
 
+// Leaves what OpenSSL keeps to the end of the process. `exit` would otherwise take it from under loops that are still at
+// work, in a process that ends without closing its server; before anything else of OpenSSL.
+static inline void keep_tls_at_exit(void) {
+  int (*init)(uint64_t, const void *) = (int (*)(uint64_t, const void *))dlsym(NULL, "OPENSSL_init_crypto");
+  if (init) init(0x00080000, NULL);  // OPENSSL_INIT_NO_ATEXIT
+}
+
 // What OpenSSL has of a session, an SSL; null when there is none.
 static inline void *session_tls(const coap_session_t *session) {
   coap_tls_library_t library;

@@ -9,6 +9,7 @@ enum CoAPLibrary {
   static func start() { _ = started }
 
   private static let started: Void = {
+    keep_tls_at_exit()
     coap_startup()
     // Warnings are the only way in which libcoap tells why a handshake fails.
     coap_set_log_level(LOG_WARNING)

@@ -35,6 +35,7 @@ package final class EventLoop: SerialExecutor, @unchecked Sendable {
   private let wakeUp: Int32
   private let name: String
   private let thread = Atomic<pthread_t>(0)
+  private let unjoined = Mutex<pthread_t?>(nil)
 
   // From here on: the loop's thread only.
   private var sources: [(source: any EventSource, tag: UInt32)?] = [nil]
@@ -64,10 +65,11 @@ package final class EventLoop: SerialExecutor, @unchecked Sendable {
     epoll_ctl(epoll, EPOLL_CTL_ADD, wakeUp, &event)
     do {
       // The thread keeps the loop alive until it ends.
-      try startThread(name) { [self] in
+      let started = try startThread(name) { [self] in
         thread.store(pthread_self(), ordering: .relaxed)
         run()
       }
+      unjoined.withLock { $0 = started }
     } catch {
       close(wakeUp)
       close(epoll)
@@ -102,6 +104,13 @@ package final class EventLoop: SerialExecutor, @unchecked Sendable {
       }
       if resumeNow { continuation.resume() } else { wake() }
     }
+    // Libraries tidy up when a thread ends, OpenSSL with what the end of the process takes away.
+    let ended = unjoined.withLock { thread in
+      defer { thread = nil }
+      return thread
+    }
+    // The loop's own thread, on which the caller may run, cannot wait for itself.
+    if let ended, pthread_join(ended, nil) != 0 { pthread_detach(ended) }
   }
 
   // MARK: Executor

@@ -28,7 +28,7 @@ final class StreamGuard: Sendable {
     var clock = clockid_t()
     guard pthread_getcpuclockid(pthread_self(), &clock) == 0 else { throw CoAPSystemError("pthread_getcpuclockid") }
     self.clock = clock
-    try startThread("stream-guard") { [self] in run() }
+    pthread_detach(try startThread("stream-guard") { [self] in run() })
   }
 
   /// The thread ends within a tenth of a second. The loop must live until `stop()`, for its clock is read.

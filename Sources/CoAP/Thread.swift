@@ -8,8 +8,9 @@ private final class Start: Sendable {
   init(_ name: String, _ body: @escaping @Sendable () -> Void) { (self.name, self.body) = (name, body) }
 }
 
-/// Runs `body` on a thread of its own, which ends with it. Of the name the system keeps 15 bytes.
-func startThread(_ name: String, _ body: @escaping @Sendable () -> Void) throws(CoAPSystemError) {
+/// Runs `body` on a thread of its own, which ends with it; join the thread or detach it. Of the name the system keeps 15
+/// bytes.
+func startThread(_ name: String, _ body: @escaping @Sendable () -> Void) throws(CoAPSystemError) -> pthread_t {
   let retained = Unmanaged.passRetained(Start(name, body))
   var thread = pthread_t()
   let code = pthread_create(
@@ -25,5 +26,5 @@ func startThread(_ name: String, _ body: @escaping @Sendable () -> Void) throws(
     retained.release()
     throw CoAPSystemError("pthread_create", code: code)
   }
-  pthread_detach(thread)
+  return thread
 }

@@ -1,4 +1,5 @@
 import CoAP
+import Glibc
 import Synchronization
 import Testing
 
@@ -45,6 +46,33 @@ import Testing
       #expect(witness.count.load(ordering: .relaxed) == 2)
     }
     #expect(kept == nil)
+  }
+
+  @Test func `a loop has ended when its thread has, with all that libraries do at the end of a thread`() async throws {
+    let loop = try EventLoop(name: "test")
+    let witness = Witness()
+    await loop.perform {
+      var key = pthread_key_t()
+      pthread_key_create(&key) { argument in
+        // As long as nobody can overlook it who does not wait.
+        usleep(20_000)
+        argument.map { Unmanaged<Witness>.fromOpaque($0).takeRetainedValue() }?.count.add(1, ordering: .relaxed)
+      }
+      pthread_setspecific(key, Unmanaged.passRetained(witness).toOpaque())
+    }
+    await loop.stop()
+    #expect(witness.count.load(ordering: .relaxed) == 1)
+  }
+
+  @Test func `a task on the loop itself may end it`() async throws {
+    let loop = try EventLoop(name: "test")
+    await withTaskGroup { group in
+      group.addTask(executorPreference: EventLoop.Tasks(loop)) {
+        await loop.stop()
+        await loop.stop()
+      }
+    }
+    #expect(!loop.isCurrent)
   }
 
   private final class Witness: Sendable {
