@@ -346,6 +346,7 @@ package struct CoAPSystemError: Error, Sendable, CustomStringConvertible {
   }
 
   package var isAddressInUse: Bool { code == EADDRINUSE }
+  package var isOutOfDescriptors: Bool { code == EMFILE }
 
   package var description: String {
     let text = code == 0 ? "" : ": " + String(cString: strerror(code))

@@ -64,6 +64,11 @@ struct ServeCommand: AsyncParsableCommand {
   var wait = 0.0
 
   @Option(
+    help: ArgumentHelp(
+      "Threads that serve devices, 1 to 64; one serves tens of thousands of calls a second.", valueName: "number"))
+  var threads = 1
+
+  @Option(
     help: ArgumentHelp("What is logged to standard error: trace, debug, info, notice, warning, error or critical.", valueName: "level"))
   var logLevel = Logger.Level.notice
 
@@ -73,9 +78,11 @@ struct ServeCommand: AsyncParsableCommand {
     }
     guard timeout > 0, timeout <= 86_400 else { throw ValidationError("--timeout is more than 0 and at most 86400 seconds.") }
     guard (0...86_400).contains(wait) else { throw ValidationError("--wait is 0 to 86400 seconds.") }
+    guard (1...64).contains(threads) else { throw ValidationError("--threads is a number from 1 to 64.") }
   }
 
   func run() async throws {
+    raiseDescriptorLimit()
     let output = Output()
     let logger = CompactLog.logger(level: logLevel, output)
     let store = try listening.openStore(logger)
@@ -86,8 +93,12 @@ struct ServeCommand: AsyncParsableCommand {
       try await server.start()
     } catch {
       await server.shutdown()
-      let isTaken = (error as? CoAPSystemError)?.isAddressInUse == true
-      output.error("\(error)" + (isTaken ? " (is another server running? choose another port)" : ""))
+      let cause = error as? CoAPSystemError
+      var hint = cause?.isAddressInUse == true ? " (is another server running? choose another port)" : ""
+      if cause?.isOutOfDescriptors == true {
+        hint = " (a thread needs about 100 for each address: take fewer --threads, or raise the limit, ulimit -Hn)"
+      }
+      output.error("\(error)\(hint)")
       throw ExitCode.failure
     }
     try await greet(server.addresses, store, output)
@@ -102,6 +113,7 @@ struct ServeCommand: AsyncParsableCommand {
     var configuration = listening.configuration(store)
     configuration.golioth.numbers = numbers == .floats ? .floats : .asWritten
     configuration.golioth.maximumPayload = maxPayload
+    configuration.loops = threads
     var limits = Limits()
     limits.defaultTimeout = .seconds(timeout)
     do {

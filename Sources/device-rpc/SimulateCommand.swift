@@ -1,7 +1,6 @@
 internal import ArgumentParser
 internal import CoAP
 internal import DeviceSimulator
-internal import Glibc
 internal import Logging
 internal import ServiceLifecycle
 
@@ -104,15 +103,6 @@ struct SimulateCommand: AsyncParsableCommand {
       output.error("\(error)")
       throw ExitCode.failure
     }
-  }
-
-  /// Each device has a socket of its own, and shells often start programs with room for 1,024.
-  private func raiseDescriptorLimit() {
-    var limit = rlimit()
-    let resource = __rlimit_resource_t(RLIMIT_NOFILE.rawValue)
-    guard getrlimit(resource, &limit) == 0 else { return }
-    limit.rlim_cur = limit.rlim_max
-    setrlimit(resource, &limit)
   }
 
   private struct Simulation: Service {

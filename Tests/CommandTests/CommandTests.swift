@@ -42,6 +42,19 @@ import Testing
     }
   }
 
+  @Test("With several threads every device is called where it is served")
+  func threads() async throws {
+    try await withServe("--threads", "3") { serve, port in
+      try await withCommand("simulate", "--port", port, "--devices", "9", "--quiet") { _ in
+        for _ in 1...9 { _ = try await serve.line(with: "connected from") }
+        for number in 1...9 {
+          try serve.type("sensor-\(number) multiply 7 \(number)")
+          #expect(try await serve.line(with: "sensor-\(number) multiply/").contains("OK (0) {\"value\":\(7 * number)"))
+        }
+      }
+    }
+  }
+
   @Test("serve goes on when its input ends, and a signal ends it with 0", arguments: [SIGINT, SIGTERM])
   func signals(_ signal: Int32) async throws {
     try await withServe { serve, port in
@@ -106,11 +119,24 @@ import Testing
     }
   }
 
+  @Test("Too few descriptors for so many threads are told in one line, with exit code 1")
+  func tooFewDescriptors() async throws {
+    let serve = try RunningCommand(
+      program: "sh",
+      ["-c", #"ulimit -n 300 && exec "$0" "$@""#, RunningCommand.deviceRPC, "serve", "--port", "0", "--threads", "8"])
+    defer { serve.send(SIGKILL) }
+    let lines = await serve.rest(.error)
+    #expect(lines.count == 1)
+    #expect(lines.first?.contains("Too many open files (a thread needs about 100") == true)
+    #expect(await serve.exitCode() == 1)
+  }
+
   @Test(
     "Wrong usage is exit code 64",
     arguments: [
       ["serve", "--host", "0.0.0.0"], ["serve", "--host", "nowhere"], ["serve", "--timeout", "-1"],
       ["serve", "--max-payload", "0"], ["simulate", "--devices", "0"], ["simulate", "--server", "1.2.3"], ["nonsense"],
+      ["serve", "--threads", "0"],
     ])
   func usage(_ arguments: [String]) async throws {
     let command = try RunningCommand(arguments)
