@@ -90,11 +90,12 @@ let package = Package(
         .product(name: "X509", package: "swift-certificates"),
       ],
       swiftSettings: strict),
-    .testTarget(name: "CBORTests", dependencies: ["CBOR"], swiftSettings: strictForTests),
+    .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: strict),
+    .testTarget(name: "CBORTests", dependencies: ["CBOR", "TestSupport"], swiftSettings: strictForTests),
     .testTarget(
       name: "CoAPTests",
       dependencies: [
-        "CoAP",
+        "CoAP", "TestSupport",
         .product(name: "Crypto", package: "swift-crypto"),
         .product(name: "Logging", package: "swift-log"),
         .product(name: "SwiftASN1", package: "swift-asn1"),
@@ -104,7 +105,7 @@ let package = Package(
     .testTarget(
       name: "DeviceRPCTests",
       dependencies: [
-        "DeviceRPC", "DeviceRPCTesting",
+        "DeviceRPC", "DeviceRPCTesting", "TestSupport",
         .product(name: "Logging", package: "swift-log"),
         .product(name: "MetricsTestKit", package: "swift-metrics"),
         .product(name: "Metrics", package: "swift-metrics"),
@@ -113,12 +114,13 @@ let package = Package(
     .testTarget(
       name: "FuzzTests",
       dependencies: [
-        "CoAP", "DeviceRPC", "DeviceRPCCoAP", "DeviceSimulator", .product(name: "Logging", package: "swift-log"),
+        "CoAP", "DeviceRPC", "DeviceRPCCoAP", "DeviceSimulator", "TestSupport",
+        .product(name: "Logging", package: "swift-log"),
       ],
       swiftSettings: strict),
     .testTarget(
       name: "DeviceRPCCoAPTests",
-      dependencies: ["DeviceRPC", "DeviceRPCCoAP", "DeviceSimulator", "CoAP", "CBOR"],
+      dependencies: ["DeviceRPC", "DeviceRPCCoAP", "DeviceSimulator", "CoAP", "CBOR", "TestSupport"],
       swiftSettings: strictForTests),
     .testTarget(
       name: "DeviceRPCStoreTests",

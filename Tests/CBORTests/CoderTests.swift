@@ -1,5 +1,6 @@
 import CBOR
 import Foundation
+import TestSupport
 import Testing
 
 private func roundTrip<Value: Codable & Equatable>(
@@ -41,7 +42,7 @@ private struct Everything: Codable, Equatable {
     case pair(Int, label: String)
   }
 
-  init(_ random: inout SplitMix64) {
+  init(_ random: inout SeededGenerator) {
     int = .init(truncatingIfNeeded: random.next())
     int8 = .init(truncatingIfNeeded: random.next())
     int16 = .init(truncatingIfNeeded: random.next())
@@ -138,7 +139,7 @@ struct GoliothResult: Codable, Equatable {
 struct CoderTests {
   @Test("Values of every kind come back as they were")
   func roundTrips() throws {
-    var random = SplitMix64(state: 7)
+    var random = SeededGenerator(state: 7)
     for _ in 0..<300 { try roundTrip(Everything(&random)) }
   }
 
@@ -312,7 +313,7 @@ struct CoderTests {
 
   @Test("Random messages are decoded or refused without a trap")
   func fuzz() {
-    var random = SplitMix64(state: 11)
+    var random = SeededGenerator(state: 11)
     let seed = (try? CBOREncoder().encode(Everything(&random))) ?? []
     for _ in 0..<3000 {
       var bytes = seed

@@ -74,19 +74,6 @@ extension CBORToken {
   }
 }
 
-/// A small repeatable generator, so that a failing run can be run again.
-struct SplitMix64: RandomNumberGenerator {
-  var state: UInt64
-
-  mutating func next() -> UInt64 {
-    state &+= 0x9E37_79B9_7F4A_7C15
-    var mixed = state
-    mixed = (mixed ^ (mixed >> 30)) &* 0xBF58_476D_1CE4_E5B9
-    mixed = (mixed ^ (mixed >> 27)) &* 0x94D0_49BB_1331_11EB
-    return mixed ^ (mixed >> 31)
-  }
-}
-
 /// Messages as the Golioth device SDK exchanges them.
 enum Golioth {
   static let id = "6d6d756c7469706c792f37346534"

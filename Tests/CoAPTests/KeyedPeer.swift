@@ -1,52 +1,24 @@
 import CoAP
 import Dispatch
 import Glibc
+import TestSupport
 
-/// `openssl s_client` as a DTLS device that plays an exact dialogue: a record out for each message in, and back.
+/// A DTLS device that plays an exact dialogue: a record out for each message in, and back.
 final class KeyedPeer: Sendable {
-  struct NoProgram: Error {}
   struct NothingArrived: Error {}
 
+  private let client: OpenSSLClient
   private let descriptor: Int32
-  private let process: pid_t
   private let queue = DispatchQueue(label: "keyed-peer")
 
   init(to server: CoAPAddress, identity: String, key: [UInt8]) throws {
-    var pair: [Int32] = [-1, -1]
-    guard socketpair(AF_UNIX, Int32(SOCK_SEQPACKET.rawValue), 0, &pair) == 0 else { throw NoProgram() }
-    _ = fcntl(pair[0], F_SETFD, FD_CLOEXEC)
+    client = try OpenSSLClient("-dtls1_2", port: server.port, identity: identity, key: key)
+    descriptor = client.descriptor
     var patience = timeval(tv_sec: 10, tv_usec: 0)
-    setsockopt(pair[0], SOL_SOCKET, SO_RCVTIMEO, &patience, socklen_t(MemoryLayout<timeval>.size))
-    let hex = key.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
-    let arguments = [
-      "openssl", "s_client", "-dtls1_2", "-quiet", "-connect", "127.0.0.1:\(server.port)", "-psk_identity", identity,
-      "-psk", hex, "-cipher", "PSK",
-    ]
-    var actions = posix_spawn_file_actions_t()
-    posix_spawn_file_actions_init(&actions)
-    posix_spawn_file_actions_adddup2(&actions, pair[1], 0)
-    posix_spawn_file_actions_adddup2(&actions, pair[1], 1)
-    posix_spawn_file_actions_addclose(&actions, pair[1])
-    posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0)
-    var words = arguments.map { strdup($0) } + [nil]
-    var process: pid_t = 0
-    let code = posix_spawnp(&process, "openssl", &actions, nil, &words, environ)
-    for word in words { free(word) }
-    posix_spawn_file_actions_destroy(&actions)
-    close(pair[1])
-    guard code == 0 else {
-      close(pair[0])
-      throw NoProgram()
-    }
-    descriptor = pair[0]
-    self.process = process
+    setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &patience, socklen_t(MemoryLayout<timeval>.size))
   }
 
-  deinit {
-    kill(process, SIGKILL)
-    waitpid(process, nil, 0)
-    close(descriptor)
-  }
+  deinit { close(descriptor) }
 
   func send(_ bytes: [UInt8]) { _ = Glibc.send(descriptor, bytes, bytes.count, Int32(MSG_NOSIGNAL)) }
 

@@ -2,6 +2,7 @@ import CoAP
 import Dispatch
 import Glibc
 import Synchronization
+import TestSupport
 
 /// Stands between peers and a server, and loses, doubles and reorders datagrams by a seeded generator.
 final class LossyProxy: Sendable {
@@ -69,19 +70,6 @@ final class LossyProxy: Sendable {
       return recvfrom(descriptor, &bytes, bytes.count, 0, address, &size)
     }
     return count < 0 ? nil : (Array(bytes[0..<count]), remote.port)
-  }
-}
-
-/// SplitMix64: the same sequence for the same seed.
-struct SeededGenerator: RandomNumberGenerator {
-  var state: UInt64
-
-  mutating func next() -> UInt64 {
-    state &+= 0x9e37_79b9_7f4a_7c15
-    var z = state
-    z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
-    z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
-    return z ^ (z >> 31)
   }
 }
 

@@ -1,4 +1,5 @@
 import DeviceRPC
+import TestSupport
 import Testing
 
 /// The same table, slow and plain: arrays that are searched from one end to the other.

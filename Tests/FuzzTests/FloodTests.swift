@@ -2,6 +2,7 @@ import CoAP
 import DeviceRPC
 import DeviceRPCCoAP
 import Glibc
+import TestSupport
 import Testing
 
 /// More packets from strangers than from devices, each from an address of its own. `rpc-bench flood` is the long form.

@@ -2,6 +2,7 @@ import CoAP
 import Dispatch
 import Glibc
 import Synchronization
+import TestSupport
 
 /// A TCP connection to the server; not to be waited on from the cooperative threads.
 final class FuzzConnection {
@@ -114,42 +115,13 @@ final class FuzzRelay: Sendable {
   }
 }
 
-/// `openssl s_client` with a key of the server's: what is sent to its socket goes out as one record each, and what comes
-/// back arrives in the same way.
+/// Somebody who has a key of the server's: what is sent to its socket goes out as one record each.
 final class KeyedPeer {
-  struct NoProgram: Error { let code: Int32 }
-
   let socket: FuzzSocket
-  private let process: pid_t
+  private let client: OpenSSLClient
 
   init(to server: CoAPAddress, _ protocolOption: String) throws {
-    var pair: [Int32] = [-1, -1]
-    guard socketpair(AF_UNIX, Int32(SOCK_SEQPACKET.rawValue), 0, &pair) == 0 else { throw FuzzSocket.NoSocket() }
-    _ = fcntl(pair[0], F_SETFD, FD_CLOEXEC)
-    socket = FuzzSocket(pair[0])
-    let key = FuzzServer.key.utf8.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
-    let arguments = [
-      "openssl", "s_client", protocolOption, "-quiet", "-connect", "127.0.0.1:\(server.port)", "-psk_identity", "fuzzer",
-      "-psk", key, "-cipher", "PSK",
-    ]
-    var actions = posix_spawn_file_actions_t()
-    posix_spawn_file_actions_init(&actions)
-    posix_spawn_file_actions_adddup2(&actions, pair[1], 0)
-    posix_spawn_file_actions_adddup2(&actions, pair[1], 1)
-    posix_spawn_file_actions_addclose(&actions, pair[1])
-    posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0)
-    var words = arguments.map { strdup($0) } + [nil]
-    var process: pid_t = 0
-    let code = posix_spawnp(&process, "openssl", &actions, nil, &words, environ)
-    for word in words { free(word) }
-    posix_spawn_file_actions_destroy(&actions)
-    close(pair[1])
-    guard code == 0 else { throw NoProgram(code: code) }
-    self.process = process
-  }
-
-  deinit {
-    kill(process, SIGKILL)
-    waitpid(process, nil, 0)
+    client = try OpenSSLClient(protocolOption, port: server.port, identity: "fuzzer", key: FuzzServer.key.utf8)
+    socket = FuzzSocket(client.descriptor)
   }
 }

@@ -1,3 +1,5 @@
+import TestSupport
+
 /// Makes records of DTLS 1.2 and of TLS that are nearly right (RFC 6347 §4.1, RFC 5246 §6.2).
 struct RecordMutator {
   var generator: SeededGenerator

@@ -3,6 +3,7 @@ import DeviceRPC
 import DeviceRPCCoAP
 import Glibc
 import Synchronization
+import TestSupport
 import Testing
 
 /// The same over DTLS, TCP and TLS, while a device on the same transport is called without a pause.
