@@ -82,52 +82,30 @@ public protocol DeviceCredentials: Sendable {
 
 /// Credentials that are kept in memory.
 public final class InMemoryCredentials: DeviceCredentials {
-  private struct State {
-    var table = CredentialTable()
-    var observers: [Int: AsyncStream<Void>.Continuation] = [:]
-    var lastObserver = 0
-  }
-
-  private let state = Mutex(State())
+  private let table = Mutex(CredentialTable())
+  // One element stands for all changes that were not looked at yet.
+  private let hub = Hub<Void>(buffered: 1)
 
   public init(_ credentials: some Sequence<DeviceCredential> = []) {
-    state.withLock { for credential in credentials { $0.table.set(credential) } }
+    table.withLock { for credential in credentials { $0.set(credential) } }
   }
 
   public func credential(_ kind: DeviceCredential.Kind, identity: String) -> DeviceCredential? {
-    state.withLock { $0.table.credential(kind, identity: identity) }
+    table.withLock { $0.credential(kind, identity: identity) }
   }
 
-  public func knows(device: String) -> Bool { state.withLock { $0.table.knows(device: device) } }
+  public func knows(device: String) -> Bool { table.withLock { $0.knows(device: device) } }
 
   /// Adds a credential, in the place of the one of the same kind and identity.
   public func set(_ credential: DeviceCredential) {
-    change { $0.table.set(credential) }
+    table.withLock { $0.set(credential) }
+    hub.send(())
   }
 
   public func remove(_ kind: DeviceCredential.Kind, identity: String) {
-    change { $0.table.remove(kind, identity: identity) }
+    table.withLock { $0.remove(kind, identity: identity) }
+    hub.send(())
   }
 
-  private func change(_ body: (inout State) -> Void) {
-    let observers = state.withLock { state in
-      body(&state)
-      return Array(state.observers.values)
-    }
-    for observer in observers { observer.yield() }
-  }
-
-  public func changes() -> AsyncStream<Void> {
-    // One element stands for all changes that were not looked at yet.
-    let (stream, continuation) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
-    let number = state.withLock { state in
-      state.lastObserver += 1
-      state.observers[state.lastObserver] = continuation
-      return state.lastObserver
-    }
-    continuation.onTermination = { [weak self] _ in
-      self?.state.withLock { _ = $0.observers.removeValue(forKey: number) }
-    }
-    return stream
-  }
+  public func changes() -> AsyncStream<Void> { hub.subscribe() }
 }

@@ -13,7 +13,7 @@ package actor DeviceLoop {
 
   let limits: Limits
   let log: Logger
-  let hub: EventHub
+  let hub: Hub<DeviceEvent>
   let metrics: ServerMetrics
   // Longer is as good as for ever, and the sum with any time of the clock fits every representation.
   private static let century = Duration.seconds(100 * 365 * 86_400)
@@ -36,7 +36,7 @@ package actor DeviceLoop {
   private var drainers: [UnsafeContinuation<Void, Never>] = []
 
   init(
-    driver: any LoopDriver, firstSerial: UInt32, step: UInt32, limits: Limits, log: Logger, hub: EventHub,
+    driver: any LoopDriver, firstSerial: UInt32, step: UInt32, limits: Limits, log: Logger, hub: Hub<DeviceEvent>,
     metrics: ServerMetrics
   ) {
     self.driver = driver

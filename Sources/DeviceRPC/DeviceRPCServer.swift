@@ -16,7 +16,7 @@ public final class DeviceRPCServer: Service {
   private let transport: any DeviceTransport
   private let directory: DeviceDirectory
   private let log: Logger
-  private let hub: EventHub
+  private let hub: Hub<DeviceEvent>
   private let life = Mutex(Life())
 
   private struct Life {
@@ -35,7 +35,7 @@ public final class DeviceRPCServer: Service {
     self.transport = transport
     self.limits = limits
     self.log = log
-    hub = EventHub(buffered: limits.bufferedEvents)
+    hub = Hub<DeviceEvent>(buffered: limits.bufferedEvents)
     let metrics = ServerMetrics()
     let drivers = transport.drivers
     let step = UInt32(drivers.count)

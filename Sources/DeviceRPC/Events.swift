@@ -1,5 +1,4 @@
 public import FoundationEssentials
-internal import Synchronization
 
 /// Something that happened to a device or a call.
 public enum DeviceEvent: Sendable, Hashable {
@@ -72,59 +71,4 @@ public struct DeviceInfo: Sendable, Hashable {
 
   /// Whether the device has an observation open and so can be called.
   public var isOnline: Bool { state != .offline }
-}
-
-/// Hands events to subscribers, each with a bounded buffer.
-final class EventHub: Sendable {
-  private struct State {
-    var next = 0
-    var isFinished = false
-    var subscribers: [Int: AsyncStream<DeviceEvent>.Continuation] = [:]
-  }
-
-  private let state = Mutex(State())
-  private let hasSubscribers = Atomic(false)
-  private let buffered: Int
-
-  init(buffered: Int) { self.buffered = buffered }
-
-  func subscribe() -> AsyncStream<DeviceEvent> {
-    let (stream, continuation) = AsyncStream.makeStream(
-      of: DeviceEvent.self, bufferingPolicy: .bufferingNewest(buffered))
-    let number: Int? = state.withLock { state in
-      guard !state.isFinished else { return nil }
-      state.next += 1
-      state.subscribers[state.next] = continuation
-      hasSubscribers.store(true, ordering: .relaxed)
-      return state.next
-    }
-    guard let number else {
-      continuation.finish()
-      return stream
-    }
-    continuation.onTermination = { [weak self] _ in self?.unsubscribe(number) }
-    return stream
-  }
-
-  private func unsubscribe(_ number: Int) {
-    state.withLock { state in
-      state.subscribers[number] = nil
-      hasSubscribers.store(!state.subscribers.isEmpty, ordering: .relaxed)
-    }
-  }
-
-  // The event is made only when somebody wants it: this stands in the path of each call.
-  func send(_ event: @autoclosure () -> DeviceEvent) {
-    guard hasSubscribers.load(ordering: .relaxed) else { return }
-    let event = event()
-    for subscriber in state.withLock({ Array($0.subscribers.values) }) { subscriber.yield(event) }
-  }
-
-  func finish() {
-    let subscribers = state.withLock { state in
-      state.isFinished = true
-      return Array(state.subscribers.values)
-    }
-    for subscriber in subscribers { subscriber.finish() }
-  }
 }

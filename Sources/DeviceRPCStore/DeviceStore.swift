@@ -25,14 +25,14 @@ public final class DeviceStore: DeviceCredentials {
     // Reading what has changed has failed, and is tried again.
     var isStale = false
     var isClosed = false
-    var observers: [Int: AsyncStream<Void>.Continuation] = [:]
-    var lastObserver = 0
   }
 
   /// The path of the database.
   public let path: String
   let queue: DatabaseQueue
   let state = Mutex(State())
+  // One element stands for all changes that were not looked at yet.
+  private let hub = Hub<Void>(buffered: 1)
   // because a dispatch source is made to be used on any thread.
   private nonisolated(unsafe) let timer: any DispatchSourceTimer
   private let logger: Logger?
@@ -87,12 +87,9 @@ public final class DeviceStore: DeviceCredentials {
   }
 
   private func end() {
-    let observers = state.withLock { state in
-      state.isClosed = true
-      return Array(state.observers.values)
-    }
+    state.withLock { $0.isClosed = true }
     timer.cancel()
-    for observer in observers { observer.finish() }
+    hub.finish()
   }
 
   // MARK: Credentials
@@ -103,24 +100,7 @@ public final class DeviceStore: DeviceCredentials {
 
   public func knows(device: String) -> Bool { state.withLock { $0.snapshot.table.knows(device: device) } }
 
-  public func changes() -> AsyncStream<Void> {
-    // One element stands for all changes that were not looked at yet.
-    let (stream, continuation) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
-    let number: Int? = state.withLock { state in
-      guard !state.isClosed else { return nil }
-      state.lastObserver += 1
-      state.observers[state.lastObserver] = continuation
-      return state.lastObserver
-    }
-    guard let number else {
-      continuation.finish()
-      return stream
-    }
-    continuation.onTermination = { [weak self] _ in
-      self?.state.withLock { _ = $0.observers.removeValue(forKey: number) }
-    }
-    return stream
-  }
+  public func changes() -> AsyncStream<Void> { hub.subscribe() }
 
   // MARK: Changes
 
@@ -168,11 +148,10 @@ public final class DeviceStore: DeviceCredentials {
       update = try StoreUpdate(db, after: known)
       return .commit
     }
-    let observers: [AsyncStream<Void>.Continuation] = state.withLock { state in
+    let isNews = state.withLock { state in
       state.isStale = false
-      guard let update, update.apply(to: &state.snapshot, &state.lastChange) else { return [] }
-      return Array(state.observers.values)
+      return update?.apply(to: &state.snapshot, &state.lastChange) ?? false
     }
-    for observer in observers { observer.yield() }
+    if isNews { hub.send(()) }
   }
 }

@@ -82,7 +82,7 @@ import Testing
   }
 
   @Test func `without a subscriber no event is made, also when there were some`() async throws {
-    let hub = EventHub(buffered: 10)
+    let hub = Hub<DeviceEvent>(buffered: 10)
     for _ in 0..<100 { _ = hub.subscribe() }
     let subscriber = Task { for await _ in hub.subscribe() {} }
     subscriber.cancel()

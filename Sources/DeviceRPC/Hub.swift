@@ -1,0 +1,58 @@
+internal import Synchronization
+
+/// Hands what happens to subscribers, each of which has a buffer of its own; the oldest in a full one is dropped.
+package final class Hub<Element: Sendable>: Sendable {
+  private struct State {
+    var next = 0
+    var isFinished = false
+    var subscribers: [Int: AsyncStream<Element>.Continuation] = [:]
+  }
+
+  private let state = Mutex(State())
+  private let hasSubscribers = Atomic(false)
+  private let buffered: Int
+
+  package init(buffered: Int) { self.buffered = buffered }
+
+  /// A stream that ends with its reader's task, or with `finish()`.
+  package func subscribe() -> AsyncStream<Element> {
+    let (stream, continuation) = AsyncStream.makeStream(
+      of: Element.self, bufferingPolicy: .bufferingNewest(buffered))
+    let number: Int? = state.withLock { state in
+      guard !state.isFinished else { return nil }
+      state.next += 1
+      state.subscribers[state.next] = continuation
+      hasSubscribers.store(true, ordering: .relaxed)
+      return state.next
+    }
+    guard let number else {
+      continuation.finish()
+      return stream
+    }
+    continuation.onTermination = { [weak self] _ in self?.unsubscribe(number) }
+    return stream
+  }
+
+  private func unsubscribe(_ number: Int) {
+    state.withLock { state in
+      state.subscribers[number] = nil
+      hasSubscribers.store(!state.subscribers.isEmpty, ordering: .relaxed)
+    }
+  }
+
+  // The element is made only when somebody wants it: this stands in the path of each call.
+  package func send(_ element: @autoclosure () -> Element) {
+    guard hasSubscribers.load(ordering: .relaxed) else { return }
+    let element = element()
+    for subscriber in state.withLock({ Array($0.subscribers.values) }) { subscriber.yield(element) }
+  }
+
+  /// Ends all streams, also those of later subscribers.
+  package func finish() {
+    let subscribers = state.withLock { state in
+      state.isFinished = true
+      return Array(state.subscribers.values)
+    }
+    for subscriber in subscribers { subscriber.finish() }
+  }
+}
