@@ -121,8 +121,10 @@ static inline int peek_datagrams(int fd, struct peeked_datagram *out, size_t byt
     d->handshake_type = d->content_type == 22 && d->epoch == 0 ? heads[i][13] : 0;
     if (bytes > PEEK_BYTES) {
       peek_records(heads[i], length < bytes ? length : bytes, d);
-      // libcoap keeps a session for whatever looks like one.
-      if (d->handshake_type == 1 && !peek_cookie(heads[i], length < bytes ? length : bytes, d)) d->content_type = 0;
+      // libcoap keeps a session for whatever looks like one, and we would answer it with more than it has.
+      if (d->handshake_type == 1 && !peek_cookie(heads[i], length < bytes ? length : bytes, d)) {
+        d->content_type = d->handshake_type = 0;
+      }
     }
   }
   return count < 0 ? 0 : count;

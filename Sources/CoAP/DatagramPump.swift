@@ -155,7 +155,10 @@ final class DatagramPump {
     var left = 4
     nextDue = .max
     // On from where the last turn ended, or the first ones would have all of them.
-    for number in shards.indices.lazy.map({ [turn, shards] in ($0 + turn) % shards.count }) where shards[number].due <= now {
+    let first = turn
+    for offset in shards.indices {
+      let number = (first + offset) % shards.count
+      guard shards[number].due <= now else { continue }
       guard left > 0 else {
         turn = number
         return schedule(now + 1_000_000)

@@ -27,6 +27,10 @@ package final class EventLoop: SerialExecutor, @unchecked Sendable {
     var isAsleep = false
     var isStopping = false
     var hasStopped = false
+    // Somebody is at what came after the end.
+    var isDraining = false
+    // The thread is gone.
+    var hasEnded = false
     var waiters: [CheckedContinuation<Void, Never>] = []
   }
 
@@ -35,7 +39,7 @@ package final class EventLoop: SerialExecutor, @unchecked Sendable {
   private let wakeUp: Int32
   private let name: String
   private let thread = Atomic<pthread_t>(0)
-  private let unjoined = Mutex<pthread_t?>(nil)
+  private let running = Mutex<pthread_t?>(nil)
 
   // From here on: the loop's thread only.
   private var sources: [(source: any EventSource, tag: UInt32)?] = [nil]
@@ -54,27 +58,23 @@ package final class EventLoop: SerialExecutor, @unchecked Sendable {
     epoll = epoll_create1(Int32(EPOLL_CLOEXEC))
     guard epoll >= 0 else { throw CoAPSystemError("epoll_create1") }
     wakeUp = eventfd(0, Int32(EFD_CLOEXEC | EFD_NONBLOCK))
-    guard wakeUp >= 0 else {
-      let error = CoAPSystemError("eventfd")
-      close(epoll)
-      throw error
-    }
+    guard wakeUp >= 0 else { throw CoAPSystemError("eventfd") }
     var event = epoll_event()
     event.events = EPOLLIN.rawValue
     event.data.u64 = 0
     epoll_ctl(epoll, EPOLL_CTL_ADD, wakeUp, &event)
-    do {
-      // The thread keeps the loop alive until it ends.
-      let started = try startThread(name) { [self] in
-        thread.store(pthread_self(), ordering: .relaxed)
-        run()
-      }
-      unjoined.withLock { $0 = started }
-    } catch {
-      close(wakeUp)
-      close(epoll)
-      throw error
+    // The thread keeps the loop alive until it ends.
+    let started = try startThread(name) { [self] in
+      thread.store(pthread_self(), ordering: .relaxed)
+      run()
     }
+    running.withLock { $0 = started }
+  }
+
+  // Not earlier: whoever can wake the loop has a reference to it.
+  deinit {
+    close(wakeUp)
+    close(epoll)
   }
 
   /// True on the loop's own thread.
@@ -96,21 +96,37 @@ package final class EventLoop: SerialExecutor, @unchecked Sendable {
   /// Close everything that lives on the loop first: its sources are not told.
   package func stop() async {
     await withCheckedContinuation { continuation in
-      let resumeNow = state.withLock { state in
-        if state.hasStopped { return true }
-        state.isStopping = true
+      let (isOver, isFirst) = state.withLock { state in
+        if state.hasEnded { return (true, false) }
         state.waiters.append(continuation)
-        return false
+        defer { state.isStopping = true }
+        return (false, !state.isStopping)
       }
-      if resumeNow { continuation.resume() } else { wake() }
+      if isOver { continuation.resume() }
+      if isFirst { endWithThread() }
     }
-    // Libraries tidy up when a thread ends, OpenSSL with what the end of the process takes away.
-    let ended = unjoined.withLock { thread in
-      defer { thread = nil }
-      return thread
+  }
+
+  /// Libraries tidy up when a thread ends, OpenSSL with what the end of the process takes away. A thread of its own waits
+  /// for that, since the caller's may be the loop's.
+  private func endWithThread() {
+    let thread = running.withLock { $0 }
+    let join: @Sendable () -> Void = { [self] in
+      if let thread, pthread_join(thread, nil) != 0 { pthread_detach(thread) }
+      let waiters = state.withLock { state in
+        state.hasEnded = true
+        defer { state.waiters = [] }
+        return state.waiters
+      }
+      for waiter in waiters { waiter.resume() }
     }
-    // The loop's own thread, on which the caller may run, cannot wait for itself.
-    if let ended, pthread_join(ended, nil) != 0 { pthread_detach(ended) }
+    wake()
+    do throws(CoAPSystemError) {
+      pthread_detach(try startThread("loop-end", join))
+    } catch {
+      // There is no room for another thread.
+      join()
+    }
   }
 
   // MARK: Executor
@@ -136,21 +152,34 @@ package final class EventLoop: SerialExecutor, @unchecked Sendable {
       localWork.append(work)
       return
     }
-    let (wasAsleep, hasStopped) = state.withLock { state in
-      if state.hasStopped { return (false, true) }
+    let (wasAsleep, isLate) = state.withLock { state in
       state.work.append(work)
+      if state.hasStopped {
+        defer { state.isDraining = true }
+        return (false, !state.isDraining)
+      }
       defer { state.isAsleep = false }
       return (state.isAsleep, false)
     }
     if wasAsleep { wake() }
     // An actor that outlives its loop must still be able to finish its tasks; its I/O is gone by then.
-    if hasStopped {
-      afterEnd.withLock { _ in
-        // For as long as it does the loop's work this thread is the loop's.
-        thread.store(pthread_self(), ordering: .relaxed)
-        runToTheEnd([work])
-        thread.store(0, ordering: .relaxed)
+    if isLate { drain() }
+  }
+
+  /// Does what came after the end, as if on the loop. One thread at a time does; the others leave it theirs.
+  private func drain() {
+    thread.store(pthread_self(), ordering: .relaxed)
+    while true {
+      let work = state.withLock { state in
+        defer { state.work = [] }
+        if state.work.isEmpty {
+          state.isDraining = false
+          thread.store(0, ordering: .relaxed)
+        }
+        return state.work
       }
+      if work.isEmpty { return }
+      runToTheEnd(work)
     }
   }
 
@@ -174,7 +203,12 @@ package final class EventLoop: SerialExecutor, @unchecked Sendable {
 
   private func run(_ batch: inout [Work]) {
     for work in batch { run(work) }
-    if batch.capacity > 4_096 { batch = [] } else { batch.removeAll(keepingCapacity: true) }
+    clear(&batch)
+  }
+
+  // Keeps the room that a pass usually needs.
+  private func clear<Element>(_ queue: inout [Element]) {
+    if queue.capacity > 4_096 { queue = [] } else { queue.removeAll(keepingCapacity: true) }
   }
 
   private func runToTheEnd(_ work: [Work]) {
@@ -189,8 +223,6 @@ package final class EventLoop: SerialExecutor, @unchecked Sendable {
     timers = []
     sources = []
   }
-
-  private let afterEnd = Mutex(())
 
   private func wake() {
     var one: UInt64 = 1
@@ -241,7 +273,8 @@ package final class EventLoop: SerialExecutor, @unchecked Sendable {
     while true {
       state.withLock { swap(&batch, &$0.work) }
       run(&batch)
-      while !localWork.isEmpty {
+      // A task that yields comes back at once, and must not keep the others and the sockets waiting.
+      for _ in 0..<64 where !localWork.isEmpty {
         swap(&batch, &localWork)
         run(&batch)
       }
@@ -278,7 +311,7 @@ package final class EventLoop: SerialExecutor, @unchecked Sendable {
     while !endOfPass.isEmpty {
       swap(&endOfPass, &ending)
       for action in ending { action() }
-      ending.removeAll(keepingCapacity: true)
+      clear(&ending)
     }
   }
 
@@ -298,22 +331,11 @@ package final class EventLoop: SerialExecutor, @unchecked Sendable {
   }
 
   private func end() {
-    // Nobody else may begin with what comes late before this thread is done.
-    let waiters = afterEnd.withLock { _ in
-      let (batch, waiters) = state.withLock { state in
-        state.hasStopped = true
-        defer { (state.work, state.waiters) = ([], []) }
-        return (state.work, state.waiters)
-      }
-      runToTheEnd(batch)
-      close(wakeUp)
-      close(epoll)
-      // The system may give the number of this thread to another one.
-      thread.store(0, ordering: .relaxed)
-      return waiters
-    }
-    for waiter in waiters { waiter.resume() }
+    state.withLock { ($0.hasStopped, $0.isDraining) = (true, true) }
+    runToTheEnd([])
+    drain()
   }
+
 }
 
 /// A deadline on a loop; made by `EventLoop.makeTimer`, used on the loop's thread only.
@@ -330,7 +352,10 @@ package final class LoopTimer {
   /// Fires once at `deadline`, on the scale of `EventLoop.monotonic`; a later call replaces an earlier one.
   package func arm(at deadline: UInt64) { self.deadline = deadline }
   package func disarm() { deadline = .max }
-  package func cancel() { loop.forget(self) }
+  package func cancel() {
+    deadline = .max
+    loop.forget(self)
+  }
 }
 
 /// A call to the operating system that failed.

@@ -208,12 +208,14 @@ extension CoAPCertificate {
     }
     defer { coap_free_context(context) }
     let buffers = PEMBuffers(self)
-    var setup = buffers.setup
-    guard let session = coap_new_client_session_pki(context, nil, &nobody, COAP_PROTO_DTLS, &setup) else {
-      return false
+    return withExtendedLifetime(buffers) {
+      var setup = buffers.setup
+      guard let session = coap_new_client_session_pki(context, nil, &nobody, COAP_PROTO_DTLS, &setup) else {
+        return false
+      }
+      defer { coap_session_release(session) }
+      return coap_session_get_state(session) == COAP_SESSION_STATE_HANDSHAKE
     }
-    defer { coap_session_release(session) }
-    return coap_session_get_state(session) == COAP_SESSION_STATE_HANDSHAKE
   }
 }
 

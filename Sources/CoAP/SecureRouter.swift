@@ -89,8 +89,8 @@ final class SecureRouter: EventLoop.EventSource {
       // Nothing but a handshake in progress needs a look at the context soon.
       let isHandshake = datagram.content_type == 20 || datagram.content_type == 22
       pump.note(sides[side], due: loop.passTime + (isHandshake ? 1_000_000_000 : sides[side].idleTime))
-      // 20 to 23: the records of DTLS 1.2; another first byte is none, and libcoap would only drop it. Of what is longer than
-      // libcoap reads the last record would be cut.
+      // 20 to 23: the records of DTLS 1.2; another first byte is none, and libcoap would only drop it. What is longer than
+      // libcoap reads would leave the place at which is looked next in the middle of a datagram.
       guard (20...23).contains(datagram.content_type), datagram.length <= AdoptedSocket.largestDatagram,
         isHarmless(datagram, of: peer, to: side)
       else {

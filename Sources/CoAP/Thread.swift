@@ -18,7 +18,7 @@ func startThread(_ name: String, _ body: @escaping @Sendable () -> Void) throws(
     { argument in
       guard let argument else { return nil }
       let start = Unmanaged<Start>.fromOpaque(argument).takeRetainedValue()
-      name_this_thread(String(start.name.prefix(15)))
+      name_this_thread(start.name)
       start.body()
       return nil
     }, retained.toOpaque())

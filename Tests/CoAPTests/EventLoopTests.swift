@@ -49,8 +49,28 @@ import Testing
   }
 
   @Test func `a loop has ended when its thread has, with all that libraries do at the end of a thread`() async throws {
-    let loop = try EventLoop(name: "test")
     let witness = Witness()
+    let loops = try (0..<2).map { try EventLoop(name: "test-\($0)") }
+    for loop in loops { await atEndOfThread(of: loop, witness) }
+    // Also for a task on one of them, and for each of several that wait.
+    await withTaskExecutorPreference(EventLoop.Tasks(loops[0])) {
+      for loop in loops { await loop.stop() }
+    }
+    #expect(witness.count.load(ordering: .relaxed) == 2)
+
+    let loop = try EventLoop(name: "test")
+    await atEndOfThread(of: loop, witness)
+    await withTaskGroup { group in
+      for _ in 0..<4 {
+        group.addTask {
+          await loop.stop()
+          #expect(witness.count.load(ordering: .relaxed) == 3)
+        }
+      }
+    }
+  }
+
+  private func atEndOfThread(of loop: EventLoop, _ witness: Witness) async {
     await loop.perform {
       var key = pthread_key_t()
       pthread_key_create(&key) { argument in
@@ -60,19 +80,61 @@ import Testing
       }
       pthread_setspecific(key, Unmanaged.passRetained(witness).toOpaque())
     }
-    await loop.stop()
-    #expect(witness.count.load(ordering: .relaxed) == 1)
   }
 
-  @Test func `a task on the loop itself may end it`() async throws {
-    let loop = try EventLoop(name: "test")
+  @Test func `any number of tasks, on the loop and elsewhere, may end it at once`() async throws {
+    for _ in 0..<200 {
+      let loop = try EventLoop(name: "test")
+      let tasks = EventLoop.Tasks(loop)
+      await withTaskGroup { group in
+        for number in 0..<16 {
+          group.addTask(executorPreference: number % 2 == 0 ? tasks : nil) { await loop.stop() }
+        }
+      }
+      #expect(!loop.isCurrent)
+    }
+  }
+
+  @Test func `two loops that have ended may give work to each other`() async throws {
+    let loops = try (0..<2).map { try EventLoop(name: "test-\($0)") }
+    for loop in loops { await loop.stop() }
+    let witness = Witness()
     await withTaskGroup { group in
-      group.addTask(executorPreference: EventLoop.Tasks(loop)) {
-        await loop.stop()
-        await loop.stop()
+      for number in 0..<2 {
+        group.addTask {
+          for _ in 0..<20_000 {
+            loops[number].execute { loops[1 - number].execute { witness.count.add(1, ordering: .relaxed) } }
+          }
+        }
       }
     }
-    #expect(!loop.isCurrent)
+    #expect(witness.count.load(ordering: .relaxed) == 40_000)
+  }
+
+  @Test func `a task that yields again and again leaves the loop to others`() async throws {
+    let loop = try EventLoop(name: "test")
+    let witness = Witness()
+    async let yielding: Void = withTaskExecutorPreference(EventLoop.Tasks(loop)) {
+      while witness.count.load(ordering: .relaxed) == 0 { await Task.yield() }
+    }
+    loop.execute { witness.count.add(1, ordering: .relaxed) }
+    await yielding
+    await loop.stop()
+  }
+
+  @Test func `a timer that another one cancels does not fire`() async throws {
+    let loop = try EventLoop(name: "test")
+    let witness = Witness()
+    await loop.perform {
+      var second: LoopTimer?
+      let first = loop.makeTimer { second?.cancel() }
+      second = loop.makeTimer { witness.count.add(1, ordering: .relaxed) }
+      for timer in [first, second] { timer?.arm(at: 0) }
+    }
+    // Behind the pass in which they are due.
+    for _ in 0..<2 { await loop.perform {} }
+    await loop.stop()
+    #expect(witness.count.load(ordering: .relaxed) == 0)
   }
 
   private final class Witness: Sendable {

@@ -14,6 +14,10 @@ import Testing
         counts[try #require(directory.loops.firstIndex { $0 === home })] += 1
       }
       #expect(counts.allSatisfy { $0 > 400 })
+      // Equal names, of which the second has its tilde apart.
+      for number in 0..<20 {
+        #expect(directory.home(of: "ma\u{f1}ana-\(number)") === directory.home(of: "man\u{303}ana-\(number)"))
+      }
     }
   }
 

@@ -45,6 +45,10 @@ import Testing
         return bytes[13]
       }
       let (helloVerifyRequest, serverHello): (UInt8, UInt8) = (3, 2)
+      // What only begins like one is answered with nothing: the answer would be longer, and go wherever the sender says.
+      thief.send([22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 1, 0, 1, 1])
+      #expect(try answer(to: records.wholeHello(), of: thief) == helloVerifyRequest)
+      #expect(thief.received() == nil)
       #expect(try answer(to: records.wholeHello(), of: owner) == helloVerifyRequest)
       let hello = records.wholeHello(cookie: records.cookie)
       #expect(try answer(to: hello, of: thief) == helloVerifyRequest)
