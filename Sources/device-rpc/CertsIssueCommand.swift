@@ -90,6 +90,7 @@ struct CertsIssueDeviceCommand: ParsableCommand {
     let identity = try options.issue(to: .device(name: name, project: project), days: days)
     let file = CertificateNames.fileName(ofDevice: name)
     try options.write(identity, certificate: "\(file).pem", key: "\(file).key")
+    options.suggest("let it in:    ", "device-rpc devices add \(CertificateNames.quoted(name))", [("--certificate", "\(file).pem")])
     options.suggest(
       "be the device:", "coap-client-openssl -w -s 600 -A 50",
       [("-c", "\(file).pem"), ("-j", "\(file).key"), ("-C", CertsOptions.authority.certificate)],

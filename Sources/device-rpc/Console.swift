@@ -12,6 +12,7 @@ final class Console: Service {
   private let wait: Duration
   private let events: AsyncStream<DeviceEvent>
   private let isEnding = Atomic(false)
+  private let callsUnderWay = Atomic(0)
   private let quits = AsyncStream.makeStream(of: Void.self)
 
   /// Make it before the server starts, so that it misses no device.
@@ -39,6 +40,7 @@ final class Console: Service {
   /// From now on devices that leave do so because the server does.
   func willEnd() {
     isEnding.store(true, ordering: .relaxed)
+    output.endPrompt()
     output.line("closing: open calls have \(server.limits.grace.readable) to end; Ctrl-C again stops at once")
   }
 
@@ -56,7 +58,9 @@ final class Console: Service {
         addresses[device.name] = nil
         guard !isEnding.load(ordering: .relaxed) else { continue }
         output.line("\(device.name) disconnected: \(reason)")
-      case .forbiddenResult(let id, let device): output.line("\(device ?? "somebody unknown") sent a result for \(id), a call to another device")
+      case .forbiddenResult(let id, let device?): output.line("\(device) sent a result for \(id), a call to another device")
+      case .forbiddenResult(let id, nil):
+        output.line("somebody without credentials sent a result for \(id), a call to a device that has some")
       case .quiet(let device): output.line("\(device.name) is quiet: \(device.evidence)")
       case .heardAgain(let device): output.line("\(device.name) is heard again")
       case .strayResult(let id, let device, let isLate):
@@ -83,17 +87,30 @@ final class Console: Service {
     let input = StandardInput()
     if StandardInput.isDialogue { output.setPrompt("> ") }
     await withTaskGroup(of: Void.self) { tasks in
-      var running = 0
+      var started = 0
       for await item in input.items {
         input.taken()
-        if running == Self.concurrentCalls {
-          await tasks.next()
-          running -= 1
-        }
         output.promptAgain()
         guard let line = parse(item) else { continue }
-        running += 1
-        tasks.addTask { await self.obey(line) }
+        guard case .call = line else {
+          await obey(line)
+          continue
+        }
+        if started == Self.concurrentCalls {
+          // Whoever sits there must be able to type something else; from a file the calls come one after the other.
+          if StandardInput.isDialogue, callsUnderWay.load(ordering: .relaxed) >= Self.concurrentCalls {
+            output.error("\(Self.concurrentCalls) calls are under way, as many as are made at a time; this one is not made")
+            continue
+          }
+          await tasks.next()
+          started -= 1
+        }
+        started += 1
+        callsUnderWay.add(1, ordering: .relaxed)
+        tasks.addTask {
+          await self.obey(line)
+          self.callsUnderWay.subtract(1, ordering: .relaxed)
+        }
       }
     }
     // The end of a file or a pipe only means that no more calls come; at a terminal it is Ctrl-D.
@@ -128,8 +145,7 @@ final class Console: Service {
       if let device = await server.device(name).info { show(device) } else {
         output.error("\(CallError.unknownDevice(name)) (\"help\" shows how to call)")
       }
-    case .call(let device, let method, let params):
-      await call(method, params, on: device)
+    case .call(let device, let method, let params): await call(method, params, on: device)
     }
   }
 

@@ -22,6 +22,14 @@ final class Output: Sendable {
     }
   }
 
+  /// No more is to be typed.
+  func endPrompt() {
+    state.withLock { state in
+      if state.isPrompting { Self.write("\r\u{1b}[K", to: .standardOutput) }
+      state.isPrompting = false
+    }
+  }
+
   /// The prompt's line has been typed, and a new one begins.
   func promptAgain() {
     state.withLock { if $0.isPrompting { Self.write($0.prompt, to: .standardOutput) } }

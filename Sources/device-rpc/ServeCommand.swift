@@ -14,20 +14,20 @@ struct ServeCommand: AsyncParsableCommand {
       Tells where it listens and which devices come and go, and reads calls from standard input, one a line:
 
         sensor-1 multiply 7 191          call a function with two parameters
-        sensor-1 set {"led": [1, 0]}     a parameter is JSON where it is JSON
+        sensor-1 echo {"led": [1, 0]}    a parameter is JSON where it is JSON
         sensor-1 echo hello              and text where it is not
         sensor-1                         show a device
         devices                          list all devices
 
       Each result is a line such as
-        sensor-1 multiply/74e4 OK (0) {"value":1337} 0.4 ms
+        sensor-1 multiply/74e4 OK (0) {"value":1337.0} 0.4 ms
 
       The server ends with Ctrl-C, SIGTERM, "quit" or, at a terminal, Ctrl-D: open calls have 5 s to end, and the exit \
       code is 0. A second Ctrl-C ends it at once. It goes on when its input is a file or a pipe that ends.
 
       With --data, devices connect over DTLS with the keys and certificates that "device-rpc devices" keeps there, from \
       anywhere: at coaps://0.0.0.0:5684, and for trying things at coap://127.0.0.1:5683. Changes of the devices take effect \
-      at once, also on those that are connected.
+      within a quarter of a second, also on those that are connected. An address such as [::] is for IPv6 alone.
 
       Examples:
         device-rpc serve
@@ -94,14 +94,17 @@ struct ServeCommand: AsyncParsableCommand {
     } catch {
       await server.shutdown()
       let cause = error as? CoAPSystemError
-      var hint = cause?.isAddressInUse == true ? " (is another server running? choose another port)" : ""
+      var hint = cause?.isAddressInUse == true ? " (is another server running? choose another port, with --listen or --port)" : ""
       if cause?.isOutOfDescriptors == true {
         hint = " (a thread needs about 100 for each address: take fewer --threads, or raise the limit, ulimit -Hn)"
       }
       output.error("\(error)\(hint)")
       throw ExitCode.failure
     }
-    try await greet(server.addresses, store, output)
+    let devices = try await store?.devices()
+    for line in Greeting.lines(addresses: server.addresses, devices: devices, dataAgain: listening.dataAgain) {
+      output.line(line)
+    }
     var services: [any Service] = [console, server]
     // The first to begin is the last to end: it also keeps the times of those who leave with the server.
     if let store { services.insert(LastSeenRecorder(server: server, store: store, logger: logger), at: 0) }
@@ -121,33 +124,5 @@ struct ServeCommand: AsyncParsableCommand {
     } catch let error as CoAPConfigurationError {
       throw CommandFailure(Output.safe("\(error)"))
     }
-  }
-
-  private func greet(_ addresses: [String], _ store: DeviceStore?, _ output: Output) async throws {
-    for address in addresses { output.line("listening on \(address)") }
-    let devices = try await store?.devices()
-    if devices?.isEmpty == true {
-      output.line("no device may connect with a key yet: device-rpc devices add sensor-1\(listening.dataAgain)")
-    }
-    func port(_ address: String) -> Substring { address.split(separator: ":").last ?? "" }
-    // A name that has credentials nobody may bear without them, so the hint is how to come with those.
-    let known = devices?.lazy.compactMap { device in
-      device.credentials.first { $0.kind == .preSharedKey }.map { (name: device.name, identity: $0.identity) }
-    }.first
-    var name = "sensor-1"
-    if let known, let address = addresses.first(where: { $0.hasPrefix("coaps://") }) {
-      name = known.name
-      let (quoted, identity) = (CertificateNames.quoted(name), CertificateNames.quoted(known.identity))
-      output.line(
-        "connect a device:  device-rpc simulate --transport coaps --port \(port(address)) --name \(quoted) "
-          + "--identity \(identity) --key KEY")
-      output.line("or by hand:        coap-client-openssl -w -s 600 -A 50 -u \(identity) -k KEY coaps://127.0.0.1:\(port(address))/.rpc")
-    } else if let address = addresses.first(where: { $0.hasPrefix("coap://") }) {
-      output.line("connect a device:  device-rpc simulate --port \(port(address))")
-      output.line("or by hand:        coap-client-openssl -w -s 600 -A 50 '\(address)/.rpc?ep=\(name)'")
-    } else {
-      return
-    }
-    output.line("then call it here: \(name) multiply 7 191        (\"help\" shows more)")
   }
 }

@@ -111,7 +111,7 @@ import Testing
       try await withCommand("serve", "--port", port) { second in
         #expect(
           await second.rest(.error) == [
-            "cannot listen on 127.0.0.1:\(port): Address already in use (is another server running? choose another port)"
+            "cannot listen on 127.0.0.1:\(port): Address already in use (is another server running? choose another port, with --listen or --port)"
           ])
         #expect(await second.exitCode() == 1)
         #expect(await second.rest().isEmpty)

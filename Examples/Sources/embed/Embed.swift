@@ -1,5 +1,6 @@
 import DeviceRPC
 import DeviceRPCCoAP
+import Foundation
 import Logging
 import ServiceLifecycle
 
@@ -19,6 +20,11 @@ struct Product: Decodable { let value: Int }
       print(error)
     }
     await services.triggerGracefulShutdown()
-    try await running
+    do {
+      try await running
+    } catch {
+      print("the server could not run: \(error)")
+      exit(1)
+    }
   }
 }
