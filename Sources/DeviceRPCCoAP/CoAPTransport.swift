@@ -7,6 +7,10 @@ internal import Synchronization
 extension DeviceRPCServer {
   /// A server that devices reach over CoAP.
   ///
+  /// The process keeps OpenSSL, which libcoap brings along, to its end: `exit` does not clean it up (OPENSSL_INIT_NO_ATEXIT),
+  /// since a server may still be using it. Where OpenSSL was used before the first server, it does; then call `shutdown()`
+  /// before the process ends.
+  ///
   /// - Throws: `CoAPConfigurationError`, or an error of the system when it has no thread or descriptor left. An address
   ///   that is in use is found by `start()`.
   public convenience init(
