@@ -29,6 +29,8 @@ package final class EventLoop: SerialExecutor, @unchecked Sendable {
     var hasStopped = false
     // Somebody is at what came after the end.
     var isDraining = false
+    // The loop itself meanwhile: executors are not retained, and the last work may let go of the last reference.
+    var keeper: EventLoop?
     // The thread is gone.
     var hasEnded = false
     var waiters: [CheckedContinuation<Void, Never>] = []
@@ -155,8 +157,10 @@ package final class EventLoop: SerialExecutor, @unchecked Sendable {
     let (wasAsleep, isLate) = state.withLock { state in
       state.work.append(work)
       if state.hasStopped {
-        defer { state.isDraining = true }
-        return (false, !state.isDraining)
+        if state.isDraining { return (false, false) }
+        state.isDraining = true
+        state.keeper = self
+        return (false, true)
       }
       defer { state.isAsleep = false }
       return (state.isAsleep, false)
@@ -169,18 +173,22 @@ package final class EventLoop: SerialExecutor, @unchecked Sendable {
   /// Does what came after the end, as if on the loop. One thread at a time does; the others leave it theirs.
   private func drain() {
     thread.store(pthread_self(), ordering: .relaxed)
-    while true {
-      let work = state.withLock { state in
+    var keeper: EventLoop?
+    var work: [Work]
+    repeat {
+      work = state.withLock { state in
         defer { state.work = [] }
         if state.work.isEmpty {
           state.isDraining = false
+          swap(&keeper, &state.keeper)
           thread.store(0, ordering: .relaxed)
         }
         return state.work
       }
-      if work.isEmpty { return }
-      runToTheEnd(work)
-    }
+      if !work.isEmpty { runToTheEnd(work) }
+    } while !work.isEmpty
+    // Nothing of the loop may be used from here on.
+    _ = consume keeper
   }
 
   package func asUnownedSerialExecutor() -> UnownedSerialExecutor {
@@ -335,7 +343,6 @@ package final class EventLoop: SerialExecutor, @unchecked Sendable {
     runToTheEnd([])
     drain()
   }
-
 }
 
 /// A deadline on a loop; made by `EventLoop.makeTimer`, used on the loop's thread only.

@@ -82,6 +82,22 @@ import Testing
     }
   }
 
+  @Test func `a loop outlives the last work that came late`() async throws {
+    for _ in 0..<500 {
+      var loop = Optional(try EventLoop(name: "test"))
+      await loop?.stop()
+      var guest = loop.map(Guest.init)
+      loop = nil
+      let task = Task { [guest] in await guest?.countUp() }
+      guest = nil
+      await task.value
+      // Takes the place of the other in memory.
+      let next = try EventLoop(name: "next")
+      await next.perform { #expect(next.isCurrent) }
+      await next.stop()
+    }
+  }
+
   @Test func `any number of tasks, on the loop and elsewhere, may end it at once`() async throws {
     for _ in 0..<200 {
       let loop = try EventLoop(name: "test")
@@ -146,5 +162,6 @@ import Testing
     nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
     var count = 0
     init(_ loop: EventLoop) { self.loop = loop }
+    func countUp() { count += 1 }
   }
 }
