@@ -144,10 +144,10 @@ package final class CoAPEndpoint: Sendable {
     }
   }
 
-  /// Ends the sessions that `isOver` says, on their loops.
-  package func closeSessions(where isOver: @escaping @Sendable (CoAPSession) -> Bool) async {
+  /// Ends the sessions for which there is a `reason` to, on their loops.
+  package func closeSessions(_ reason: @escaping @Sendable (CoAPSession) -> String?) async {
     for (loop, part) in parts {
-      await loop.perform { for shard in part.shards { shard.closeSessions(where: isOver) } }
+      await loop.perform { for shard in part.shards { shard.closeSessions(reason) } }
     }
   }
 

@@ -23,6 +23,8 @@ package final class CoAPObservation: @unchecked Sendable {
     case failed(CoAPFailure)
     /// The session or the endpoint was closed.
     case closed
+    /// The session was closed because its peer counts no longer, for this reason.
+    case revoked(String)
   }
 
   package let session: CoAPSession

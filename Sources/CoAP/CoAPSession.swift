@@ -48,8 +48,8 @@ package final class CoAPSession: @unchecked Sendable {
   deinit { assert(handle == nil, "a session was not closed") }
 
   /// Tells observations and transfers that the peer is gone. libcoap frees its session itself.
-  func end() {
-    for observation in observations { drop(observation, reason: .closed) }
+  func end(_ reason: CoAPObservation.End) {
+    for observation in observations { drop(observation, reason: reason) }
     if let mid = separate { shard.expectNothing(of: mid, on: self) }
     forgetIncoming()
     forgetOutgoing()

@@ -24,10 +24,10 @@ extension CoAPShard {
     return session
   }
 
-  func forget(_ session: CoAPSession) {
+  func forget(_ session: CoAPSession, _ reason: CoAPObservation.End = .closed) {
     guard let handle = session.handle else { return }
     coap_session_set_app_data(handle, nil)
-    session.end()
+    session.end(reason)
     handler.sessionEnded(session)
     onEnded?(session)
     transferring[ObjectIdentifier(session)] = nil
@@ -39,9 +39,9 @@ extension CoAPShard {
   }
 
   /// Ends a session: an observer, a connection, an association of keys.
-  func close(_ session: CoAPSession) {
+  func close(_ session: CoAPSession, _ reason: CoAPObservation.End = .closed) {
     guard let handle = session.handle else { return }
-    forget(session)
+    forget(session, reason)
     // With a close-notify over DTLS and TLS. libcoap frees it when it walks its sessions.
     if session.scheme != .coap { coap_session_disconnected(handle, COAP_NACK_NOT_DELIVERABLE) }
     pump.note(self, due: loop.passTime)
@@ -51,9 +51,9 @@ extension CoAPShard {
     if let session = sessions.first(where: { $0.address == address }) { close(session) }
   }
 
-  /// Ends the sessions that `isOver` says; it is asked about each.
-  func closeSessions(where isOver: (CoAPSession) -> Bool) {
-    for session in sessions.filter(isOver) { close(session) }
+  /// Ends the sessions for which there is a reason to; it is asked for each.
+  func closeSessions(_ reason: (CoAPSession) -> String?) {
+    for session in sessions { if let reason = reason(session) { close(session, .revoked(reason)) } }
   }
 
   /// New handshakes are made with this certificate.

@@ -108,12 +108,11 @@ package final class CoAPTransport: DeviceTransport {
   ) async {
     for await _ in changes {
       await endpoint.closeSessions { session in
-        guard let secured = session.secured else {
-          return session.observations.contains {
-            ($0.owner as? GoliothLink).map { authority.knows(device: $0.device) } ?? false
-          }
+        if let secured = session.secured { return authority.objection(to: secured) }
+        let mustProve = session.observations.contains {
+          ($0.owner as? GoliothLink).map { authority.knows(device: $0.device) } ?? false
         }
-        return !authority.isValid(secured)
+        return mustProve ? CredentialAuthority.unproved : nil
       }
     }
   }

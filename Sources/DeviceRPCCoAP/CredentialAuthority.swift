@@ -72,10 +72,15 @@ final class CredentialAuthority: CoAPAuthority {
   /// The device that a session has proved to be; nil when nothing is proved.
   static func device(of session: CoAPSession) -> String? { (session.secured?.principal as? DeviceCredential)?.device }
 
-  /// Whether the credential with which a session has begun is still what it was.
-  func isValid(_ secured: SecuredPeer) -> Bool {
-    guard let credential = secured.principal as? DeviceCredential, credential.isEnabled else { return false }
-    return credentials.credential(credential.kind, identity: credential.identity) == credential
+  /// Why the credential with which a session has begun is good for it no longer; nil when it still is what it was.
+  func objection(to secured: SecuredPeer) -> String? {
+    guard let credential = secured.principal as? DeviceCredential else { return "it has proved nothing" }
+    let proof = credential.kind == .preSharedKey ? "key" : "certificate"
+    guard let current = credentials.credential(credential.kind, identity: credential.identity) else {
+      return "its \(proof) was removed"
+    }
+    guard current.isEnabled else { return "it was disabled" }
+    return current == credential ? nil : "its \(proof) was replaced"
   }
 
   /// Whether a device of this name must prove itself.

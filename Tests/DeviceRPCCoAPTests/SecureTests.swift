@@ -304,7 +304,11 @@ import Testing
     }
   }
 
-  enum Change: CaseIterable, Sendable { case disable, remove, rotate }
+  enum Change: String, CaseIterable, Sendable {
+    case disable = "it was disabled"
+    case remove = "its key was removed"
+    case rotate = "its key was replaced"
+  }
 
   @Test(arguments: Change.allCases)
   func `a credential that changes ends the sessions that were opened with it`(change: Change) async throws {
@@ -319,8 +323,8 @@ import Testing
           case .rotate: credentials.set(try Self.credential("sensor-1", key: "another-key"))
           }
           while let event = await events.next() {
-            guard case .offline(let device, _) = event else { continue }
-            #expect(device.name == "sensor-1")
+            guard case .offline(let device, let reason) = event else { continue }
+            #expect(device.name == "sensor-1" && reason == change.rawValue)
             break
           }
           // The other one does not notice.

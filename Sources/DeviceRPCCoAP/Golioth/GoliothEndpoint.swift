@@ -19,7 +19,7 @@ final class GoliothEndpoint: CoAPHandler, Sendable {
   }
 
   func sessionBegan(_ session: CoAPSession) {
-    guard let secured = session.secured, authority?.isValid(secured) != true else { return }
+    guard let secured = session.secured, authority.map({ $0.objection(to: secured) != nil }) ?? true else { return }
     // Revoked since the handshake began.
     secured.principal = nil
     session.loop.atEndOfPass { session.close() }

@@ -134,6 +134,7 @@ final class GoliothLink: DeviceLink, CoAPObservationOwner {
       switch reason {
       case .deregistered: "it has deregistered"
       case .failed(let failure): failure.description
+      case .revoked(let reason): reason
       case .closed, .replaced: "its session was closed"
       }
     home.run { $0.unobserved(self, reason: text) }
