@@ -107,9 +107,9 @@ final class DatagramPump {
     senders.removeAll(keepingCapacity: true)
     hasSecure = false
     discards.removeAll(keepingCapacity: true)
-    let shards = reading
+    // None of them begins to read again before the next pass.
+    for shard in reading { shard.hasRead() }
     reading.removeAll(keepingCapacity: true)
-    for shard in shards { shard.hasRead() }
   }
 
   private func readDatagrams(_ range: Range<Int>) {

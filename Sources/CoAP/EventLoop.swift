@@ -27,12 +27,12 @@ package final class EventLoop: SerialExecutor, @unchecked Sendable {
     var isAsleep = false
     var isStopping = false
     var hasStopped = false
-    // Somebody is at what came after the end.
-    var isDraining = false
-    // The loop itself meanwhile: executors are not retained, and the last work may let go of the last reference.
+    // The loop itself while somebody is at what came after the end: executors are not retained, and the last work may let go
+    // of the last reference.
     var keeper: EventLoop?
     // The thread is gone.
     var hasEnded = false
+    var running: pthread_t?
     var waiters: [CheckedContinuation<Void, Never>] = []
   }
 
@@ -41,7 +41,6 @@ package final class EventLoop: SerialExecutor, @unchecked Sendable {
   private let wakeUp: Int32
   private let name: String
   private let thread = Atomic<pthread_t>(0)
-  private let running = Mutex<pthread_t?>(nil)
 
   // From here on: the loop's thread only.
   private var sources: [(source: any EventSource, tag: UInt32)?] = [nil]
@@ -70,7 +69,7 @@ package final class EventLoop: SerialExecutor, @unchecked Sendable {
       thread.store(pthread_self(), ordering: .relaxed)
       run()
     }
-    running.withLock { $0 = started }
+    state.withLock { $0.running = started }
   }
 
   // Not earlier: whoever can wake the loop has a reference to it.
@@ -112,7 +111,7 @@ package final class EventLoop: SerialExecutor, @unchecked Sendable {
   /// Libraries tidy up when a thread ends, OpenSSL with what the end of the process takes away. A thread of its own waits
   /// for that, since the caller's may be the loop's.
   private func endWithThread() {
-    let thread = running.withLock { $0 }
+    let thread = state.withLock { $0.running }
     let join: @Sendable () -> Void = { [self] in
       if let thread, pthread_join(thread, nil) != 0 { pthread_detach(thread) }
       let waiters = state.withLock { state in
@@ -157,10 +156,8 @@ package final class EventLoop: SerialExecutor, @unchecked Sendable {
     let (wasAsleep, isLate) = state.withLock { state in
       state.work.append(work)
       if state.hasStopped {
-        if state.isDraining { return (false, false) }
-        state.isDraining = true
-        state.keeper = self
-        return (false, true)
+        defer { state.keeper = self }
+        return (false, state.keeper == nil)
       }
       defer { state.isAsleep = false }
       return (state.isAsleep, false)
@@ -174,19 +171,17 @@ package final class EventLoop: SerialExecutor, @unchecked Sendable {
   private func drain() {
     thread.store(pthread_self(), ordering: .relaxed)
     var keeper: EventLoop?
-    var work: [Work]
-    repeat {
-      work = state.withLock { state in
+    while keeper == nil {
+      let work = state.withLock { state in
         defer { state.work = [] }
         if state.work.isEmpty {
-          state.isDraining = false
           swap(&keeper, &state.keeper)
           thread.store(0, ordering: .relaxed)
         }
         return state.work
       }
-      if !work.isEmpty { runToTheEnd(work) }
-    } while !work.isEmpty
+      if keeper == nil { runToTheEnd(work) }
+    }
     // Nothing of the loop may be used from here on.
     _ = consume keeper
   }
@@ -339,7 +334,7 @@ package final class EventLoop: SerialExecutor, @unchecked Sendable {
   }
 
   private func end() {
-    state.withLock { ($0.hasStopped, $0.isDraining) = (true, true) }
+    state.withLock { ($0.hasStopped, $0.keeper) = (true, self) }
     runToTheEnd([])
     drain()
   }

@@ -1,3 +1,4 @@
+// Whose timespec is, where it is built before Glibc's module.
 internal import CLibcoap
 internal import Glibc
 internal import Synchronization

@@ -8,6 +8,7 @@ final class FirmwareLink: InMemoryLink {
   // Weak because the home keeps its links.
   private struct Home { weak var loop: DeviceLoop? }
   private let home = Mutex(Home())
+  // Unchecked because it is touched by the home loop only.
   nonisolated(unsafe) var record: DeviceRecord?
   private let heardAt = Mutex(Duration.zero)
 

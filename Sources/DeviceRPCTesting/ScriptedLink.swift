@@ -28,6 +28,7 @@ package final class ScriptedLink: InMemoryLink {
   package let window: Int
   package let acknowledgement: Acknowledgement
   private let answersProbes: Bool
+  // Unchecked because it is touched by the home loop only.
   package nonisolated(unsafe) var record: DeviceRecord?
   private let refuses: @Sendable (Call) -> String?
   private let state = Mutex(State())

@@ -9,8 +9,8 @@ struct DevicesCommand: AsyncParsableCommand {
     abstract: "Say which devices may connect, and with what.",
     discussion: """
       Devices prove who they are with a key or a certificate. Both are kept in a directory that is readable to you alone. \
-      A server that runs on the same directory takes changes within a quarter of a second: a device that is disabled or removed, or whose key \
-      is replaced, is disconnected.
+      A server that runs on the same directory takes changes within a quarter of a second: a device that is disabled or \
+      removed, or whose key is replaced, is disconnected.
 
       Examples:
         device-rpc devices add sensor-1

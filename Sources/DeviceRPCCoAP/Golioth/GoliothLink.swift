@@ -9,9 +9,9 @@ final class GoliothLink: DeviceLink, CoAPObservationOwner {
   let format: GoliothCodec.Format
   private let settings: GoliothSettings
   private let session: CoAPSession
-  /// Touched on the session's loop only, and nil when it has ended.
+  /// Nil when it has ended. Unchecked because it is touched on the session's loop only.
   nonisolated(unsafe) var observation: CoAPObservation?
-  // Touched by the home loop only.
+  // Unchecked because it is touched by the home loop only.
   nonisolated(unsafe) var record: DeviceRecord?
   let acknowledgement: Acknowledgement
   // Nanoseconds: written by the session's loop, read by the device's.
