@@ -15,53 +15,85 @@ final class ByteBudget: Sendable {
   func give(_ bytes: Int) { left.add(bytes, ordering: .relaxed) }
 }
 
+/// Tells the bodies of one peer apart: by the method and every option that a cache would look at (RFC 7959 §2.5, RFC 7252
+/// §5.4.6), Request-Tag among them (RFC 9175 §3.3).
+///
+/// 64 bits of a hash with a key that only this process knows, so that nobody can make two requests with the same.
+struct TransferKey: Hashable {
+  private let value: Int
+
+  init(_ request: CoAPRequest) {
+    var hasher = Hasher()
+    hasher.combine(request.method)
+    hasher.combine(request.path)
+    hasher.combine(request.query.count)
+    // By their bytes: Swift takes some texts for equal that are different options.
+    for item in request.query { for byte in item.utf8 { hasher.combine(byte) } }
+    hasher.combine(request.contentFormat)
+    hasher.combine(request.accept)
+    hasher.combine(request.otherOptions)
+    // The body of a FETCH says what is fetched (RFC 8132 §2.1).
+    if request.method == .fetch { hasher.combine(request.payload) }
+    value = hasher.finalize()
+  }
+}
+
 /// A request body that arrives in blocks (RFC 7959 §2.5), in order and from block 0.
 struct IncomingBody {
-  let method: CoAPCode
-  let path: String
-  let contentFormat: ContentFormat?
+  let key: TransferKey
   private(set) var bytes: [UInt8] = []
   private(set) var touched: UInt64 = 0
+  // When it is whole: its last block, and what that was answered with, as soon as it is.
+  private var last: (block: CoAPBlock, digest: UInt32)?
+  var answer: CoAPResponse?
 
   enum Outcome: Equatable {
-    /// The block was taken; more is to come (2.31).
+    /// The block was taken, or had been before; more is to come (2.31).
     case more
     case complete
+    /// The last block of a body that was whole before comes again.
+    case repeated
     /// The block does not follow the last one (4.08).
     case outOfOrder
     /// The body would be longer than allowed (4.13).
     case tooLarge
   }
 
-  init(_ request: CoAPRequest) {
-    method = request.method
-    path = request.path
-    contentFormat = request.contentFormat
-  }
+  init(_ key: TransferKey) { self.key = key }
 
-  /// Whether `request` carries a later block of this body.
-  func continues(with request: CoAPRequest) -> Bool {
-    method == request.method && path == request.path && contentFormat == request.contentFormat
-  }
+  var isComplete: Bool { last != nil }
 
-  mutating func append(
-    _ block: CoAPBlock, _ payload: [UInt8], limit: Int, now: UInt64
-  ) -> Outcome {
-    guard block.offset == bytes.count else { return .outOfOrder }
-    // Only the last block may be short; a longer one than it says cannot be placed.
-    guard block.more ? payload.count == block.size : payload.count <= block.size else {
-      return .outOfOrder
+  /// Takes a block. One that was there before changes nothing, and one with other bytes takes the place of all from there
+  /// on: its sender has begun again.
+  mutating func append(_ block: CoAPBlock, _ payload: [UInt8], limit: Int, now: UInt64) -> Outcome {
+    touched = now
+    if let last {
+      if last.block == block, last.digest == PDU.digest(payload) { return .repeated }
+      guard block.number == 0 else { return .outOfOrder }
+      self = IncomingBody(key)
+      return append(block, payload, limit: limit, now: now)
     }
+    guard block.offset <= bytes.count else { return .outOfOrder }
+    // Only the last block may be short; a longer one than it says cannot be placed.
+    guard block.more ? payload.count == block.size : payload.count <= block.size else { return .outOfOrder }
+    if block.more, bytes[block.offset...].starts(with: payload) { return .more }
+    bytes.removeSubrange(block.offset...)
     guard bytes.count + payload.count <= limit else { return .tooLarge }
     bytes += payload
-    touched = now
     return block.more ? .more : .complete
+  }
+
+  /// Takes the whole body out, and remembers which block was its last.
+  mutating func finish(_ block: CoAPBlock, _ payload: [UInt8]) -> [UInt8] {
+    last = (block, PDU.digest(payload))
+    defer { bytes = [] }
+    return bytes
   }
 }
 
 /// A body that a peer fetches in blocks after it got the first one (RFC 7959 §2.4).
 struct OutgoingBody {
-  let path: String
+  let key: TransferKey
   let response: CoAPResponse
   /// The notification whose body this is, to tell when it has gone out whole.
   let notification: UInt32?
@@ -69,8 +101,8 @@ struct OutgoingBody {
   // Bytes from the beginning that have been asked for without a gap.
   private var asked = 0
 
-  init(path: String, response: CoAPResponse, notification: UInt32?, touched: UInt64) {
-    self.path = path
+  init(_ key: TransferKey, response: CoAPResponse, notification: UInt32?, touched: UInt64) {
+    self.key = key
     self.response = response
     self.notification = notification
     self.touched = touched
@@ -85,10 +117,6 @@ struct OutgoingBody {
 
   /// The block with this number in blocks of `16 << exponent` bytes, or nil beyond the end.
   func block(_ number: UInt32, exponent: UInt8) -> CoAPResponse? {
-    Self.block(of: response, number: number, exponent: exponent)
-  }
-
-  static func block(of response: CoAPResponse, number: UInt32, exponent: UInt8) -> CoAPResponse? {
     var block = CoAPBlock(number: number, more: false, exponent: exponent)
     let body = response.payload
     guard block.offset < body.count else { return nil }

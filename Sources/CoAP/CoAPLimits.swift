@@ -23,6 +23,8 @@ package struct CoAPLimits: Sendable, Hashable {
   package var requestsPerSecond = 0
   /// Observations per session. 4.
   package var observationsPerSession = 4
+  /// Bodies under way in blocks per session, in each direction; the one that was touched longest ago makes room. 8.
+  package var transfersPerSession = 8
   /// Bytes of a request body that arrives in blocks (Block1). 1 MiB.
   package var bodyBytes = 1 << 20
   /// Bytes of all bodies under way in blocks, both directions. 64 MiB.

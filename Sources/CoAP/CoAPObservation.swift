@@ -29,7 +29,8 @@ package final class CoAPObservation: @unchecked Sendable {
 
   package let session: CoAPSession
   package let token: CoAPToken
-  package let path: String
+  /// Which body the peer fetches when a notification goes in blocks.
+  private let transfer: TransferKey
   /// The sequence number of the last response or notification (RFC 7641 §3.4), 24 bits.
   package private(set) var sequence: UInt32
   /// Who is told, until the end; a later registration with the same token has another one.
@@ -43,12 +44,12 @@ package final class CoAPObservation: @unchecked Sendable {
   private var body: (number: UInt32, isFetched: Bool, isOver: Bool)?
 
   init(
-    session: CoAPSession, token: CoAPToken, path: String, sequence: UInt32,
+    session: CoAPSession, token: CoAPToken, transfer: TransferKey, sequence: UInt32,
     owner: any CoAPObservationOwner, exponent: UInt8?
   ) {
     self.session = session
     self.token = token
-    self.path = path
+    self.transfer = transfer
     self.sequence = sequence
     self.owner = owner
     self.exponent = exponent
@@ -70,7 +71,7 @@ package final class CoAPObservation: @unchecked Sendable {
     response.observe = sequence
     body = nil
     guard
-      let first = session.firstBlock(of: response, path: path, exponent: exponent, notification: number)
+      let first = session.firstBlock(of: response, transfer, exponent: exponent, notification: number)
     else { throw .closed }
     if first.block2?.more == true { body = (number, isFetched: false, isOver: false) }
     guard let mid = session.send(first, token: token, type: COAP_MESSAGE_CON, on: handle) else {

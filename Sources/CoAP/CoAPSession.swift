@@ -8,8 +8,6 @@ package final class CoAPSession: @unchecked Sendable {
   /// What there is besides over DTLS and TLS; nil for `coap` and `coap+tcp`.
   package let secured: SecuredPeer?
   package let loop: EventLoop
-  /// Whatever the handler wants to remember about the peer.
-  package var attachment: (any AnyObject & Sendable)?
   package fileprivate(set) var observations: [CoAPObservation] = []
 
   let shard: CoAPShard
@@ -20,7 +18,7 @@ package final class CoAPSession: @unchecked Sendable {
   private var exchanges: [Exchange] = []
   private var oldestExchange = 0
   // Most sessions never transfer anything in blocks: those that do pay for the room.
-  private var transfers: Transfers?
+  var transfers: BlockTransfers?
   private var allowance = RequestAllowance()
   // Message id of the confirmable separate response that is not acknowledged yet.
   private var separate: UInt16?
@@ -51,8 +49,7 @@ package final class CoAPSession: @unchecked Sendable {
   func end(_ reason: CoAPObservation.End) {
     for observation in observations { drop(observation, reason: reason) }
     if let mid = separate { shard.expectNothing(of: mid, on: self) }
-    forgetIncoming()
-    forgetOutgoing()
+    forgetTransfers()
     handle = nil
     endSecured()
     endPings()
@@ -147,7 +144,7 @@ package final class CoAPSession: @unchecked Sendable {
     }
     guard let handle, observations.count < shard.limits.observationsPerSession else { return nil }
     let observation = CoAPObservation(
-      session: self, token: request.token, path: request.path, sequence: sequence, owner: owner,
+      session: self, token: request.token, transfer: TransferKey(request), sequence: sequence, owner: owner,
       exponent: request.block2?.exponent)
     observations.append(observation)
     // It stays and will send more: what it needs then lies beside the rest of it.
@@ -189,148 +186,15 @@ package final class CoAPSession: @unchecked Sendable {
     if let handle, scheme == .coap { coap_session_disconnected(handle, COAP_NACK_NOT_DELIVERABLE) }
   }
 
-  // MARK: Bodies in blocks (RFC 7959)
-
-  private final class Transfers {
-    var incoming: IncomingBody?
-    var outgoing: OutgoingBody?
-  }
-
-  private var incoming: IncomingBody? {
-    get { transfers?.incoming }
-    set {
-      if transfers == nil, newValue != nil { transfers = Transfers() }
-      transfers?.incoming = newValue
-    }
-  }
-
-  private var outgoing: OutgoingBody? {
-    get { transfers?.outgoing }
-    set {
-      if transfers == nil, newValue != nil { transfers = Transfers() }
-      transfers?.outgoing = newValue
-    }
-  }
-
-  /// Takes a block of a request body. A response says what to answer; nil means that `request` is now whole.
-  func receive(_ block: CoAPBlock, of request: inout CoAPRequest, now: UInt64) -> CoAPResponse? {
-    if block.number == 0 {
-      forgetIncoming()
-      // A body of one block needs no memory of ours.
-      if !block.more { return nil }
-      incoming = IncomingBody(request)
-    }
-    guard var body = incoming, body.continues(with: request) else {
-      return .error(.requestEntityIncomplete, "block \(block.number) without the blocks before it; start again")
-    }
-    guard shard.budget.take(request.payload.count) else {
-      forgetIncoming()
-      return .error(.serviceUnavailable, "too many transfers in blocks at once; try again later")
-    }
-    let limit = shard.limits.bodyBytes
-    incoming = nil
-    let outcome = body.append(block, request.payload, limit: limit, now: now)
-    incoming = body
-    switch outcome {
-    case .more:
-      shard.watchTransfers(of: self)
-      var response = CoAPResponse(.continue)
-      response.block1 = block
-      return response
-    case .complete:
-      shard.budget.give(body.bytes.count)
-      incoming = nil
-      request.payload = body.bytes
-      return nil
-    case .outOfOrder:
-      shard.budget.give(request.payload.count)
-      forgetIncoming()
-      return .error(.requestEntityIncomplete, "block \(block.number) does not follow; start again")
-    case .tooLarge:
-      shard.budget.give(request.payload.count)
-      forgetIncoming()
-      var response = CoAPResponse.error(.requestEntityTooLarge, "a body may have \(limit) bytes")
-      response.size = UInt32(clamping: limit)
-      return response
-    }
-  }
-
-  /// The first block of `response`, the rest being kept for the peer to fetch, or `response` itself when it fits.
-  ///
-  /// `exponent` is the block size that the peer asked for, if it did. Nil when all transfers together hold too much.
-  func firstBlock(
-    of response: CoAPResponse, path: String, exponent: UInt8?, notification: UInt32?
-  ) -> CoAPResponse? {
-    let limit = exponent.map { 16 << Int($0) } ?? shard.limits.datagramPayload
-    guard response.payload.count > limit else { return response }
-    forgetOutgoing()
-    guard shard.budget.take(response.payload.count) else { return nil }
-    var whole = response
-    whole.etag = EventLoop.monotonic
-    var body = OutgoingBody(
-      path: path, response: whole, notification: notification, touched: EventLoop.monotonic)
-    let first = body.block(0, exponent: exponent ?? 6)
-    if let first { _ = body.ask(first) }
-    outgoing = body
-    shard.watchTransfers(of: self)
-    return first
-  }
-
-  /// `response` as it can be sent to the sender of `request`.
-  func cutting(_ response: CoAPResponse, for request: CoAPRequest) -> CoAPResponse {
-    firstBlock(of: response, path: request.path, exponent: request.block2?.exponent, notification: nil)
-      ?? .error(.serviceUnavailable, "too many transfers in blocks at once; try again later")
-  }
-
-  /// Whether a request goes on with a body that is under way, in either direction.
-  func isLaterBlock(_ request: CoAPRequest) -> Bool {
-    if let block = request.block1 { return block.number > 0 && incoming != nil }
-    guard let block = request.block2, block.number > 0 else { return false }
-    return outgoing?.path == request.path
-  }
-
-  /// A later block of the body that the peer is fetching, and the notification of which it has asked for all with it.
-  func laterBlock(_ block: CoAPBlock, path: String) -> (CoAPResponse, completed: UInt32?) {
-    guard var body = outgoing, body.path == path else {
-      return (.error(.badRequest, "no body to fetch block \(block.number) of"), nil)
-    }
-    guard let slice = body.block(block.number, exponent: block.exponent) else {
-      return (.error(.badRequest, "block \(block.number) is beyond the end"), nil)
-    }
-    body.touched = EventLoop.monotonic
-    let isWhole = body.ask(slice)
-    outgoing = body
-    // The body stays until it is replaced or forgotten: the answer to this request may get lost.
-    return (slice, isWhole ? body.notification : nil)
-  }
-
-  /// Forgets transfers without progress since `time`. False when none is left.
-  func forgetTransfers(before time: UInt64) -> Bool {
-    if let incoming, incoming.touched < time { forgetIncoming() }
-    if let outgoing, outgoing.touched < time { forgetOutgoing() }
-    if incoming == nil, outgoing == nil { transfers = nil }
-    return transfers != nil
-  }
-
-  private func forgetIncoming() {
-    if let incoming { shard.budget.give(incoming.bytes.count) }
-    incoming = nil
-  }
-
-  func forgetOutgoing() {
-    guard let body = outgoing else { return }
-    outgoing = nil
-    shard.budget.give(body.response.payload.count)
-    guard let number = body.notification else { return }
-    loop.atEndOfPass { for observation in self.observations { observation.lostBody(of: number) } }
-  }
-
   // MARK: Sending
 
   /// The response to a request whose handler answered `.deferred`: as a separate response (RFC 7252 §5.2.2).
   package func respond(_ response: CoAPResponse, to request: CoAPRequest) {
     assert(loop.isCurrent)
     guard let handle else { return }
+    var response = response
+    response.block1 = request.block1
+    noteAnswer(response, to: request)
     if !scheme.isStream {
       remember(
         response, messageID: request.messageID, token: request.token, method: request.method,

@@ -52,7 +52,7 @@ extension CoAPShard {
     } else if let block = request.block2, block.number > 0,
       request.method == .get || request.method == .fetch
     {
-      let (response, completed) = session.laterBlock(block, path: request.path)
+      let (response, completed) = session.laterBlock(block, of: request)
       if let completed {
         loop.atEndOfPass { for observation in session.observations { observation.fetchedLastBlock(of: completed) } }
       }
@@ -60,6 +60,7 @@ extension CoAPShard {
     }
     guard var response = handler.respond(to: request, on: session) else { return nil }
     response.block1 = lastBlock
+    session.noteAnswer(response, to: request)
     if !response.code.isSuccess, let observation = session.observation(token: token), request.observe == 0 {
       session.drop(observation, reason: .closed)
     }

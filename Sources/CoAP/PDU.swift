@@ -34,12 +34,21 @@ enum PDU {
       case COAP_OPTION_URI_QUERY:
         guard let item = text(value.span) else { return problem = "a path or query is not UTF-8" }
         request.query.append(item)
-      default: break
+      default:
+        guard isCacheKey(number) else { break }
+        var hasher = Hasher()
+        hasher.combine(request.otherOptions)
+        hasher.combine(number)
+        hasher.combine(bytes: UnsafeRawBufferPointer(value))
+        request.otherOptions = hasher.finalize()
       }
     }
     if let problem { throw Unreadable(diagnostic: problem) }
     return request
   }
+
+  // NoCacheKey is in the number (RFC 7252 §5.4.6).
+  private static func isCacheKey(_ number: Int32) -> Bool { number & 0x1e != 0x1c }
 
   // The reserved block size must not be taken for no block at all (RFC 7959 §2.2).
   private static func block(_ value: UnsafeBufferPointer<UInt8>, _ problem: inout String?) -> CoAPBlock? {

@@ -23,7 +23,7 @@ extension DeviceLoop {
       onlineCount += 1
       metrics.devicesOnline.increment()
     }
-    if let earlier, earlier !== link { earlier.replaced() }
+    if let earlier, earlier !== link { earlier.replaced(by: link) }
     log.debug("device online", metadata: ["device": "\(name)", "address": "\(link.address)"])
     hub.send(.online(info(record)))
     pending.open(record, now: now)

@@ -59,8 +59,8 @@ package protocol DeviceLink: AnyObject, Sendable {
   func probe()
   /// The home loop has given the device up, for this reason: tells it so, if it is there all the same, and ends.
   func end(_ reason: String)
-  /// Another link has taken the place of this one.
-  func replaced()
+  /// Another link of the same device has taken the place of this one.
+  func replaced(by newer: any DeviceLink)
 }
 
 /// What a link learns of the arrival of the messages that it sends.

@@ -53,5 +53,5 @@ final class FirmwareLink: InMemoryLink {
   }
 
   func end(_ reason: String) {}
-  func replaced() {}
+  func replaced(by newer: any DeviceLink) {}
 }

@@ -156,5 +156,5 @@ package final class ScriptedLink: InMemoryLink {
 
   package func end(_ reason: String) { state.withLock { $0.endings.append(reason) } }
 
-  package func replaced() { state.withLock { $0.isReplaced = true } }
+  package func replaced(by newer: any DeviceLink) { state.withLock { $0.isReplaced = true } }
 }

@@ -142,23 +142,21 @@ final class Flag: Sendable {
 
 /// Answers every request with 2.02, and counts the sessions that it has seen and not lost.
 private final class CountingHandler: CoAPHandler {
-  private final class Mark: Sendable {}
-
+  private let seen = Mutex<Set<ObjectIdentifier>>([])
   let sessions = Atomic(0)
   let most = Atomic(0)
 
   func respond(to request: CoAPRequest, on session: CoAPSession) -> CoAPResponse? { CoAPResponse(.deleted) }
 
   func heard(from session: CoAPSession) {
-    guard session.attachment == nil else { return }
-    session.attachment = Mark()
+    guard seen.withLock({ $0.insert(ObjectIdentifier(session)).inserted }) else { return }
     most.max(sessions.add(1, ordering: .relaxed).newValue, ordering: .relaxed)
   }
 
   func sessionBegan(_ session: CoAPSession) {}
 
   func sessionEnded(_ session: CoAPSession) {
-    session.attachment = nil
+    _ = seen.withLock { $0.remove(ObjectIdentifier(session)) }
     sessions.subtract(1, ordering: .relaxed)
   }
 }

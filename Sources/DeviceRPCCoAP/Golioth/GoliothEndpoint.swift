@@ -6,7 +6,7 @@ internal import Logging
 final class GoliothEndpoint: CoAPHandler, Sendable {
   private let directory: DeviceDirectory
   private let configuration: CoAPConfiguration
-  private let authority: CredentialAuthority?
+  private let identity: SenderIdentity
   private let log: Logger
 
   init(
@@ -14,26 +14,22 @@ final class GoliothEndpoint: CoAPHandler, Sendable {
   ) {
     self.directory = directory
     self.configuration = configuration
-    self.authority = authority
+    identity = SenderIdentity(authority: authority)
     self.log = log
   }
 
   func sessionBegan(_ session: CoAPSession) {
-    guard let secured = session.secured, authority.map({ $0.objection(to: secured) != nil }) ?? true else { return }
+    guard let secured = session.secured, identity.authority.map({ $0.objection(to: secured) != nil }) ?? true else { return }
     // Revoked since the handshake began.
     secured.principal = nil
     session.loop.atEndOfPass { session.close() }
   }
 
-  /// Whether a device of this name must prove itself.
-  private func isReserved(_ name: String) -> Bool { authority?.knows(device: name) == true }
-
   func heard(from session: CoAPSession) {
     for observation in session.observations { (observation.owner as? GoliothLink)?.heard() }
   }
 
-  // The attachment refers to the session, and would keep it.
-  func sessionEnded(_ session: CoAPSession) { session.attachment = nil }
+  func sessionEnded(_ session: CoAPSession) {}
 
   func respond(to request: CoAPRequest, on session: CoAPSession) -> CoAPResponse? {
     switch request.path {
@@ -65,14 +61,14 @@ final class GoliothEndpoint: CoAPHandler, Sendable {
     guard let format = GoliothCodec.Format(request.accept ?? .json) else {
       return .error(.notAcceptable, "calls are to be had as JSON (50) and CBOR (60)")
     }
-    let proved = CredentialAuthority.device(of: session)
-    let name = request.queryValue("ep") ?? proved ?? session.address.description
-    if let problem = problem(withName: name) { return .error(.badRequest, problem) }
-    if let proved, proved != name { return .error(.forbidden, "the credentials are those of another device than ep") }
-    if proved == nil, isReserved(name) {
-      authority?.refuseUnproved(name, from: session.address)
-      return .error(.forbidden, CredentialAuthority.unproved)
+    let name: String
+    do throws(ForbiddenSender) {
+      name = try identity.named(by: request, on: session).name ?? session.address.description
+    } catch {
+      if error.isUnproved { identity.authority?.refuseUnproved(error.name, from: session.address) }
+      return error.response
     }
+    if let problem = problem(withName: name) { return .error(.badRequest, problem) }
     switch request.observe {
     case 0: return observe(request, name, format, on: session)
     case 1:
@@ -108,7 +104,6 @@ final class GoliothEndpoint: CoAPHandler, Sendable {
       return .error(.serviceUnavailable, "too many observations from one address")
     }
     link.observation = observation
-    session.attachment = link
     // Firmware counts on this answer and drops a call in its place: calls follow as notifications.
     var established = CoAPResponse(
       .content, contentFormat: format.contentFormat, payload: GoliothCodec.established(format))
@@ -180,36 +175,46 @@ final class GoliothEndpoint: CoAPHandler, Sendable {
       unreadable(error.id, error.diagnostic, request, on: session)
       return .error(.badRequest, error.diagnostic)
     }
-    let proved = CredentialAuthority.device(of: session)
-    let name = request.queryValue("ep")
-    if proved == nil, let link = link(of: session), name == nil || name == link.device {
+    let sender: Sender
+    do throws(ForbiddenSender) {
+      sender = try identity.sender(of: request, on: session)
+    } catch {
+      let name = error.name
+      home(ofCall: result.id, of: name).run { $0.forbid(result.id, from: name) }
+      return error.response
+    }
+    if let link = sender.link {
       link.home.noteResult(id: result.id, status: result.status, detail: result.detail, on: link)
       return CoAPResponse(.changed)
     }
-    return take(result, from: name, proved: proved, request, on: session)
+    return take(result, from: sender, request, on: session)
+  }
+
+  private func home(ofCall id: String, of name: String?) -> DeviceLoop {
+    directory.loop(ofCall: id) ?? directory.home(of: name ?? "")
   }
 
   /// A result of somebody who is known by a proof, or by the name that he says, or not at all. With a proof it counts for
   /// calls to that device only, and without for no device that has one.
   private func take(
-    _ result: GoliothCodec.Result, from name: String?, proved: String?, _ request: CoAPRequest, on session: CoAPSession
+    _ result: GoliothCodec.Result, from sender: Sender, _ request: CoAPRequest, on session: CoAPSession
   ) -> CoAPResponse? {
     let id = result.id
-    let home = directory.loop(ofCall: id) ?? directory.home(of: proved ?? name ?? "")
-    guard authority != nil else {
-      home.run { $0.received(id: id, status: result.status, detail: result.detail, from: name) }
+    let home = home(ofCall: id, of: sender.name)
+    guard identity.authority != nil else {
+      home.run { $0.received(id: id, status: result.status, detail: result.detail, from: sender.name) }
       return CoAPResponse(.changed)
     }
-    let take = { @Sendable [self] (loop: isolated DeviceLoop) -> CoAPResponse in
-      if let proved {
-        return loop.received(id: id, status: result.status, detail: result.detail, proved: proved)
+    let take = { @Sendable [identity] (loop: isolated DeviceLoop) -> CoAPResponse in
+      if sender.isProved, let name = sender.name {
+        return loop.received(id: id, status: result.status, detail: result.detail, proved: name)
           ? CoAPResponse(.changed) : .error(.forbidden, "this call was made to another device")
       }
-      if [name, loop.device(ofCall: id)].contains(where: { $0.map(isReserved) == true }) {
-        loop.forbid(id, from: name)
+      if let called = loop.device(ofCall: id), identity.isReserved(called) {
+        loop.forbid(id, from: sender.name)
         return .error(.forbidden, CredentialAuthority.unproved)
       }
-      loop.received(id: id, status: result.status, detail: result.detail, from: name)
+      loop.received(id: id, status: result.status, detail: result.detail, from: sender.name)
       return CoAPResponse(.changed)
     }
     if home.driver === session.loop {
@@ -225,16 +230,14 @@ final class GoliothEndpoint: CoAPHandler, Sendable {
   }
 
   private func unreadable(_ id: String?, _ reason: String, _ request: CoAPRequest, on session: CoAPSession) {
-    let proved = CredentialAuthority.device(of: session)
-    let name = proved ?? request.queryValue("ep")
-    if let link = link(of: session), name == nil || name == link.device {
-      return link.home.run { $0.unreadable(id: id, reason: reason, on: link) }
-    }
-    let home = id.flatMap(directory.loop(ofCall:)) ?? directory.home(of: name ?? "")
-    home.run { [self] loop in
+    let sender = try? identity.sender(of: request, on: session)
+    if let link = sender?.link { return link.home.run { $0.unreadable(id: id, reason: reason, on: link) } }
+    let home = id.flatMap(directory.loop(ofCall:)) ?? directory.home(of: sender?.name ?? "")
+    home.run { [identity] loop in
       // Of a call to a device that has a proof nobody else says anything.
-      let isForbidden = proved == nil && [name, id.flatMap(loop.device(ofCall:))].contains { $0.map(isReserved) == true }
-      loop.unreadable(id: isForbidden ? nil : id, reason: reason, from: isForbidden ? nil : name)
+      let called = sender?.isProved == true ? nil : id.flatMap(loop.device(ofCall:))
+      let mayTell = sender != nil && called.map(identity.isReserved) != true
+      loop.unreadable(id: mayTell ? id : nil, reason: reason, from: mayTell ? sender?.name : nil)
     }
   }
 
@@ -253,16 +256,10 @@ final class GoliothEndpoint: CoAPHandler, Sendable {
     if log.logLevel <= .debug, let format = GoliothCodec.Format(request.contentFormat ?? .cbor),
       let value = try? GoliothCodec.decode(request.payload, format: format)
     {
-      log.debug(
-        "device log",
-        metadata: ["device": "\(link(of: session)?.device ?? session.address.description)", "line": "\(value)"])
+      let name = (try? identity.sender(of: request, on: session))?.name ?? session.address.description
+      log.debug("device log", metadata: ["device": "\(name)", "line": "\(value)"])
     }
     return CoAPResponse(.changed)
-  }
-
-  /// The device at that address; nil also where several are, behind a gateway: then names and ids say which is meant.
-  private func link(of session: CoAPSession) -> GoliothLink? {
-    session.observations.count > 1 ? nil : session.attachment as? GoliothLink
   }
 }
 

@@ -100,11 +100,12 @@ final class GoliothLink: DeviceLink, CoAPObservationOwner {
   /// same for all: a whole fleet would be back at one moment.
   static let comeBackAfter: ClosedRange<UInt32> = 5...30
 
-  func replaced() {
+  func replaced(by newer: any DeviceLink) {
+    let isElsewhere = (newer as? GoliothLink)?.session !== session
     session.loop.execute {
       if let observation = self.observation { self.session.drop(observation, reason: .replaced) }
       // The device has proved itself anew on another session, and will not use this one again.
-      if self.session.secured != nil, self.session.attachment === self { self.session.close() }
+      if self.session.secured != nil, isElsewhere { self.session.close() }
     }
   }
 

@@ -1,0 +1,164 @@
+/// The bodies under way in blocks with one peer, few enough to be searched.
+final class BlockTransfers {
+  var incoming: [IncomingBody] = []
+  var outgoing: [OutgoingBody] = []
+
+  var isEmpty: Bool { incoming.isEmpty && outgoing.isEmpty }
+}
+
+/// Bodies in blocks (RFC 7959): several at a time, each by its `TransferKey`.
+extension CoAPSession {
+  /// Takes a block of a request body. A response says what to answer; nil means that `request` is now whole.
+  func receive(_ block: CoAPBlock, of request: inout CoAPRequest, now: UInt64) -> CoAPResponse? {
+    let key = TransferKey(request)
+    // A body of one block needs no memory of ours.
+    if block.number == 0, !block.more {
+      forgetIncoming(key)
+      return nil
+    }
+    guard var body = takeIncoming(key) ?? (block.number == 0 ? IncomingBody(key) : nil) else {
+      return .error(.requestEntityIncomplete, "block \(block.number) without the blocks before it; start again")
+    }
+    let held = body.bytes.count
+    let outcome = body.append(block, request.payload, limit: shard.limits.bodyBytes, now: now)
+    guard shard.budget.take(body.bytes.count - held) else {
+      shard.budget.give(held)
+      return .error(.serviceUnavailable, "too many transfers in blocks at once; try again later")
+    }
+    switch outcome {
+    case .more:
+      keep(body)
+      var response = CoAPResponse(.continue)
+      response.block1 = block
+      return response
+    case .complete:
+      shard.budget.give(body.bytes.count)
+      let payload = request.payload
+      request.payload = body.finish(block, payload)
+      keep(body)
+      return nil
+    case .repeated:
+      keep(body)
+      return body.answer ?? .error(.serviceUnavailable, "the answer to this body is still to come")
+    case .outOfOrder:
+      shard.budget.give(body.bytes.count)
+      return .error(.requestEntityIncomplete, "block \(block.number) does not follow; start again")
+    case .tooLarge:
+      shard.budget.give(body.bytes.count)
+      var response = CoAPResponse.error(.requestEntityTooLarge, "a body may have \(shard.limits.bodyBytes) bytes")
+      response.size = UInt32(clamping: shard.limits.bodyBytes)
+      return response
+    }
+  }
+
+  /// A request has its answer: its last block gets the same if it comes again.
+  func noteAnswer(_ response: CoAPResponse, to request: CoAPRequest) {
+    guard request.block1 != nil, let transfers else { return }
+    let key = TransferKey(request)
+    guard let index = transfers.incoming.firstIndex(where: { $0.key == key && $0.isComplete }) else { return }
+    transfers.incoming[index].answer = response
+  }
+
+  private func keep(_ body: IncomingBody) {
+    let transfers = transfers ?? BlockTransfers()
+    self.transfers = transfers
+    if transfers.incoming.count >= max(1, shard.limits.transfersPerSession) { forgetIncoming(transfers.incoming[0].key) }
+    // Those that were touched longest ago come first.
+    transfers.incoming.append(body)
+    shard.watchTransfers(of: self)
+  }
+
+  private func takeIncoming(_ key: TransferKey) -> IncomingBody? {
+    guard let index = transfers?.incoming.firstIndex(where: { $0.key == key }) else { return nil }
+    return transfers?.incoming.remove(at: index)
+  }
+
+  private func forgetIncoming(_ key: TransferKey) {
+    if let body = takeIncoming(key) { shard.budget.give(body.bytes.count) }
+  }
+
+  /// The first block of `response`, the rest being kept for the peer to fetch, or `response` itself when it fits.
+  ///
+  /// `exponent` is the block size that the peer asked for, if it did. Nil when all transfers together hold too much.
+  func firstBlock(
+    of response: CoAPResponse, _ key: @autoclosure () -> TransferKey, exponent: UInt8?, notification: UInt32?
+  ) -> CoAPResponse? {
+    let limit = exponent.map { 16 << Int($0) } ?? shard.limits.datagramPayload
+    guard response.payload.count > limit else { return response }
+    let key = key()
+    forgetOutgoing { $0.key == key }
+    guard shard.budget.take(response.payload.count) else { return nil }
+    var whole = response
+    whole.etag = EventLoop.monotonic
+    var body = OutgoingBody(key, response: whole, notification: notification, touched: EventLoop.monotonic)
+    let first = body.block(0, exponent: exponent ?? 6)
+    if let first { _ = body.ask(first) }
+    let transfers = transfers ?? BlockTransfers()
+    self.transfers = transfers
+    if transfers.outgoing.count >= max(1, shard.limits.transfersPerSession) {
+      let oldest = transfers.outgoing[0].key
+      forgetOutgoing { $0.key == oldest }
+    }
+    transfers.outgoing.append(body)
+    shard.watchTransfers(of: self)
+    return first
+  }
+
+  /// `response` as it can be sent to the sender of `request`.
+  func cutting(_ response: CoAPResponse, for request: CoAPRequest) -> CoAPResponse {
+    firstBlock(of: response, TransferKey(request), exponent: request.block2?.exponent, notification: nil)
+      ?? .error(.serviceUnavailable, "too many transfers in blocks at once; try again later")
+  }
+
+  /// Whether a request goes on with a body that is under way, in either direction.
+  func isLaterBlock(_ request: CoAPRequest) -> Bool {
+    guard let transfers else { return false }
+    if let block = request.block1, block.number > 0 {
+      let key = TransferKey(request)
+      return transfers.incoming.contains { $0.key == key }
+    }
+    if let block = request.block2, block.number > 0 {
+      let key = TransferKey(request)
+      return transfers.outgoing.contains { $0.key == key }
+    }
+    return false
+  }
+
+  /// A later block of a body that the peer is fetching, and the notification of which it has asked for all with it.
+  func laterBlock(_ block: CoAPBlock, of request: CoAPRequest) -> (CoAPResponse, completed: UInt32?) {
+    let key = TransferKey(request)
+    guard let transfers, let index = transfers.outgoing.firstIndex(where: { $0.key == key }) else {
+      return (.error(.badRequest, "no body to fetch block \(block.number) of"), nil)
+    }
+    guard let slice = transfers.outgoing[index].block(block.number, exponent: block.exponent) else {
+      return (.error(.badRequest, "block \(block.number) is beyond the end"), nil)
+    }
+    var body = transfers.outgoing.remove(at: index)
+    body.touched = EventLoop.monotonic
+    let isWhole = body.ask(slice)
+    // The body stays until it is replaced or forgotten: the answer to this request may get lost.
+    transfers.outgoing.append(body)
+    return (slice, isWhole ? body.notification : nil)
+  }
+
+  /// Forgets transfers without progress since `time`. False when none is left.
+  @discardableResult
+  func forgetTransfers(before time: UInt64 = .max) -> Bool {
+    guard let transfers else { return false }
+    for body in transfers.incoming where body.touched < time { forgetIncoming(body.key) }
+    forgetOutgoing { $0.touched < time }
+    if transfers.isEmpty { self.transfers = nil }
+    return self.transfers != nil
+  }
+
+  private func forgetOutgoing(where isOver: (OutgoingBody) -> Bool) {
+    guard let transfers else { return }
+    let over = transfers.outgoing.filter(isOver)
+    guard !over.isEmpty else { return }
+    transfers.outgoing.removeAll(where: isOver)
+    for body in over { shard.budget.give(body.response.payload.count) }
+    let lost = over.compactMap(\.notification)
+    guard !lost.isEmpty else { return }
+    loop.atEndOfPass { for number in lost { for observation in self.observations { observation.lostBody(of: number) } } }
+  }
+}
