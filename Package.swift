@@ -38,7 +38,10 @@ let package = Package(
     .systemLibrary(name: "CLibcbor", pkgConfig: "libcbor", providers: [.apt(["libcbor-dev"])]),
     .target(
       name: "CoAP",
-      dependencies: ["CLibcoap", .product(name: "Logging", package: "swift-log")],
+      dependencies: [
+        "CLibcoap", .product(name: "HeapModule", package: "swift-collections"),
+        .product(name: "Logging", package: "swift-log"),
+      ],
       swiftSettings: strict),
     .target(name: "CBOR", dependencies: ["CLibcbor"], swiftSettings: strict),
     .target(

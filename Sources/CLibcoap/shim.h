@@ -82,15 +82,14 @@ static inline _Bool peek_cookie(const uint8_t *bytes, size_t length, struct peek
 }
 
 // Looks at up to PEEK_BATCH waiting datagrams without taking them; they must be taken before the next look. Returns
-// their number, or 0. `bytes` of each are looked at, PEEK_BYTES or more.
-static inline int peek_datagrams(int fd, struct peeked_datagram *out, size_t bytes) {
+// their number, or 0. `bytes` of each are looked at, PEEK_BYTES or more, and copied one behind the other into `buffer`.
+static inline int peek_datagrams(int fd, struct peeked_datagram *out, uint8_t *buffer, size_t bytes) {
   struct { struct msghdr msg_hdr; unsigned int msg_len; } messages[PEEK_BATCH];  // struct mmsghdr
   struct iovec vectors[PEEK_BATCH];
   struct sockaddr_in6 names[PEEK_BATCH];
-  uint8_t heads[PEEK_BATCH][bytes];
   memset(messages, 0, sizeof messages);
   for (int i = 0; i < PEEK_BATCH; i++) {
-    vectors[i].iov_base = heads[i];
+    vectors[i].iov_base = buffer + (size_t)i * bytes;
     vectors[i].iov_len = bytes;
     messages[i].msg_hdr.msg_iov = &vectors[i];
     messages[i].msg_hdr.msg_iovlen = 1;
@@ -101,6 +100,7 @@ static inline int peek_datagrams(int fd, struct peeked_datagram *out, size_t byt
   int count = (int)syscall(SYS_recvmmsg, fd, messages, PEEK_BATCH, MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT, NULL);
   for (int i = 0; i < count; i++) {
     struct peeked_datagram *d = &out[i];
+    const uint8_t *head = buffer + (size_t)i * bytes;
     uint32_t length = messages[i].msg_len;
     d->length = length;
     if (names[i].sin6_family == AF_INET6) {
@@ -113,16 +113,16 @@ static inline int peek_datagrams(int fd, struct peeked_datagram *out, size_t byt
       d->address_low = v4->sin_addr.s_addr;
       d->port = ntohs(v4->sin_port);
     }
-    d->type = length >= 4 && heads[i][0] >> 6 == 1 ? (heads[i][0] >> 4) & 3 : 0xff;
-    d->code = length >= 4 ? heads[i][1] : 0;
-    d->message_id = length >= 4 ? (uint16_t)(heads[i][2] << 8 | heads[i][3]) : 0;
-    d->content_type = length > 13 ? heads[i][0] : 0;
-    d->epoch = (uint16_t)(heads[i][3] << 8 | heads[i][4]);
-    d->handshake_type = d->content_type == 22 && d->epoch == 0 ? heads[i][13] : 0;
+    d->type = length >= 4 && head[0] >> 6 == 1 ? (head[0] >> 4) & 3 : 0xff;
+    d->code = length >= 4 ? head[1] : 0;
+    d->message_id = length >= 4 ? (uint16_t)(head[2] << 8 | head[3]) : 0;
+    d->content_type = length > 13 ? head[0] : 0;
+    d->epoch = (uint16_t)(head[3] << 8 | head[4]);
+    d->handshake_type = d->content_type == 22 && d->epoch == 0 ? head[13] : 0;
     if (bytes > PEEK_BYTES) {
-      peek_records(heads[i], length < bytes ? length : bytes, d);
+      peek_records(head, length < bytes ? length : bytes, d);
       // libcoap keeps a session for whatever looks like one, and we would answer it with more than it has.
-      if (d->handshake_type == 1 && !peek_cookie(heads[i], length < bytes ? length : bytes, d)) {
+      if (d->handshake_type == 1 && !peek_cookie(head, length < bytes ? length : bytes, d)) {
         d->content_type = d->handshake_type = 0;
       }
     }
@@ -164,6 +164,35 @@ static inline void answer_datagram(int fd, const uint8_t *reply, size_t length) 
   vector.iov_base = (void *)(uintptr_t)reply;
   vector.iov_len = length;
   message.msg_flags = 0;
+  sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+// Sends a datagram to the peer of a session, from the address at which it is served (IP_PKTINFO).
+static inline void send_datagram(int fd, const coap_session_t *session, const uint8_t *bytes, size_t length) {
+  const coap_address_t *remote = coap_session_get_addr_remote(session), *local = coap_session_get_addr_local(session);
+  struct { struct in6_addr address; unsigned int interface; } v6;  // struct in6_pktinfo
+  struct in_pktinfo v4;
+  union { struct cmsghdr align; uint8_t bytes[64]; } control;
+  struct iovec vector = {.iov_base = (void *)(uintptr_t)bytes, .iov_len = length};
+  struct msghdr message = {
+    .msg_name = (void *)(uintptr_t)&remote->addr.sa, .msg_namelen = remote->size, .msg_iov = &vector, .msg_iovlen = 1,
+    .msg_control = control.bytes,
+  };
+  memset(&control, 0, sizeof control);
+  if (local->addr.sa.sa_family == AF_INET6) {
+    v6.address = local->addr.sin6.sin6_addr;
+    v6.interface = (unsigned int)coap_session_get_ifindex(session);
+    message.msg_controllen = CMSG_SPACE(sizeof v6);
+    *CMSG_FIRSTHDR(&message) = (struct cmsghdr){.cmsg_len = CMSG_LEN(sizeof v6), .cmsg_level = IPPROTO_IPV6, .cmsg_type = IPV6_PKTINFO};
+    memcpy(CMSG_DATA(CMSG_FIRSTHDR(&message)), &v6, sizeof v6);
+  } else {
+    memset(&v4, 0, sizeof v4);
+    v4.ipi_ifindex = coap_session_get_ifindex(session);
+    v4.ipi_spec_dst = local->addr.sin.sin_addr;
+    message.msg_controllen = CMSG_SPACE(sizeof v4);
+    *CMSG_FIRSTHDR(&message) = (struct cmsghdr){.cmsg_len = CMSG_LEN(sizeof v4), .cmsg_level = IPPROTO_IP, .cmsg_type = IP_PKTINFO};
+    memcpy(CMSG_DATA(CMSG_FIRSTHDR(&message)), &v4, sizeof v4);
+  }
   sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 

@@ -64,6 +64,66 @@ static inline void release_tls(void *ssl) {
   if (ssl && release) release(ssl);
 }
 
+// OpenSSL's functions to read and write on a session past libcoap, which are called too often to be looked up each time.
+struct tls_feed {
+  void *memory;  // a BIO
+  void *(*get_rbio)(const void *);
+  void (*set_rbio)(void *, void *);
+  int (*up_ref)(void *);
+  long (*control)(void *, int, long, void *);
+  int (*fill)(void *, const void *, int);
+  int (*peek)(void *, void *, int);
+  int (*write)(void *, const void *, int);
+  void (*release)(void *);
+};
+
+static inline _Bool open_tls_feed(struct tls_feed *feed) {
+  void *(*make)(const void *) = (void *(*)(const void *))dlsym(NULL, "BIO_new");
+  const void *(*kind)(void) = (const void *(*)(void))dlsym(NULL, "BIO_s_mem");
+  feed->get_rbio = (void *(*)(const void *))dlsym(NULL, "SSL_get_rbio");
+  feed->set_rbio = (void (*)(void *, void *))dlsym(NULL, "SSL_set0_rbio");
+  feed->up_ref = (int (*)(void *))dlsym(NULL, "BIO_up_ref");
+  feed->control = (long (*)(void *, int, long, void *))dlsym(NULL, "BIO_ctrl");
+  feed->fill = (int (*)(void *, const void *, int))dlsym(NULL, "BIO_write");
+  feed->peek = (int (*)(void *, void *, int))dlsym(NULL, "SSL_peek");
+  feed->write = (int (*)(void *, const void *, int))dlsym(NULL, "SSL_write");
+  feed->release = (void (*)(void *))dlsym(NULL, "BIO_free_all");
+  if (!make || !kind || !feed->get_rbio || !feed->set_rbio || !feed->up_ref || !feed->control || !feed->fill ||
+      !feed->peek || !feed->write || !feed->release) return 0;
+  feed->memory = make(kind());
+  if (!feed->memory) return 0;
+  feed->control(feed->memory, 130, -1, NULL);  // BIO_C_SET_BUF_MEM_EOF_RETURN: read all is no end
+  return 1;
+}
+
+static inline void close_tls_feed(struct tls_feed *feed) {
+  if (feed->memory) feed->release(feed->memory);
+  feed->memory = NULL;
+}
+
+// Decrypts a record of a session that the session is about to read, and copies the beginning of what is in it. OpenSSL keeps
+// it for the next read, which then takes nothing from the socket's datagram. Returns the bytes copied, or less than 1.
+static inline int peek_tls(
+  struct tls_feed *feed, const coap_session_t *session, const uint8_t *record, size_t length, uint8_t *out, int size) {
+  void *ssl = session_tls(session);
+  void *own = ssl ? feed->get_rbio(ssl) : NULL;
+  if (!own) return 0;
+  feed->control(feed->memory, 1, 0, NULL);  // BIO_CTRL_RESET
+  if (feed->fill(feed->memory, record, (int)length) != (int)length) return 0;
+  feed->up_ref(own);
+  feed->up_ref(feed->memory);
+  feed->set_rbio(ssl, feed->memory);
+  int count = feed->peek(ssl, out, size);
+  feed->set_rbio(ssl, own);
+  if (count < 1) clear_tls_errors();
+  return count;
+}
+
+static inline void write_tls(struct tls_feed *feed, const coap_session_t *session, const uint8_t *bytes, size_t length) {
+  void *ssl = session_tls(session);
+  if (ssl && feed->write(ssl, bytes, (int)length) < 1) clear_tls_errors();
+}
+
 static inline int accept_cookie(void *ssl, const unsigned char *cookie, unsigned int length) {
   (void)ssl, (void)cookie, (void)length;
   return 1;

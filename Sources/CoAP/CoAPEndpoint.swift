@@ -170,8 +170,9 @@ extension CoAPEndpoint.Part {
       let rows = sockets.filter { $0.first.map { belongs($0.scheme) } ?? false }
       return (0..<(rows.map(\.count).max() ?? 0)).map { column in rows.compactMap { $0.dropFirst(column).first } }
     }
-    let plain = columns { $0 == .coap }, streams = columns(\.isStream)
+    let streams = columns(\.isStream)
     // One alone: two peers at two listeners may have the same address and port.
+    let plain = sockets.joined().filter { $0.scheme == .coap }.map { [$0] }
     let secure = sockets.joined().filter { $0.scheme == .coaps }.map { [$0] }
     var remaining = (plain + secure + streams)[...]
     do throws(CoAPSystemError) {

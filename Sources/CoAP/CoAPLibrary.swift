@@ -24,15 +24,6 @@ enum CoAPLibrary {
   fileprivate static let warnings = Mutex<[pthread_t: [String]]>([:])
   fileprivate static let warningsKept = 32
 
-  // Threads on which a Reset has been read of which no handler was told.
-  fileprivate static let resets = Mutex<Set<pthread_t>>([])
-
-  /// The last Reset was the answer to a message of ours that was under way.
-  static func resetIsExpected() { _ = takeStrayReset() }
-
-  /// Whether this thread has read a Reset, since it was asked last, that answers nothing that was under way.
-  static func takeStrayReset() -> Bool { resets.withLock { $0.remove(pthread_self()) != nil } }
-
   /// What libcoap has complained about on this thread that was about that peer: `certificate has expired: 'a' depth=0`.
   static func takeWarnings(about peer: CoAPAddress) -> [String] {
     let lines = warnings.withLock { warnings -> [String] in
@@ -89,8 +80,6 @@ private func onLog(level: coap_log_t, message: UnsafePointer<CChar>?) {
       }
     }
   }
-  // It says so before it looks for the message (net.c, `coap_dispatch`), and of a stray one nothing else.
-  if level == LOG_ALERT, line.hasPrefix("got RST ") { CoAPLibrary.resets.withLock { _ = $0.insert(pthread_self()) } }
   CoAPLibrary.log.debug("\(line)")
 }
 

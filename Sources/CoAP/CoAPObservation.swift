@@ -40,6 +40,7 @@ package final class CoAPObservation: @unchecked Sendable {
   private var hasEnded = false
   /// The message id of the notification that is under way, until it is acknowledged or given up.
   private(set) var outstanding: UInt16?
+  private var outstandingNumber: UInt32 = 0
   // The last notification, if it goes in blocks: its acknowledgement is that of the first one.
   private var body: (number: UInt32, isFetched: Bool, isOver: Bool)?
 
@@ -59,13 +60,13 @@ package final class CoAPObservation: @unchecked Sendable {
 
   /// Sends a confirmable notification.
   ///
-  /// Its end is told to the owner by `number`. libcoap keeps a second one back until the first is acknowledged
-  /// (NSTART 1) without any bound, so send the next when the owner has heard of the last.
+  /// Its end is told to the owner by `number`: send the next when the owner has heard of the last (NSTART 1), or has said
+  /// `hasArrived` of it.
   ///
   /// - Throws: `CoAPFailure.closed` when the observation has ended or nothing could be sent; the owner is not told then.
   package func notify(_ response: CoAPResponse, number: UInt32) throws(CoAPFailure) {
     assert(session.loop.isCurrent)
-    guard !hasEnded, let handle = session.handle else { throw .closed }
+    guard !hasEnded else { throw .closed }
     sequence = nextSequence()
     var response = response
     response.observe = sequence
@@ -74,31 +75,32 @@ package final class CoAPObservation: @unchecked Sendable {
       let first = session.firstBlock(of: response, transfer, exponent: exponent, notification: number)
     else { throw .closed }
     if first.block2?.more == true { body = (number, isFetched: false, isOver: false) }
-    guard let mid = session.send(first, token: token, type: COAP_MESSAGE_CON, on: handle) else {
-      throw .closed
-    }
-    outstanding = mid
+    guard let mid = session.transmit(first, token: token, as: { _ in .notification(number, self) }) else { throw .closed }
+    (outstanding, outstandingNumber) = (mid, number)
     session.allowRequest()
-    session.shard.expectAcknowledgement(of: mid, number: number, on: self)
   }
 
   /// Sends a last, non-confirmable message with an error code, which ends the observation (RFC 7641 §4.2).
   package func end(with response: CoAPResponse) {
     if let handle = session.handle, !hasEnded {
-      _ = session.send(response, token: token, type: COAP_MESSAGE_NON, on: handle)
+      _ = session.send(response, token: token, isConfirmable: false, on: handle)
     }
     session.drop(self, reason: .closed)
   }
 
   func acknowledged(_ number: UInt32) {
-    outstanding = nil
+    settle(number)
     if body?.number == number { settleBody() } else { owner?.notificationAcknowledged(number, on: self) }
   }
 
-  /// libcoap waits for its acknowledgement no longer, which is not known to have come.
-  func settled(_ number: UInt32) {
+  /// Something else than an acknowledgement says that a notification has arrived, such as its result: it is not sent again,
+  /// and the owner is told no more of it.
+  package func hasArrived(_ number: UInt32) {
+    assert(session.loop.isCurrent)
+    if body?.number == number { body?.isOver = true }
+    guard let mid = outstanding, outstandingNumber == number else { return }
+    session.takeBack(mid)
     outstanding = nil
-    if body?.number == number { settleBody() } else { owner?.notificationSettled(number, on: self) }
   }
 
   /// The peer has asked for all blocks.
@@ -122,8 +124,11 @@ package final class CoAPObservation: @unchecked Sendable {
     owner?.notification(number, failed: .notFetched, on: self)
   }
 
+  // A later one may have left since, when something else has said that this one has arrived.
+  private func settle(_ number: UInt32) { if outstandingNumber == number { outstanding = nil } }
+
   func failed(_ number: UInt32, _ failure: CoAPFailure) {
-    outstanding = nil
+    settle(number)
     let owner = owner
     // In this order: told of the notification alone the owner would send its next one.
     session.drop(self, reason: .failed(failure))

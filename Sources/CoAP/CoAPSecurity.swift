@@ -31,14 +31,6 @@ package final class SecuredPeer: @unchecked Sendable {
   package let identity: CoAPIdentity
   /// What the authority based its decision on. The handler may take it back.
   package var principal: (any Sendable)?
-  // Of DTLS: what is not known to have arrived, and the pings that find it out, the last one by the loop's clock.
-  var unconfirmed: [(mid: UInt16, message: SentMessage, sent: UInt64)] = []
-  // A ping may have overtaken messages.
-  var isDoubtful = false
-  var isConfirming = false
-  package internal(set) var lastBarrier: UInt64 = 0
-  var nextBarrier = UInt64.max
-
   init(_ identity: CoAPIdentity, _ principal: any Sendable) { (self.identity, self.principal) = (identity, principal) }
 }
 

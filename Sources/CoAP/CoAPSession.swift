@@ -24,7 +24,10 @@ package final class CoAPSession: @unchecked Sendable {
   private var separate: UInt16?
   /// The connection is gone; nothing may be sent any more.
   var isLost = false
-  var pings: [(mid: UInt16?, sent: UInt64, done: (CoAPPingEnd) -> Void)] = []
+  /// Without a message id over TCP.
+  var pings: [(mid: UInt16?, due: UInt64, done: (CoAPPingEnd) -> Void)] = []
+  /// When `Retransmissions` looks at it next.
+  var nextTransmission = UInt64.max
 
   init(
     handle: OpaquePointer, address: CoAPAddress, scheme: CoAPScheme, secured: SecuredPeer?, shard: CoAPShard
@@ -48,11 +51,10 @@ package final class CoAPSession: @unchecked Sendable {
   /// Tells observations and transfers that the peer is gone. libcoap frees its session itself.
   func end(_ reason: CoAPObservation.End) {
     for observation in observations { drop(observation, reason: reason) }
-    if let mid = separate { shard.expectNothing(of: mid, on: self) }
+    if let separate { takeBack(separate) }
     forgetTransfers()
-    handle = nil
-    endSecured()
     endPings()
+    handle = nil
   }
 
   // MARK: Retransmitted requests (RFC 7252 §4.5)
@@ -163,27 +165,10 @@ package final class CoAPSession: @unchecked Sendable {
     assert(loop.isCurrent)
     guard let index = observations.firstIndex(where: { $0 === observation }) else { return }
     observations.remove(at: index)
-    if let mid = observation.outstanding { shard.expectNothing(of: mid, on: self) }
-    if let handle {
-      // A device that has registered anew may have run the call, and be back from a reboot that was the call.
-      if observation.outstanding != nil { stopSending(on: handle) }
-      coap_session_release(handle)
-    }
+    // A device that has registered anew may have run the call, and be back from a reboot that was the call.
+    if let mid = observation.outstanding { takeBack(mid) }
+    if let handle { coap_session_release(handle) }
     observation.end(reason)
-  }
-
-  /// Takes back what is under way to the peer, unless another observation has a notification there too.
-  ///
-  /// libcoap can take back all messages of a session or none; a separate response goes with them.
-  private func stopSending(on handle: OpaquePointer) {
-    // Over DTLS and TCP that would be the end of the session.
-    guard scheme == .coap, !observations.contains(where: { $0.outstanding != nil }) else { return }
-    coap_session_disconnected(handle, COAP_NACK_NOT_DELIVERABLE)
-  }
-
-  /// Makes libcoap forget that a message is under way which it no longer has.
-  func freeSlot() {
-    if let handle, scheme == .coap { coap_session_disconnected(handle, COAP_NACK_NOT_DELIVERABLE) }
   }
 
   // MARK: Sending
@@ -200,16 +185,14 @@ package final class CoAPSession: @unchecked Sendable {
         response, messageID: request.messageID, token: request.token, method: request.method,
         digest: nil, now: shard.seconds)
     }
-    // libcoap keeps a second confirmable message back until the first is acknowledged, without any bound. A peer that
-    // never acknowledges must not fill the memory, and a response need not be confirmable (RFC 7252 §5.2.2).
+    // One confirmable message at a time (NSTART): a response need not be one (RFC 7252 §5.2.2).
     let isConfirmable =
       request.isConfirmable && !scheme.isStream && separate == nil && !observations.contains { $0.outstanding != nil }
-    let mid = send(
-      cutting(response, for: request), token: request.token,
-      type: isConfirmable ? COAP_MESSAGE_CON : COAP_MESSAGE_NON, on: handle)
-    if isConfirmable, let mid {
-      separate = mid
-      shard.expectAcknowledgement(of: mid, on: self)
+    let answer = cutting(response, for: request)
+    if isConfirmable {
+      separate = transmit(answer, token: request.token) { .response($0, self) }
+    } else {
+      _ = send(answer, token: request.token, isConfirmable: false, on: handle)
     }
   }
 
@@ -218,15 +201,19 @@ package final class CoAPSession: @unchecked Sendable {
     if separate == messageID { separate = nil }
   }
 
-  /// Hands a message with a response code to libcoap. Returns its message id, or nil when it could not be built.
+  /// The message ids of all confirmable messages that may be under way.
+  var messagesUnderWay: [UInt16] { observations.compactMap(\.outstanding) + (separate.map { [$0] } ?? []) + pings.compactMap(\.mid) }
+
+  /// Hands a message with a response code to libcoap, over UDP and DTLS one that is not confirmable. Returns its message id,
+  /// or nil when it could not be built.
   func send(
-    _ response: CoAPResponse, token: CoAPToken, type: coap_pdu_type_t, on handle: OpaquePointer
+    _ response: CoAPResponse, token: CoAPToken, isConfirmable: Bool, on handle: OpaquePointer
   ) -> UInt16? {
     guard !isLost else { return nil }
     let mid = coap_new_message_id(handle)
     guard
       let pdu = coap_pdu_init(
-        type, pdu_code(0), coap_mid_t(mid), coap_session_max_pdu_size(handle))
+        isConfirmable ? COAP_MESSAGE_CON : COAP_MESSAGE_NON, pdu_code(0), coap_mid_t(mid), coap_session_max_pdu_size(handle))
     else { return nil }
     guard PDU.addToken(token, to: pdu), PDU.write(response, to: pdu) else {
       coap_delete_pdu(pdu)

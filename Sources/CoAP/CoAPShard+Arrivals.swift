@@ -1,106 +1,54 @@
 internal import CLibcoap
 
-/// What is under way to peers, and how its arrival is known: by its acknowledgement on UDP, which is peeked, and over DTLS by
-/// what libcoap lets see.
+/// What peers say of the confirmable messages that are under way to them.
 extension CoAPShard {
-  func expectAcknowledgement(of messageID: UInt16, number: UInt32, on observation: CoAPObservation) {
-    expect(.notification(number, observation), messageID, from: observation.session)
-  }
+  /// Which message of which peer.
+  struct MessageKey: Hashable {
+    let high: UInt64
+    let low: UInt64
+    let port: UInt16
+    let messageID: UInt16
 
-  func expectAcknowledgement(of messageID: UInt16, on session: CoAPSession) {
-    expect(.response(messageID, session), messageID, from: session)
-  }
-
-  private func expect(_ message: SentMessage, _ messageID: UInt16, from session: CoAPSession) {
-    switch session.scheme {
-    case .coap: break
-    case .coaps:
-      // What arrives is encrypted.
-      session.noteUnconfirmed(message, messageID)
-      unconfirmed[ObjectIdentifier(session)] = session
-      watchRetransmission()
-      return barriers.add(session)
-    case .coapTCP, .coapsTCP:
-      // There is nothing to wait for.
-      return loop.atEndOfPass { message.acknowledged() }
+    // An IPv4 peer fits one word, and a word is hashed in half the time of four fields.
+    func hash(into hasher: inout Hasher) {
+      let rest = UInt64(port) << 48 | UInt64(messageID) << 32
+      if high == 0, low >> 32 == 0 { return hasher.combine(low | rest) }
+      hasher.combine(high)
+      hasher.combine(low)
+      hasher.combine(rest)
     }
-    expected[key(session.address, messageID)] = message
-    watchRetransmission()
   }
 
-  func expectNothing(from session: CoAPSession) { unconfirmed[ObjectIdentifier(session)] = nil }
-
-  /// Nobody wants to know of it any more. Over DTLS it stays on its list, which has to be complete.
-  func expectNothing(of messageID: UInt16, on session: CoAPSession) {
-    if session.scheme == .coap { expected[key(session.address, messageID)] = nil }
+  func key(_ address: CoAPAddress, _ messageID: UInt16) -> MessageKey {
+    MessageKey(high: address.high, low: address.low, port: address.port, messageID: messageID)
   }
 
-  /// Takes what is under way to a peer off the list that it is on.
-  func takeSent(_ mid: UInt16, to session: CoAPSession) -> SentMessage? {
-    session.scheme == .coap ? expected.removeValue(forKey: key(session.address, mid)) : session.takeUnconfirmed(mid)
+  /// An empty acknowledgement or Reset is among the messages of this pass. It counts when all have been read: what else came
+  /// with it, such as a result, is worth more.
+  func answered(_ key: MessageKey, isReset: Bool) {
+    if let confirmable = underWay.removeValue(forKey: key) { answered.append((confirmable.message, isReset)) }
   }
 
-  func expectConfirmation(of session: CoAPSession, after delay: UInt64) { barriers.add(session, after: delay) }
-
-  /// libcoap tells nobody of an acknowledgement over DTLS, but it does tell whether it waits for any. When it does not, all
-  /// have come: with what was given up it has told that, and no list has it any more.
-  func confirmArrivals() {
-    guard !unconfirmed.isEmpty, coap_can_exit(context) == 1 else { return }
-    let sessions = unconfirmed
-    unconfirmed = [:]
-    for session in sessions.values where !session.isLost { session.confirmUnconfirmed() }
-  }
-
-  func watchPings(of session: CoAPSession) {
-    pinging[ObjectIdentifier(session)] = session
-    watchRetransmission()
-    pump.note(self, due: loop.passTime + longestPing)
-  }
-
-  // Longer than libcoap's own patience, which it does tell of.
-  private var longestPing: UInt64 { transmission.longestTransmission + 2_000_000_000 }
-
-  func endOverduePings() {
-    for (id, session) in pinging {
-      if loop.passTime > longestPing { session.endPings(before: loop.passTime - longestPing) }
-      if session.pings.isEmpty { pinging[id] = nil }
+  /// A record of an established DTLS session, which libcoap reads next.
+  func peek(_ record: UnsafeBufferPointer<UInt8>, of session: CoAPSession) {
+    guard let handle = session.handle, let head = pump.feed.peek(record, on: handle), head.count == 4, head.code == 0
+    else { return }
+    switch head.first {
+    case 0x60: answered(key(session.address, head.mid), isReset: false)
+    case 0x70: answered(key(session.address, head.mid), isReset: true)
+    default: break
     }
-    if !pinging.isEmpty { pump.note(self, due: loop.passTime + 1_000_000_000) }
   }
 
-  /// A Reset has come that is for nothing under way, such as the second one to a ping that was repeated. libcoap counts it
-  /// as the end of what is under way, and lets the next message leave beside it (net.c, `coap_dispatch`): that a ping waits
-  /// for the messages before it is not true then, until there are none.
-  func strayReset(from peer: PeerKey) {
-    for session in sessions where session.scheme == .coaps && PeerKey(session.address) == peer { session.noteDoubt() }
-  }
-
-  /// A message has come that is not confirmable. Where it has the id of a confirmable one of ours, libcoap takes that off
-  /// its queue, as if it were the answer, and keeps its only slot: nothing would ever leave again.
-  func receivedNonConfirmable(_ mid: UInt16, on session: CoAPSession) {
-    let isPing = session.isPing(mid)
-    guard session.scheme == .coaps else {
-      guard isPing else { return }
-      // Of notifications it has been peeked. Whoever sends it is there, which is what was asked.
-      return loop.atEndOfPass {
-        session.freeSlot()
-        session.pingEnded(mid, .answered)
-      }
-    }
-    let sent = session.takeUnconfirmed(mid)
-    guard sent != nil || isPing else { return }
-    // Its answer is still to be sent.
-    loop.atEndOfPass {
-      sent?.failed(.notAcknowledged)
-      self.close(session)
-    }
+  func tellAnswered() {
+    // Nobody adds to them here: only what is read does.
+    for (message, isReset) in answered { if isReset { message.failed(.reset) } else { message.acknowledged() } }
+    answered.removeAll(keepingCapacity: true)
   }
 
   /// An empty message: a keep-alive, or a ping, which libcoap answers with a Reset.
-  func pinged(_ handle: OpaquePointer, _ pdu: OpaquePointer?, _ mid: UInt16) {
+  func pinged(_ handle: OpaquePointer) {
     // Not of somebody who has asked for nothing yet.
-    guard let session = known(handle) else { return }
-    heard(from: session)
-    if coap_pdu_get_type(pdu) == COAP_MESSAGE_NON { receivedNonConfirmable(mid, on: session) }
+    if let session = known(handle) { heard(from: session) }
   }
 }

@@ -23,26 +23,16 @@ func onShardEvent(session: OpaquePointer?, event: coap_event_t) -> Int32 {
 }
 
 func onShardPing(session: OpaquePointer?, received: OpaquePointer?, mid: coap_mid_t) {
-  if let session { CoAPShard.of(session)?.pinged(session, received, UInt16(truncatingIfNeeded: mid)) }
+  if let session { CoAPShard.of(session)?.pinged(session) }
 }
 
 func onShardPong(session: OpaquePointer?, received: OpaquePointer?, mid: coap_mid_t) {
   if let session, CoAPScheme(coap_session_get_proto(session))?.isStream == true { CoAPShard.of(session)?.ponged(session) }
 }
 
-func onShardNack(
-  session: OpaquePointer?, sent: OpaquePointer?, reason: coap_nack_reason_t, mid: coap_mid_t
-) {
-  if reason == COAP_NACK_RST { CoAPLibrary.resetIsExpected() }
-  guard let session, let failure = CoAPFailure(reason) else { return }
-  CoAPShard.of(session)?.failed(session, mid: UInt16(truncatingIfNeeded: mid), failure)
-}
-
 // A Reset for what was not asked for (RFC 7252 §4.2); what is not confirmable is ignored.
 func onShardResponse(
   session: OpaquePointer?, sent: OpaquePointer?, received: OpaquePointer?, mid: coap_mid_t
 ) -> coap_response_t {
-  guard let session, coap_pdu_get_type(received) != COAP_MESSAGE_ACK else { return COAP_RESPONSE_OK }
-  CoAPShard.of(session)?.received(session, received)
   return coap_pdu_get_type(received) == COAP_MESSAGE_CON ? COAP_RESPONSE_FAIL : COAP_RESPONSE_OK
 }

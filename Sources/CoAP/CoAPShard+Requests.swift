@@ -12,7 +12,6 @@ extension CoAPShard {
       return
     }
     let mid = UInt16(truncatingIfNeeded: coap_pdu_get_mid(pdu))
-    if coap_pdu_get_type(pdu) == COAP_MESSAGE_NON { receivedNonConfirmable(mid, on: session) }
     let token = PDU.token(pdu)
     let method = CoAPCode(rawValue: UInt8(truncatingIfNeeded: coap_pdu_get_code(pdu).rawValue))
     let digest = PDU.digest(ofBodyIn: pdu)

@@ -20,7 +20,6 @@ extension CoAPShard {
     // The array owns the session; libcoap's pointer goes with it, in `forget(_:)`.
     sessions.append(session)
     coap_session_set_app_data(handle, Unmanaged.passUnretained(session).toOpaque())
-    transmission.apply(to: handle)
     return session
   }
 
@@ -154,31 +153,8 @@ extension CoAPShard {
     if let session = known(handle) { forget(session) }
   }
 
-  func failed(_ handle: OpaquePointer, mid: UInt16, _ failure: CoAPFailure) {
-    guard let session = known(handle) else { return }
-    // libcoap is in the middle of its own queue.
-    if session.isPing(mid) {
-      loop.atEndOfPass { session.pingEnded(mid, CoAPPingEnd(failure)) }
-    } else if let sent = takeSent(mid, to: session) {
-      loop.atEndOfPass { sent.failed(failure) }
-    }
-  }
-
   func ponged(_ handle: OpaquePointer) {
     guard let session = known(handle) else { return }
     loop.atEndOfPass { session.pingEnded(nil, .answered) }
-  }
-
-  /// A response, though we ask nothing. libcoap has taken the notification with its token off its queue, which proves
-  /// nothing: the device has had this token since it observes.
-  func received(_ handle: OpaquePointer, _ pdu: OpaquePointer?) {
-    guard let session = known(handle) else { return }
-    if coap_pdu_get_type(pdu) == COAP_MESSAGE_NON {
-      receivedNonConfirmable(UInt16(truncatingIfNeeded: coap_pdu_get_mid(pdu)), on: session)
-    }
-    guard let observation = session.observation(token: PDU.token(pdu)), let mid = observation.outstanding,
-      let sent = takeSent(mid, to: session)
-    else { return }
-    loop.atEndOfPass { sent.settled() }
   }
 }

@@ -33,14 +33,14 @@ final class CoAPShard: EventLoop.EventSource {
   var onEstablished: ((CoAPSession) -> Void)?
   var onEnded: ((CoAPSession) -> Void)?
   var sessions: [CoAPSession] = []
-  var expected: [ExpectedAcknowledgement: SentMessage] = [:]
+  /// Confirmable messages of ours that are not answered yet.
+  var underWay: [MessageKey: Confirmable] = [:]
+  var answered: [(message: SentMessage, isReset: Bool)] = []
   var transferring: [ObjectIdentifier: CoAPSession] = [:]
   var transferTimer: LoopTimer?
-  var truncated: Set<ExpectedAcknowledgement> = []
+  var truncated: Set<MessageKey> = []
   /// When the pump says `prepare` next.
   var due = UInt64.max
-  private var acknowledged: [SentMessage] = []
-  private var stuck: [SentMessage] = []
   private var encryptedHandshakes: [PeerKey] = []
   private var clientHellos: [PeerKey] = []
   // TLS connections that libcoap has accepted and not called sessions yet.
@@ -48,29 +48,9 @@ final class CoAPShard: EventLoop.EventSource {
   // Sessions to be disconnected at the end of the pass, and the last one that libcoap has told to be gone.
   var ending: [OpaquePointer] = []
   var deleted: OpaquePointer?
-  let barriers = BarrierQueue()
-  // Over DTLS: those with messages that are not known to have arrived.
-  var unconfirmed: [ObjectIdentifier: CoAPSession] = [:]
-  var pinging: [ObjectIdentifier: CoAPSession] = [:]
 
   /// The time of the pass, in whole seconds.
   var seconds: UInt32 { UInt32(truncatingIfNeeded: loop.passTime / 1_000_000_000) }
-
-  struct ExpectedAcknowledgement: Hashable {
-    let high: UInt64
-    let low: UInt64
-    let port: UInt16
-    let messageID: UInt16
-
-    // An IPv4 peer fits one word, and a word is hashed in half the time of four fields.
-    func hash(into hasher: inout Hasher) {
-      let rest = UInt64(port) << 48 | UInt64(messageID) << 32
-      if high == 0, low >> 32 == 0 { return hasher.combine(low | rest) }
-      hasher.combine(high)
-      hasher.combine(low)
-      hasher.combine(rest)
-    }
-  }
 
   /// Makes the context and adopts `sockets`, on the loop's thread. Call `close()` before the last reference goes.
   init(
@@ -94,7 +74,6 @@ final class CoAPShard: EventLoop.EventSource {
     coap_context_set_session_timeout(context, UInt32(clamping: limits.sessionTimeout))
     coap_context_set_csm_max_message_size(context, UInt32(clamping: limits.messageBytes))
     coap_register_event_handler(context, onShardEvent)
-    coap_register_nack_handler(context, onShardNack)
     coap_register_ping_handler(context, onShardPing)
     coap_register_pong_handler(context, onShardPong)
     coap_register_response_handler(context, onShardResponse)
@@ -127,6 +106,9 @@ final class CoAPShard: EventLoop.EventSource {
     }
   }
 
+  /// The one socket of `coap`: a peer is known by its address, which may be the same at another.
+  var datagramSocket: Int32 { sockets.first?.socket.descriptor ?? -1 }
+
   private static let listening: UInt32 = 1 << 30
   private static let connected: UInt32 = 1 << 31
   /// In the place of a source: the socket is not listened to for a while.
@@ -145,9 +127,7 @@ final class CoAPShard: EventLoop.EventSource {
     if let connectionSource { loop.remove(connectionSource, descriptor: coap_context_get_coap_fd(context)) }
     listeningTimer?.cancel()
     transferTimer?.cancel()
-    barriers.close()
     while let session = sessions.last { forget(session) }
-    coap_register_nack_handler(context, nil)
     coap_register_ping_handler(context, nil)
     coap_register_pong_handler(context, nil)
     coap_register_response_handler(context, nil)
@@ -236,22 +216,21 @@ final class CoAPShard: EventLoop.EventSource {
         pump.discard(from: socket)
         continue
       }
+      // Nothing was asked of libcoap that they could answer.
+      guard datagram.type != 2, datagram.type != 3 else {
+        pump.discard(from: socket)
+        if datagram.length == 4, datagram.code == 0 { answered(key(datagram), isReset: datagram.type == 3) }
+        continue
+      }
       pump.read(from: socket)
       let isTruncated = datagram.length > AdoptedSocket.largestDatagram
-      // Most datagrams are requests, of which nothing else is to be known.
-      guard datagram.type == 1 || datagram.type == 2 || isTruncated else { continue }
-      let key = ExpectedAcknowledgement(
-        high: datagram.address_high, low: datagram.address_low, port: datagram.port,
-        messageID: datagram.message_id)
-      if datagram.type == 2, let sent = expected.removeValue(forKey: key) {
-        acknowledged.append(sent)
-      } else if datagram.type == 1, let sent = expected.removeValue(forKey: key) {
-        // libcoap takes any message with this id for the answer, and then never lets go of its only slot. It need not be
-        // one: the two sides number their messages apart.
-        stuck.append(sent)
-      }
-      if isTruncated { truncated.insert(key) }
+      if isTruncated { truncated.insert(key(datagram)) }
     }
+  }
+
+  private func key(_ datagram: peeked_datagram) -> MessageKey {
+    MessageKey(
+      high: datagram.address_high, low: datagram.address_low, port: datagram.port, messageID: datagram.message_id)
   }
 
   /// A message that completes a handshake, unless it does not decrypt, is among those that are read in this pass.
@@ -260,7 +239,7 @@ final class CoAPShard: EventLoop.EventSource {
   /// A first message of a handshake is among those that are read in this pass.
   func sawClientHello(_ peer: PeerKey) { clientHellos.append(peer) }
 
-  /// What was peeked has been read: libcoap has seen the acknowledgements too.
+  /// What was peeked has been read.
   func hasRead() {
     if !truncated.isEmpty {
       // libcoap took fewer bytes than the kernel had counted as looked at.
@@ -281,38 +260,16 @@ final class CoAPShard: EventLoop.EventSource {
       handshakeFailed(handle)
       coap_session_disconnected(handle, COAP_NACK_TLS_FAILED)
     }
-    while let sent = stuck.popLast() {
-      sent.session.freeSlot()
-      sent.settled()
-    }
-    // Nobody adds to them here: only what is peeked does.
-    for index in acknowledged.indices { acknowledged[index].acknowledged() }
-    acknowledged.removeAll(keepingCapacity: true)
-    confirmArrivals()
+    tellAnswered()
   }
 
-  /// Lets libcoap send again what was not acknowledged, and drop idle sessions.
+  /// Lets libcoap drop idle sessions, and send a flight of a handshake again.
   func prepare() {
     guard !isClosed else { return }
     dropBurdens()
-    endOverduePings()
     let pause = UInt64(prepare_context(context))
-    if pause > 0 {
-      pump.note(self, due: loop.passTime + pause * 1_000_000)
-    } else if !expected.isEmpty {
-      pump.note(self, due: loop.passTime + 1_000_000_000)
-    }
+    if pause > 0 { pump.note(self, due: loop.passTime + pause * 1_000_000) }
   }
 
   func heard(from session: CoAPSession) { handler.heard(from: session) }
-
-  /// Something is sent that libcoap repeats until it is answered.
-  func watchRetransmission() {
-    pump.note(self, due: loop.passTime + UInt64(max(1, transmission.ackTimeout) * 1_000_000_000))
-  }
-
-  func key(_ address: CoAPAddress, _ messageID: UInt16) -> ExpectedAcknowledgement {
-    ExpectedAcknowledgement(
-      high: address.high, low: address.low, port: address.port, messageID: messageID)
-  }
 }

@@ -12,11 +12,14 @@ internal import CLibcoap
 final class DatagramPump {
   private let loop: EventLoop
   private let context: OpaquePointer
+  let retransmissions: Retransmissions
+  let feed: TLSFeed
   private let peeked = UnsafeMutablePointer<peeked_datagram>.allocate(capacity: Int(PEEK_BATCH))
+  private let heads = UnsafeMutablePointer<UInt8>.allocate(capacity: Int(PEEK_BATCH * PEEK_BYTES))
   private let events = UnsafeMutablePointer<epoll_event>.allocate(capacity: 64)
   private var cookies: [UInt64] = []
-  // Who has sent what is read over DTLS, by the index of its cookie.
-  private var senders: [(index: Int, peer: PeerKey)] = []
+  // What is read of established sessions over DTLS, by the index of its cookie.
+  private var records: [(index: Int, session: CoAPSession, bytes: UnsafeBufferPointer<UInt8>)] = []
   private var hasSecure = false
   // Descriptors to take a datagram from and forget it, or answer it, each before the cookie with this index is used.
   private var discards: [(before: Int, descriptor: Int32, answer: [UInt8]?)] = []
@@ -35,6 +38,8 @@ final class DatagramPump {
     guard let context = coap_new_context(nil) else { throw CoAPSystemError("coap_new_context") }
     self.loop = loop
     self.context = context
+    retransmissions = Retransmissions(loop: loop)
+    feed = try TLSFeed()
     // Of plain CoAP not all fields are filled in, and Swift takes a Bool that is neither true nor false for nil: a loop over
     // the datagrams would end there, and leave them to be read unseen.
     peeked.initialize(repeating: peeked_datagram(), count: Int(PEEK_BATCH))
@@ -44,6 +49,7 @@ final class DatagramPump {
   deinit {
     assert(isClosed, "a pump was not closed")
     peeked.deallocate()
+    heads.deallocate()
     events.deallocate()
   }
 
@@ -52,15 +58,19 @@ final class DatagramPump {
     isClosed = true
     timer?.cancel()
     timer = nil
+    retransmissions.close()
     shards = []
     coap_free_context(context)
   }
 
   func add(_ shard: CoAPShard) { shards.append(shard) }
 
-  /// Looks at the datagrams that wait in a socket, without taking them; valid until the next look.
-  func peek(_ socket: AdoptedSocket, bytes: Int = Int(PEEK_BYTES)) -> UnsafeBufferPointer<peeked_datagram> {
-    UnsafeBufferPointer(start: peeked, count: Int(peek_datagrams(socket.descriptor, peeked, bytes)))
+  /// Looks at the datagrams that wait in a socket, without taking them; valid until the next look. Of each the beginning is
+  /// copied into `buffer`, which has room for PEEK_BATCH times as many bytes.
+  func peek(
+    _ socket: AdoptedSocket, _ buffer: UnsafeMutablePointer<UInt8>? = nil, bytes: Int = Int(PEEK_BYTES)
+  ) -> UnsafeBufferPointer<peeked_datagram> {
+    UnsafeBufferPointer(start: peeked, count: Int(peek_datagrams(socket.descriptor, peeked, buffer ?? heads, bytes)))
   }
 
   /// Reads datagrams of `shard` at the end of this pass: say `read(from:)` or `discard(from:)` for each in their order.
@@ -69,11 +79,16 @@ final class DatagramPump {
     reading.append(shard)
   }
 
-  /// Lets libcoap have the next datagram, over DTLS that of `peer`, or the connection that waits.
-  func read(from socket: AdoptedSocket, of peer: PeerKey? = nil) {
+  /// Lets libcoap have the next datagram, or the connection that waits.
+  func read(from socket: AdoptedSocket) {
     if socket.isSecure { hasSecure = true }
-    if let peer { senders.append((cookies.count, peer)) }
     cookies.append(socket.cookie)
+  }
+
+  /// The same, for `bytes` of an established DTLS session, which stay where they are until the end of the pass.
+  func read(from socket: AdoptedSocket, _ bytes: UnsafeBufferPointer<UInt8>, of session: CoAPSession) {
+    records.append((cookies.count, session, bytes))
+    read(from: socket)
   }
 
   /// Handles what waits on the connections of a context. False when its timer is due, too.
@@ -104,7 +119,7 @@ final class DatagramPump {
     }
     readDatagrams(start..<cookies.count)
     cookies.removeAll(keepingCapacity: true)
-    senders.removeAll(keepingCapacity: true)
+    records.removeAll(keepingCapacity: true)
     hasSecure = false
     discards.removeAll(keepingCapacity: true)
     // None of them begins to read again before the next pass.
@@ -117,12 +132,10 @@ final class DatagramPump {
       guard !range.isEmpty, let base = $0.baseAddress else { return }
       guard hasSecure else { return read_datagrams(context, base + range.lowerBound, range.count, false) }
       var start = range.lowerBound
-      for (index, peer) in senders where range.contains(index) {
+      for (index, session, bytes) in records where range.contains(index) {
         read_datagrams(context, base + start, index - start, true)
-        _ = CoAPLibrary.takeStrayReset()
-        read_datagrams(context, base + index, 1, true)
-        if CoAPLibrary.takeStrayReset() { for shard in reading { shard.strayReset(from: peer) } }
-        start = index + 1
+        session.shard.peek(bytes, of: session)
+        start = index
       }
       read_datagrams(context, base + start, range.upperBound - start, true)
     }

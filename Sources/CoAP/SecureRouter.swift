@@ -12,6 +12,7 @@ final class SecureRouter: EventLoop.EventSource {
   private struct Route {
     // The context that has its session.
     var side: Int
+    let session: CoAPSession
     // Until then the other context may get messages of a handshake.
     var handshakeUntil: UInt64 = 0
     // Bytes of the shortest record that its cipher can make.
@@ -33,6 +34,8 @@ final class SecureRouter: EventLoop.EventSource {
   private let pump: DatagramPump
   private let sides: [CoAPShard]
   private let sockets: [AdoptedSocket]
+  // The datagrams that are read in a pass.
+  private let bytes = UnsafeMutablePointer<UInt8>.allocate(capacity: Int(PEEK_BATCH) * AdoptedSocket.largestDatagram)
   private var source: Int?
   private var cookies = HelloCookies()
   // Whether libcoap leaves them to us.
@@ -51,12 +54,15 @@ final class SecureRouter: EventLoop.EventSource {
     self.sides = sides
     sockets = sides.compactMap(\.secureSocket)
     hasCookies = sides.allSatisfy { $0.secure?.leavesCookies == true }
+    bytes.initialize(repeating: 0, count: Int(PEEK_BATCH) * AdoptedSocket.largestDatagram)
     for (side, shard) in sides.enumerated() {
       shard.onEstablished = { [unowned self] in self.established($0, side) }
       shard.onEnded = { [unowned self] in self.ended($0, side) }
     }
     source = try loop.add(self, descriptor: sockets[0].descriptor, tag: 0)
   }
+
+  deinit { bytes.deallocate() }
 
   /// Before the sides are closed.
   func close() {
@@ -66,14 +72,14 @@ final class SecureRouter: EventLoop.EventSource {
   }
 
   func ready(_ tag: UInt32) {
-    let peeked = pump.peek(sockets[0], bytes: AdoptedSocket.largestDatagram)
+    let peeked = pump.peek(sockets[0], bytes, bytes: AdoptedSocket.largestDatagram)
     guard !peeked.isEmpty else {
       _ = rewind_peek(sockets[0].descriptor)
       pump.begin(sides[0])
       return pump.discard(from: sockets[0])
     }
     var hasBegun = [false, false]
-    for datagram in peeked {
+    for (index, datagram) in peeked.enumerated() {
       let peer = PeerKey(datagram)
       let isHello = datagram.handshake_type == 1
       let answer = hasCookies && isHello ? cookies.answer(to: datagram, at: loop.passTime) : nil
@@ -102,7 +108,12 @@ final class SecureRouter: EventLoop.EventSource {
         sides[side].sawClientHello(peer)
         began(peer)
       }
-      pump.read(from: sockets[side], of: peer)
+      guard datagram.content_type == 23, let route = routes[peer], route.side == side else {
+        pump.read(from: sockets[side])
+        continue
+      }
+      let record = bytes + index * AdoptedSocket.largestDatagram
+      pump.read(from: sockets[side], UnsafeBufferPointer(start: record, count: Int(datagram.length)), of: route.session)
     }
   }
 
@@ -149,7 +160,7 @@ final class SecureRouter: EventLoop.EventSource {
 
   private func established(_ session: CoAPSession, _ side: Int) {
     let peer = PeerKey(session.address)
-    let route = Route(side: side, shortestRecord: session.shortestRecord)
+    let route = Route(side: side, session: session, shortestRecord: session.shortestRecord)
     handshaking[peer] = nil
     earlier[peer] = nil
     let earlier = routes.updateValue(route, forKey: peer)

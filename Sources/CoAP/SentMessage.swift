@@ -2,26 +2,14 @@
 enum SentMessage {
   case notification(UInt32, CoAPObservation)
   case response(UInt16, CoAPSession)
-
-  var session: CoAPSession {
-    switch self {
-    case .notification(_, let observation): observation.session
-    case .response(_, let session): session
-    }
-  }
+  case ping(UInt16, CoAPSession)
 
   func acknowledged() {
     switch self {
     case .notification(let number, let observation): observation.acknowledged(number)
     case .response(let messageID, let session): session.settled(messageID)
-    }
-  }
-
-  /// It is under way no longer, and not known to have arrived.
-  func settled() {
-    switch self {
-    case .notification(let number, let observation): observation.settled(number)
-    case .response(let messageID, let session): session.settled(messageID)
+    // A Reset is what answers it, but whoever acknowledges it is there too.
+    case .ping(let messageID, let session): session.pingEnded(messageID, .answered)
     }
   }
 
@@ -29,6 +17,7 @@ enum SentMessage {
     switch self {
     case .notification(let number, let observation): observation.failed(number, failure)
     case .response(let messageID, let session): session.settled(messageID)
+    case .ping(let messageID, let session): session.pingEnded(messageID, CoAPPingEnd(failure))
     }
   }
 }

@@ -121,6 +121,7 @@ extension DeviceLoop {
     logNotice("unreadable result", ["id": id ?? "not known", "device": name ?? "not known", "reason": reason])
     hub.send(.unreadableResult(id: id, device: name, reason: reason))
     guard let id, let entry = pending.unreadable(id: id, reason: reason, from: record, now: now) else { return }
+    noteArrived(entry)
     // That it was delivered is all that a one-way call asks.
     if entry.call.isOneWay { finish(entry.serial, .success(result(of: entry, .ok, nil, at: now))) }
     pump(entry.lane, now: now)
@@ -170,11 +171,17 @@ extension DeviceLoop {
     case .call(let entry):
       // That it was delivered is all that a one-way call asks, whichever of the two packets tells it.
       let isOneWay = entry.call.isOneWay
+      noteArrived(entry)
       complete(entry, .success(result(of: entry, isOneWay ? .ok : status, isOneWay ? nil : detail, at: now)))
       pump(entry.lane, now: now)
     case .ended: noteStray(id, record?.device.name, isLate: true)
     case .unknown: noteStray(id, record?.device.name, isLate: false)
     }
+  }
+
+  // An answer proves that the call has arrived, though its acknowledgement may be lost, and never come.
+  private func noteArrived(_ entry: Pending.Entry) {
+    if !entry.isAcknowledged { entry.lane.device.link?.hasArrived(entry.serial) }
   }
 
   private func heard(_ record: DeviceRecord, now: Duration) {

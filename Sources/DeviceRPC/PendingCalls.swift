@@ -51,6 +51,8 @@ package struct PendingCalls<Device, Completion> {
       deadline = started + (lane.isOpen ? timeout : call.wait)
     }
 
+    package var isAcknowledged: Bool { acknowledged != nil }
+
     /// When `expire` has something to do for it.
     package var nextAlarm: Duration { confirmAt.map { min($0, deadline) } ?? deadline }
 

@@ -49,6 +49,9 @@ package protocol DeviceLink: AnyObject, Sendable {
   func encode(_ call: Call, id: String) throws(CallError) -> [UInt8]
   /// Sends an encoded call, and tells the home loop later: `acknowledged` or `failed`, as far as `acknowledgement` goes.
   func transmit(_ payload: [UInt8], serial: UInt32)
+  /// Something else than an acknowledgement says that the message of this call has arrived, as its result does: nothing of it
+  /// is sent again, and the next one may leave.
+  func hasArrived(_ serial: UInt32)
   /// Finds out whether the message of this call has arrived, and those before it, and tells the home loop `acknowledged`
   /// of each that has. Said only where `acknowledgement` is `.onRequest` or `.ping`; what it does not find out it need not
   /// tell. With `isUrgent` somebody waits for nothing else; without, other calls wait behind this one, whose result may
@@ -82,6 +85,7 @@ package enum Acknowledgement: Sendable, Hashable {
 
 extension DeviceLink {
   package var acknowledgement: Acknowledgement { .each }
+  package func hasArrived(_ serial: UInt32) {}
   package func confirm(_ serial: UInt32, isUrgent: Bool) {}
 }
 

@@ -1,7 +1,7 @@
 import CoAP
 import Testing
 
-/// What is said over DTLS of the arrival of notifications, to devices that answer in unusual ways.
+/// What is known of the arrival of notifications over DTLS, as over UDP: each acknowledgement and Reset, and nothing else.
 @Suite(.timeLimit(.minutes(1))) struct ArrivalTests {
   private typealias Secured = SecureEndpointTests.Secured
 
@@ -21,76 +21,42 @@ import Testing
       Swift.Result {
         let observation = try #require(secured.handler.observations.first)
         try observation.notify(CoAPResponse(.content), number: number)
-        observation.session.confirm()
       }
     }.get()
   }
 
   private func log(_ secured: Secured) -> [String] { secured.handler.log.withLock { $0 } }
 
-  @Test func `a Reset for nothing makes no proof of a ping that has overtaken the notification`() async throws {
+  @Test func `an acknowledgement is seen, and only that of the message`() async throws {
     try await withDevice { secured, device in
-      try await notify(1, secured)
-      let notification = try await device.receive()
-      #expect(notification[0] == 0x41 && notification[1] == 0x45)
-      // The ping waits behind the notification, and the Reset lets it go.
-      while await secured.loop.perform({ secured.handler.observations.first?.session.secured?.lastBarrier ?? 0 }) == 0 {}
-      device.send([0x70, 0, notification[2], notification[3] ^ 0x80])
-      let ping = try await device.receive()
-      try #require(ping.count == 4 && ping[0] == 0x40)
-      device.send([0x70, 0, ping[2], ping[3]])
-      try await device.barrier()
-      #expect(!log(secured).contains("ack 1"))
-      // Nothing is claimed afterwards either, but the next one can leave, and is seen to arrive.
-      device.send([0x60, 0, notification[2], notification[3]])
-      await secured.handler.noted("settled 1")
-      try await notify(2, secured)
-      let second = try await device.receive()
-      device.send([0x60, 0, second[2], second[3]])
-      await secured.handler.noted("ack 2")
-      #expect(!log(secured).contains("ack 1"))
+      for number in UInt32(1)...20 {
+        try await notify(number, secured)
+        let notification = try await device.receive()
+        #expect(notification[0] == 0x41 && notification[1] == 0x45)
+        // Of another one, one with a token, a Reset for nothing.
+        device.send([0x60, 0, notification[2], notification[3] ^ 0x80])
+        device.send([0x61, 0, notification[2], notification[3], 9])
+        device.send([0x70, 0, notification[2] ^ 0x80, notification[3]])
+        try await device.barrier()
+        #expect(!log(secured).contains("ack \(number)"))
+        device.send([0x60, 0, notification[2], notification[3]])
+        await secured.handler.noted("ack \(number)")
+      }
+      #expect(!log(secured).contains { $0.hasPrefix("failed") })
     }
   }
 
-  @Test func `a session in which nothing can be known ends, when libcoap always waits for somebody else`() async throws {
-    try await withDevice(CoAPTransmission(ackTimeout: 1, ackRandomFactor: 1, maxRetransmit: 1)) { secured, device in
-      try await notify(1, secured)
-      let notification = try await device.receive()
-      // Two notifications one behind the other, each of which libcoap tries to deliver for three seconds.
-      let silent = try KeyedPeer(
-        to: try #require(secured.address(.coaps)), identity: "sensor-2", key: try #require(TestAuthority.keys["sensor-2"]))
-      try await silent.observe()
-      try await silent.observe(token: 0x7a, messageID: 3)
-      try await secured.loop.perform { () -> Swift.Result<Void, any Error> in
-        Swift.Result {
-          for observation in secured.handler.observations.dropFirst() {
-            try observation.notify(CoAPResponse(.content), number: 9)
-          }
-        }
-      }.get()
-      device.send([0x70, 0, notification[2], notification[3] ^ 0x80])
-      device.send([0x60, 0, notification[2], notification[3]])
-      await secured.handler.noted("session ended")
-      #expect(log(secured).contains { $0.hasPrefix("failed 1") } && !log(secured).contains("ack 1"))
-      #expect(!log(secured).contains("settled 1"))
-    }
-  }
-
-  @Test func `a Reset for nothing while nothing is under way does no harm`() async throws {
+  @Test func `a Reset ends the observation`() async throws {
     try await withDevice { secured, device in
-      device.send([0x70, 0, 0x12, 0x34])
-      try await device.barrier()
       try await notify(1, secured)
       let notification = try await device.receive()
-      device.send([0x60, 0, notification[2], notification[3]])
-      await secured.handler.noted("ack 1")
+      device.send([0x70, 0, notification[2], notification[3]])
+      await secured.handler.noted("failed 1: rejected with a Reset")
     }
   }
 
   @Test(arguments: [false, true])
-  func `a non-confirmable message with the id of a notification ends the session, and proves nothing`(
-    isRequest: Bool
-  ) async throws {
+  func `a non-confirmable message with the id of a notification says nothing of it`(isRequest: Bool) async throws {
     try await withDevice { secured, device in
       try await notify(1, secured)
       let notification = try await device.receive()
@@ -99,8 +65,36 @@ import Testing
       // What was asked is answered; libcoap resets an empty message.
       let answer = try await device.receive()
       #expect(isRequest ? answer[0] == 0x51 && answer[4] == 0x79 : answer == [0x70, 0] + id)
-      await secured.handler.noted("session ended")
-      #expect(log(secured).contains { $0.hasPrefix("failed 1") } && !log(secured).contains("ack 1"))
+      #expect(!log(secured).contains("ack 1"))
+      device.send([0x60, 0] + id)
+      await secured.handler.noted("ack 1")
+    }
+  }
+
+  @Test func `a notification is sent again until it is acknowledged, with the same bytes`() async throws {
+    try await withDevice(CoAPTransmission(ackTimeout: 1, ackRandomFactor: 1, maxRetransmit: 1)) { secured, device in
+      try await notify(1, secured)
+      let notification = try await device.receive()
+      #expect(try await device.receive() == notification)
+      device.send([0x60, 0, notification[2], notification[3]])
+      await secured.handler.noted("ack 1")
+    }
+  }
+
+  @Test func `a notification that has arrived is not sent again, and the next one leaves`() async throws {
+    try await withDevice(CoAPTransmission(ackTimeout: 1, ackRandomFactor: 1, maxRetransmit: 4)) { secured, device in
+      try await notify(1, secured)
+      let first = try await device.receive()
+      await secured.loop.perform { secured.handler.observations.first?.hasArrived(1) }
+      try await notify(2, secured)
+      let second = try await device.receive()
+      #expect(second[2...3] != first[2...3])
+      // One second later: it is the second that comes again, not the first.
+      #expect(try await device.receive() == second)
+      device.send([0x60, 0, first[2], first[3]])
+      device.send([0x60, 0, second[2], second[3]])
+      await secured.handler.noted("ack 2")
+      #expect(!log(secured).contains("ack 1"))
     }
   }
 }

@@ -43,6 +43,61 @@ import Testing
     }
   }
 
+  @Test("A result says that its call has arrived: nothing of it is sent again, and the next call leaves at once")
+  func resultWithoutAcknowledgement() async throws {
+    // One retransmission each second, for seconds.
+    try await withServer(transmission: CoAPTransmission(ackTimeout: 1, ackRandomFactor: 1, maxRetransmit: 6)) { server, address in
+      let device = try RawDevice(to: address)
+      try await device.observe()
+      async let first = server.device(device.name).call("one")
+      let one = try await device.peer.receiveMessage()
+      #expect(try await device.post(#"{"id":"\#(one.id)","status":0}"#).code == .changed)
+      #expect(try await first.evidence.acknowledgedAfter == nil)
+      // An answer that cannot be read says as much.
+      async let second = server.device(device.name).call("two")
+      let two = try await device.peer.receiveMessage()
+      #expect(two.id == "two/74e5")
+      #expect(try await device.post(#"{"id":"\#(two.id)"}"#).code == .badRequest)
+      async let third = failure { try await server.device(device.name).call("three", timeout: .seconds(2)) }
+      let three = try await device.peer.receiveMessage()
+      #expect(three.id == "three/74e6")
+      // A second later it is the third that comes again, and a late acknowledgement of the first says nothing of it.
+      device.peer.send(one.acknowledgement)
+      #expect(try await device.peer.receiveMessage().messageID == three.messageID)
+      #expect(try await device.post(#"{"id":"\#(two.id)","status":0}"#).code == .changed)
+      _ = try await second
+      guard case .undelivered = await third else {
+        Issue.record("not undelivered")
+        return
+      }
+      #expect(await server.device(device.name).info?.isOnline == true)
+    }
+  }
+
+  @Test("A call whose turn does not come is not sent, and never leaves after its caller was told")
+  func neverLater() async throws {
+    try await withServer(transmission: CoAPTransmission(ackTimeout: 1, ackRandomFactor: 1, maxRetransmit: 6)) { server, address in
+      let device = try RawDevice(to: address)
+      try await device.observe()
+      async let first = failure { try await server.device(device.name).call("one", timeout: .seconds(1)) }
+      let one = try await device.peer.receiveMessage()
+      let error = await failure { try await server.device(device.name).call("two", timeout: .milliseconds(500)) }
+      #expect(error?.delivery == .notSent)
+      #expect(await first?.delivery == .sentNoAck)
+      // The first is still under way, and the only one; what comes behind it is a third.
+      #expect(try await device.peer.receive() == one.bytes)
+      async let third = server.device(device.name).call("three")
+      await server.entered(1, for: device.name)
+      device.peer.send(one.acknowledgement)
+      var three = try await device.peer.receiveMessage()
+      while three.messageID == one.messageID { three = try await device.peer.receiveMessage() }
+      #expect(three.id == "three/74e6")
+      device.peer.send(three.acknowledgement)
+      _ = try await device.post(#"{"id":"\#(three.id)","status":0}"#)
+      _ = try await third
+    }
+  }
+
   @Test("A Reset to a call: refused and offline at once")
   func reset() async throws {
     try await withServer { server, address in

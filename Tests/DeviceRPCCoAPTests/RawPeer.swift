@@ -89,6 +89,7 @@ extension [UInt8] {
 
 /// The parts of a CoAP message that tests look at.
 struct RawMessage {
+  let bytes: [UInt8]
   let type: UInt8
   let code: CoAPCode
   let messageID: UInt16
@@ -98,6 +99,7 @@ struct RawMessage {
 
   init?(_ bytes: [UInt8]) {
     guard bytes.count >= 4, bytes[0] >> 6 == 1 else { return nil }
+    self.bytes = bytes
     type = (bytes[0] >> 4) & 3
     code = CoAPCode(rawValue: bytes[1])
     messageID = UInt16(bytes[2]) << 8 | UInt16(bytes[3])

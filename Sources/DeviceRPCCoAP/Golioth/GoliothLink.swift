@@ -28,8 +28,7 @@ final class GoliothLink: DeviceLink, CoAPObservationOwner {
     self.session = session
     acknowledgement =
       switch session.scheme {
-      case .coap: .each
-      case .coaps: .onRequest
+      case .coap, .coaps: .each
       case .coapTCP, .coapsTCP: .ping
       }
     heardAt = Atomic(session.loop.passTime)
@@ -70,11 +69,16 @@ final class GoliothLink: DeviceLink, CoAPObservationOwner {
     }
   }
 
+  func hasArrived(_ serial: UInt32) {
+    if session.loop.isCurrent {
+      observation?.hasArrived(serial)
+    } else {
+      session.loop.execute { self.observation?.hasArrived(serial) }
+    }
+  }
+
   func confirm(_ serial: UInt32, isUrgent: Bool) {
-    // Over DTLS the session asks by itself when nothing has come for a while.
-    guard isUrgent || acknowledgement == .ping else { return }
     session.loop.execute { [self] in
-      guard acknowledgement == .ping else { return session.confirm() }
       session.ping { if $0 == .answered { self.home.noteAcknowledged(serial, on: self) } }
     }
   }
@@ -114,8 +118,7 @@ final class GoliothLink: DeviceLink, CoAPObservationOwner {
   func notificationAcknowledged(_ number: UInt32, on observation: CoAPObservation) {
     // Over TCP it only means that there is nothing to wait for.
     guard acknowledgement != .ping else { return }
-    // Inside DTLS it is concluded, also from a ping that nobody has answered: what was heard the session tells.
-    if acknowledgement == .each { heard() }
+    heard()
     home.noteAcknowledged(number, on: self)
   }
 
