@@ -19,7 +19,7 @@ package final class CoAPObservation: @unchecked Sendable {
     case deregistered
     /// A newer registration took its place.
     case replaced
-    /// A notification was answered with a Reset, or never acknowledged.
+    /// A notification was answered with a Reset.
     case failed(CoAPFailure)
     /// The session or the endpoint was closed.
     case closed
@@ -80,10 +80,12 @@ package final class CoAPObservation: @unchecked Sendable {
     session.allowRequest()
   }
 
-  /// Sends a last, non-confirmable message with an error code, which ends the observation (RFC 7641 §4.2).
+  /// Sends a last, non-confirmable message with an error code, which ends the observation (RFC 7641 §4.2), and sends it again
+  /// when the peer is heard next: it may be out of reach now.
   package func end(with response: CoAPResponse) {
     if let handle = session.handle, !hasEnded {
       _ = session.send(response, token: token, isConfirmable: false, on: handle)
+      session.farewells.append((token, response))
     }
     session.drop(self, reason: .closed)
   }
@@ -129,6 +131,11 @@ package final class CoAPObservation: @unchecked Sendable {
 
   func failed(_ number: UInt32, _ failure: CoAPFailure) {
     settle(number)
+    // It may be back; whether it is there is for the owner to judge.
+    if failure == .notAcknowledged {
+      owner?.notification(number, failed: failure, on: self)
+      return
+    }
     let owner = owner
     // In this order: told of the notification alone the owner would send its next one.
     session.drop(self, reason: .failed(failure))

@@ -24,6 +24,8 @@ package final class CoAPSession: @unchecked Sendable {
   private var separate: UInt16?
   /// The connection is gone; nothing may be sent any more.
   var isLost = false
+  /// The last words to observers that may not have heard them.
+  var farewells: [(token: CoAPToken, response: CoAPResponse)] = []
   /// Without a message id over TCP.
   var pings: [(mid: UInt16?, due: UInt64, done: (CoAPPingEnd) -> Void)] = []
   /// When `Retransmissions` looks at it next.
@@ -144,6 +146,7 @@ package final class CoAPSession: @unchecked Sendable {
       sequence = earlier.nextSequence()
       drop(earlier, reason: .replaced)
     }
+    farewells.removeAll { $0.token == request.token }
     guard let handle, observations.count < shard.limits.observationsPerSession else { return nil }
     let observation = CoAPObservation(
       session: self, token: request.token, transfer: TransferKey(request), sequence: sequence, owner: owner,
@@ -169,6 +172,13 @@ package final class CoAPSession: @unchecked Sendable {
     if let mid = observation.outstanding { takeBack(mid) }
     if let handle { coap_session_release(handle) }
     observation.end(reason)
+  }
+
+  /// The peer is heard again: observers whose observation has ended meanwhile are told so once more.
+  func repeatFarewells() {
+    guard let handle else { return }
+    for (token, response) in farewells { _ = send(response, token: token, isConfirmable: false, on: handle) }
+    farewells = []
   }
 
   // MARK: Sending

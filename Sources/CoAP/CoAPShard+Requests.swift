@@ -6,6 +6,7 @@ extension CoAPShard {
   func answer(_ handle: OpaquePointer, _ pdu: OpaquePointer?, _ response: OpaquePointer?) {
     guard let session = session(handle) else { return }
     handler.heard(from: session)
+    defer { if !session.farewells.isEmpty { loop.atEndOfPass { session.repeatFarewells() } } }
     guard !session.scheme.isStream else {
       // Nothing is sent twice over TCP.
       if let answer = freshAnswer(to: pdu, mid: 0, token: PDU.token(pdu), on: session) { write(answer, to: response) }

@@ -42,6 +42,7 @@ extension DeviceLoop {
         absent.append((record, since))
         continue
       }
+      giveUp(record)
       devices[record.device.name] = nil
       return true
     }

@@ -40,8 +40,11 @@ extension DeviceLoop {
   func watch(_ record: DeviceRecord, now: Duration) {
     guard let interval = limits.probeInterval, !record.device.presence.isWatched else { return }
     watched.add(record, due: now + interval)
-    if presenceDue == nil { schedulePresence(now + interval) }
+    lookAtDevices(by: now + interval)
   }
+
+  /// A look is due then, or earlier.
+  func lookAtDevices(by due: Duration) { if presenceDue.map({ due < $0 }) ?? true { schedulePresence(due) } }
 
   private func schedulePresence(_ due: Duration?) {
     if presenceAlarm == nil {
@@ -56,11 +59,15 @@ extension DeviceLoop {
     let now = driver.now
     var probes = 0
     var looks = 0
-    while probes < Self.probesPerSlice, looks < Self.looksPerSlice, let record = watched.popDue(now) {
+    endUnreachable(now)
+    while probes < Self.probesPerSlice, looks < Self.looksPerSlice, probing < max(1, limits.probesUnderWay),
+      let record = watched.popDue(now)
+    {
       looks += 1
       if look(at: record, now: now) { probes += 1 }
     }
-    schedulePresence(watched.nextDue.map { max($0, now + Self.slice) })
+    let next = [watched.nextDue, nextUnreachable].compactMap(\.self).min()
+    schedulePresence(next.map { max($0, now + Self.slice) })
   }
 
   // True when it was asked for a sign of life.
@@ -77,9 +84,11 @@ extension DeviceLoop {
     case .probe(let until):
       watched.add(record, due: until)
       if !wasQuiet, record.device.presence.isQuiet { tellQuiet(record) }
-      // One at a time: CoAP itself repeats it for as long as it takes.
+      // One at a time.
       guard !record.device.isProbing else { return false }
       record.device.isProbing = true
+      probing += 1
+      link.tellWhenHeard()
       link.probe()
       return true
     case .giveUp:
@@ -106,9 +115,13 @@ extension DeviceLoop {
 
   private func giveUp(_ record: DeviceRecord, _ link: any DeviceLink, now: Duration) {
     let heard = max(record.device.lastHeard, link.lastHeard)
-    let reason = "not heard for \((now - heard).readable), ping unanswered"
-    unobserved(link, reason: reason)
-    link.end(reason)
+    unreachable(link, reason: "not heard for \((now - heard).readable), ping unanswered")
+  }
+
+  func endProbing(_ record: DeviceRecord) {
+    guard record.device.isProbing else { return }
+    record.device.isProbing = false
+    probing -= 1
   }
 
   /// A probe is over: the device has answered, or the transport has given up on it. From any thread.
@@ -119,7 +132,7 @@ extension DeviceLoop {
   package func probeEnded(isAnswered: Bool, on link: any DeviceLink) {
     guard let record = link.record, record.device.link === link else { return }
     let now = driver.now
-    record.device.isProbing = false
+    endProbing(record)
     if isAnswered { record.device.lastHeard = now }
     noteHeard(record)
     if !isAnswered, record.device.presence.probeFailed(now) {

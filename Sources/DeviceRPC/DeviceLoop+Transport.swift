@@ -10,26 +10,32 @@ extension DeviceLoop {
   package func observed(_ name: String, on link: any DeviceLink) -> Bool {
     let now = driver.now
     guard !hasParted, let record = devices[name] ?? makeDevice(name, now: now) else { return false }
-    let earlier = record.device.link
+    let earlier = record.device.link ?? takeKept(of: record)
     link.record = record
+    connected(record, link, now: now)
+    if let earlier, earlier !== link { earlier.replaced(by: link) }
+    return true
+  }
+
+  /// Calls to the device go over this link from now on, as soon as it is ready.
+  func connected(_ record: DeviceRecord, _ link: any DeviceLink, now: Duration) {
+    takeKept(of: record)
+    if record.device.link == nil {
+      onlineCount += 1
+      metrics.devicesOnline.increment()
+    }
     record.device.link = link
     record.device.isReady = false
-    record.device.isProbing = false
+    endProbing(record)
     record.device.firstSeen = record.device.firstSeen ?? now
     record.device.lastHeard = now
     record.device.absence = nil
     record.device.presence.begin(now)
-    if earlier == nil {
-      onlineCount += 1
-      metrics.devicesOnline.increment()
-    }
-    if let earlier, earlier !== link { earlier.replaced(by: link) }
-    log.debug("device online", metadata: ["device": "\(name)", "address": "\(link.address)"])
+    log.debug("device online", metadata: ["device": "\(record.device.name)", "address": "\(link.address)"])
     hub.send(.online(info(record)))
     pending.open(record, now: now)
     watch(record, now: now)
     updateAlarm()
-    return true
   }
 
   /// Calls that wait for the device may leave on this link, unless it has another one by now.
@@ -41,11 +47,19 @@ extension DeviceLoop {
 
   /// A link has ended. It means nothing if the device has another one by now.
   package func unobserved(_ link: any DeviceLink, reason: String) {
-    guard let record = link.record, record.device.link === link else { return }
+    guard let record = link.record else { return }
+    // One that was kept: the device is away already.
+    if record.device.absence?.link === link { takeKept(of: record) }
+    guard record.device.link === link else { return }
+    disconnected(record, link, reason: reason)
+  }
+
+  /// Calls to the device go nowhere for now.
+  func disconnected(_ record: DeviceRecord, _ link: any DeviceLink, reason: String) {
     let now = driver.now
     record.device.lastHeard = max(record.device.lastHeard, link.lastHeard)
     record.device.link = nil
-    record.device.isProbing = false
+    endProbing(record)
     record.device.absence = .init(since: now, address: link.address, dialect: link.dialect, reason: reason)
     noteAbsent(record, since: now)
     onlineCount -= 1

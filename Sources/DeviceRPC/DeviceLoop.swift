@@ -24,6 +24,11 @@ package actor DeviceLoop {
   var onlineCount = 0
   var absent: Deque<(device: DeviceRecord, since: Duration)> = []
   var watched = PresenceQueue()
+  /// Probes of which the end is not known.
+  var probing = 0
+  // Devices that cannot be reached, in the order of the time at which that was found, and how many links are kept for them.
+  var unreachable: Deque<(record: DeviceRecord, since: Duration)> = []
+  var keptLinks = 0
   var presenceAlarm: (any LoopAlarm)?
   var presenceDue: Duration?
   private var alarm: (any LoopAlarm)?
@@ -45,6 +50,7 @@ package actor DeviceLoop {
     limits.grace = min(max(limits.grace, .zero), Self.century)
     limits.probeInterval = limits.probeInterval.flatMap { $0 > .zero ? min($0, Self.century) : nil }
     limits.unansweredProbes = max(1, limits.unansweredProbes)
+    limits.unreachableTime = min(max(limits.unreachableTime, .zero), Self.century)
     self.limits = limits
     self.log = log
     self.hub = hub
@@ -231,7 +237,7 @@ package actor DeviceLoop {
     hasParted = true
     let reason = "the server is shutting down"
     for record in devices.values {
-      guard let link = record.device.link else { continue }
+      guard let link = record.device.link ?? takeKept(of: record) else { continue }
       unobserved(link, reason: reason)
       link.end(reason)
     }

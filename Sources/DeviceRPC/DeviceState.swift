@@ -8,8 +8,8 @@ package struct DeviceState {
   var link: (any DeviceLink)?
   // False until calls may go out on the link.
   var isReady = false
-  // A probe is under way. Calls wait for its end, since CoAP has one confirmable message under way to a peer: what is
-  // handed to it now would be called sent, and not leave.
+  // A probe is under way. Calls wait for its end, or for any other word of the device: to one that is not there they have
+  // certainly not left then.
   var isProbing = false
   let name: String
   // When a packet of the device came last, as far as the loop was told; the link may know better.
@@ -33,6 +33,8 @@ package struct DeviceState {
     let address: String?
     let dialect: String?
     let reason: String
+    /// Kept for a device that could not be reached; nil when its link has ended.
+    var link: (any DeviceLink)?
 
     init(
       since: Duration, address: String? = nil, dialect: String? = nil, reason: String = "it has never connected"

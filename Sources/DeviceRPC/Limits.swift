@@ -24,8 +24,15 @@ public struct Limits: Sendable, Hashable {
   /// never asked. A loop asks at most 2,000 devices a second; a fleet that would need more is asked less often.
   public var probeInterval: Duration? = .seconds(30)
   /// How many such intervals in a row may pass without a word before a device counts as offline. 3, at least 1: with the
-  /// default of `probeInterval` that is after two minutes of silence.
+  /// default of `probeInterval` that is after two minutes of silence. Its observation is kept all the same.
   public var unansweredProbes = 3
+  /// Pings of one loop whose answer is awaited, for six seconds at most; further devices are asked later. 10,000.
+  public var probesUnderWay = 10_000
+  /// Observations that one loop keeps of devices that cannot be reached: such a device is online again with the first packet
+  /// that it sends. 100,000; the one that is out of reach for longest makes room, and is told with a 5.03 when it comes back.
+  public var unreachableObservations = 100_000
+  /// How long they are kept. 6 h; over DTLS each holds its session, 48 KB.
+  public var unreachableTime: Duration = .seconds(6 * 3_600)
   /// Events kept for a subscriber that does not read; the oldest are dropped. 1,024.
   public var bufferedEvents = 1_024
   /// Bytes of a device name. 255, the longest option value of CoAP.

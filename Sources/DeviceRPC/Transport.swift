@@ -57,10 +57,12 @@ package protocol DeviceLink: AnyObject, Sendable {
   /// tell. With `isUrgent` somebody waits for nothing else; without, other calls wait behind this one, whose result may
   /// come first.
   func confirm(_ serial: UInt32, isUrgent: Bool)
+  /// Tells the home loop `noteHeard(on:)` when the device is heard next, once.
+  func tellWhenHeard()
   /// Asks the device for a sign of life, with a CoAP ping. The home loop is told `noteProbeEnded` once, also when nothing
-  /// could be sent; until then no call leaves, and no other probe is asked for.
+  /// could be sent; until then, or until the device is heard, no call leaves, and no other probe is asked for.
   func probe()
-  /// The home loop has given the device up, for this reason: tells it so, if it is there all the same, and ends.
+  /// The home loop has given the device up, for this reason: tells it so, now and when it is heard again, and ends.
   func end(_ reason: String)
   /// Another link of the same device has taken the place of this one.
   func replaced(by newer: any DeviceLink)

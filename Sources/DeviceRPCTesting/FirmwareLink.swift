@@ -53,5 +53,6 @@ final class FirmwareLink: InMemoryLink {
   }
 
   func end(_ reason: String) {}
+  func tellWhenHeard() {}
   func replaced(by newer: any DeviceLink) {}
 }

@@ -22,6 +22,7 @@ package final class ScriptedLink: InMemoryLink {
     var probes = 0
     var endings: [String] = []
     var lastHeard: Duration = .zero
+    var isAwaited = false
   }
 
   package let name: String
@@ -108,9 +109,14 @@ package final class ScriptedLink: InMemoryLink {
     await home?.probeEnded(isAnswered: isAnswered, on: self)
   }
 
-  /// A packet of the device of which the home loop is not told.
+  /// A packet of the device of which the home loop is told only if it has asked to be.
   package func heard() {
-    state.withLock { state in state.lastHeard = state.home?.driver.now ?? .zero }
+    let wasAwaited = state.withLock { state in
+      state.lastHeard = state.home?.driver.now ?? .zero
+      defer { state.isAwaited = false }
+      return state.isAwaited
+    }
+    if wasAwaited { home?.noteHeard(on: self) }
   }
 
   private var home: DeviceLoop? { state.withLock { $0.home } }
@@ -146,6 +152,8 @@ package final class ScriptedLink: InMemoryLink {
   }
 
   package func confirm(_ serial: UInt32, isUrgent: Bool) { state.withLock { $0.confirmed.append(serial) } }
+
+  package func tellWhenHeard() { state.withLock { $0.isAwaited = true } }
 
   package func probe() {
     state.withLock { $0.probes += 1 }

@@ -12,7 +12,7 @@ import Testing
     return limits
   }
 
-  @Test("A silent device is pinged, stays while it answers with a Reset, and is told when it is given up")
+  @Test("A silent device is pinged, stays while it answers with a Reset, and is offline when it does not")
   func ping() async throws {
     try await withServer(limits: Self.limits(interval: .milliseconds(200))) { server, address in
       let device = try RawDevice(to: address)
@@ -31,18 +31,48 @@ import Testing
       }
       let last = try await device.peer.receive()
       #expect(last.count == 4 && last[0] == 0x40)
-      // The final notification is no answer to anything: it is not confirmable and has the token of the observation.
-      let end = try await device.peer.receiveMessage()
-      #expect(end.type == 1 && end.code == .serviceUnavailable && end.token == device.token && end.uint(6) == nil)
-      #expect(end.text.hasPrefix("not heard for ") && end.text.hasSuffix("ping unanswered"))
-      let comeBack = try #require(end.uint(14))
-      #expect((5...30).contains(comeBack))
       while let event = await events.next() {
         guard case .offline(let info, let reason) = event else { continue }
-        #expect(info.name == device.name && info.state == .offline && reason == end.text && info.evidence == reason)
+        #expect(info.name == device.name && info.state == .offline && info.evidence == reason)
+        #expect(reason.hasPrefix("not heard for ") && reason.hasSuffix("ping unanswered"))
         break
       }
       #expect(await failure { try await server.device(device.name).call("f") } == .offline(device.name))
+      // Nothing has been sent to it, and its observation has not ended: with its keep-alive it is back, and gets what waits.
+      async let result = server.device(device.name).call("f", wait: .seconds(10))
+      await server.entered(1, for: device.name)
+      try await device.expectNothingElse()
+      let call = try await device.receiveCall()
+      #expect(try await device.post(#"{"id":"\#(call.id)","status":0}"#).code == .changed)
+      #expect(try await result.status == .ok)
+    }
+  }
+
+  @Test("A device whose observation has ended while it was out of reach is told so when it comes back", arguments: [false, true])
+  func farewell(_ observesAgain: Bool) async throws {
+    var limits = Self.limits(interval: .milliseconds(200))
+    limits.unreachableObservations = 0
+    try await withServer(limits: limits) { server, address in
+      let device = try RawDevice(to: address)
+      try await device.observe()
+      #expect(try await device.peer.receive().count == 4)
+      func expectEnd() async throws {
+        // It is no answer to anything: it is not confirmable and has the token of the observation.
+        let end = try await device.peer.receiveMessage()
+        #expect(end.type == 1 && end.code == .serviceUnavailable && end.token == device.token && end.uint(6) == nil)
+        #expect(end.text.hasPrefix("not heard for ") && end.text.hasSuffix("ping unanswered"))
+        let comeBack = try #require(end.uint(14))
+        #expect((5...30).contains(comeBack))
+      }
+      // Now, which may be lost, and when it is heard again, once.
+      try await expectEnd()
+      if observesAgain {
+        try await device.observe()
+      } else {
+        try await device.expectNothingElse()
+        try await expectEnd()
+      }
+      try await device.expectNothingElse()
     }
   }
 
@@ -146,7 +176,9 @@ import Testing
   func twoLoops() async throws {
     var configuration = TwoLoopTests.configuration
     configuration.shards = 1
-    try await withServer(configuration, limits: Self.limits(interval: .milliseconds(200))) { server, address in
+    var limits = Self.limits(interval: .milliseconds(200))
+    limits.unreachableObservations = 0
+    try await withServer(configuration, limits: limits) { server, address in
       let devices = try (0..<8).map { try RawDevice(to: address, name: "d\($0)") }
       for device in devices { try await device.observe() }
       for device in devices {

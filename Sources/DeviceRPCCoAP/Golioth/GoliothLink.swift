@@ -16,6 +16,10 @@ final class GoliothLink: DeviceLink, CoAPObservationOwner {
   let acknowledgement: Acknowledgement
   // Nanoseconds: written by the session's loop, read by the device's.
   private let heardAt: Atomic<UInt64>
+  // Whether the home loop is to be told of the next packet.
+  private let isAwaited = Atomic(false)
+  // When the last notification was sent first. Unchecked because it is touched on the session's loop only.
+  private nonisolated(unsafe) var sentAt: UInt64 = 0
 
   init(
     device: String, home: DeviceLoop, format: GoliothCodec.Format, settings: GoliothSettings,
@@ -34,7 +38,14 @@ final class GoliothLink: DeviceLink, CoAPObservationOwner {
     heardAt = Atomic(session.loop.passTime)
   }
 
-  func heard() { heardAt.store(session.loop.passTime, ordering: .relaxed) }
+  func heard() {
+    heardAt.store(session.loop.passTime, ordering: .relaxed)
+    guard isAwaited.load(ordering: .relaxed), isAwaited.exchange(false, ordering: .relaxed) else { return }
+    // Behind the answer to the request that it may be.
+    session.loop.atEndOfPass { self.home.noteHeard(on: self) }
+  }
+
+  func tellWhenHeard() { isAwaited.store(true, ordering: .relaxed) }
 
   // MARK: DeviceLink
 
@@ -61,6 +72,7 @@ final class GoliothLink: DeviceLink, CoAPObservationOwner {
       guard let observation else { throw .closed }
       let notification = CoAPResponse(.content, contentFormat: format.contentFormat, payload: payload)
       try observation.notify(notification, number: serial)
+      sentAt = session.loop.passTime
     } catch {
       // Not at once: the home loop is in the middle of handing out calls.
       home.driver.execute {
@@ -97,6 +109,8 @@ final class GoliothLink: DeviceLink, CoAPObservationOwner {
       var response = CoAPResponse.error(.serviceUnavailable, reason)
       response.maxAge = .random(in: Self.comeBackAfter)
       observation.end(with: response)
+      // Over a new session it is sure to observe anew.
+      if session.secured != nil, session.observations.isEmpty { session.close() }
     }
   }
 
@@ -127,7 +141,13 @@ final class GoliothLink: DeviceLink, CoAPObservationOwner {
   func notification(_ number: UInt32, failed failure: CoAPFailure, on observation: CoAPObservation) {
     if failure == .reset { heard() }
     let text = failure.description
-    home.run { $0.failed(number, on: self, failure == .reset ? .rejected(text) : .lost(text)) }
+    // One that has said something since may be deaf to this message alone.
+    let isSilent = failure == .notAcknowledged && heardAt.load(ordering: .relaxed) < sentAt
+    home.run { loop in
+      // In this order: told of the call alone it would send the next one.
+      if isSilent { loop.unreachable(self, reason: text) }
+      loop.failed(number, on: self, failure == .reset ? .rejected(text) : .lost(text))
+    }
   }
 
   func observationEnded(_ observation: CoAPObservation, reason: CoAPObservation.End) {
