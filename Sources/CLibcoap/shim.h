@@ -242,6 +242,12 @@ static inline _Bool is_writable(int fd) {
   return poll(&wanted, 1, 0) != 0;
 }
 
+// Whether it reports something within so many milliseconds.
+static inline _Bool wait_for_own_events(coap_context_t *context, int patience) {
+  struct pollfd wanted = {.fd = coap_context_get_coap_fd(context), .events = POLLIN};
+  return poll(&wanted, 1, patience) > 0;
+}
+
 // What libcoap's own epoll descriptor reports: its timer, and the sockets of client sessions.
 static inline int run_own_events(coap_context_t *context) {
   struct epoll_event events[64];

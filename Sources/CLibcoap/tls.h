@@ -124,8 +124,16 @@ static inline void write_tls(struct tls_feed *feed, const coap_session_t *sessio
   if (ssl && feed->write(ssl, bytes, (int)length) < 1) clear_tls_errors();
 }
 
+// What a handshake is begun with: no ticket is given to anybody, and the order of our cipher suites counts.
+#define TLS_OPTIONS (1 << 14 | 1 << 22)  // SSL_OP_NO_TICKET, SSL_OP_CIPHER_SERVER_PREFERENCE
+
+// OpenSSL ends a session of DTLS at a forged record whose MAC is over what is encrypted (RFC 7366) instead of dropping it
+// (RFC 6347 §4.1.2.7), so that is not agreed on. And libcoap has made the first SSL of a context before that could be had,
+// so that it does not have its options.
 static inline int accept_cookie(void *ssl, const unsigned char *cookie, unsigned int length) {
-  (void)ssl, (void)cookie, (void)length;
+  (void)cookie, (void)length;
+  uint64_t (*set_options)(void *, uint64_t) = (uint64_t (*)(void *, uint64_t))dlsym(NULL, "SSL_set_options");
+  if (set_options) set_options(ssl, TLS_OPTIONS | 1 << 19);  // SSL_OP_NO_ENCRYPT_THEN_MAC
   return 1;
 }
 
@@ -151,9 +159,21 @@ static inline void forbid_resumption(void *context) {
   int (*set_tickets)(void *, size_t) = (int (*)(void *, size_t))dlsym(NULL, "SSL_CTX_set_num_tickets");
   long (*control)(void *, int, long, void *) = (long (*)(void *, int, long, void *))dlsym(NULL, "SSL_CTX_ctrl");
   if (!context || !set_options || !set_tickets || !control) return;
-  set_options(context, 1 << 14);  // SSL_OP_NO_TICKET
+  set_options(context, TLS_OPTIONS);
   set_tickets(context, 0);        // of TLS 1.3
   control(context, 44, 0, NULL);  // SSL_CTRL_SET_SESS_CACHE_MODE, SSL_SESS_CACHE_OFF
+}
+
+// The cipher suites of the next handshakes, in our order of preference: of TLS 1.2, which is the oldest version from now on,
+// in OpenSSL's notation, and of TLS 1.3. False when OpenSSL does not take them.
+static inline _Bool set_cipher_suites(void *context, const char *suites, const char *newer) {
+  int (*set_suites)(void *, const char *) = (int (*)(void *, const char *))dlsym(NULL, "SSL_CTX_set_cipher_list");
+  int (*set_newer)(void *, const char *) = (int (*)(void *, const char *))dlsym(NULL, "SSL_CTX_set_ciphersuites");
+  long (*control)(void *, int, long, void *) = (long (*)(void *, int, long, void *))dlsym(NULL, "SSL_CTX_ctrl");
+  if (!context || !set_suites || !set_newer || !control) return 0;
+  // libcoap has done the same for DTLS. Suites with CBC are as old as TLS 1.0.
+  control(context, 123, 0x0303, NULL);  // SSL_CTRL_SET_MIN_PROTO_VERSION
+  return set_suites(context, suites) == 1 && set_newer(context, newer) == 1;
 }
 
 // No CA is trusted any more, until libcoap adds those of its setup at the next handshake.

@@ -65,9 +65,13 @@ package struct CoAPSecurity: Sendable {
   package var authority: any CoAPAuthority
   /// Without a certificate only pre-shared keys are accepted.
   package var certificate: CoAPCertificate?
+  /// The cipher suites for pre-shared keys over DTLS 1.2 and TLS 1.2, by OpenSSL's names, the preferred one first. Nil for
+  /// those that libcoap takes.
+  package var cipherSuites: [String]?
 
-  package init(authority: any CoAPAuthority, certificate: CoAPCertificate? = nil) {
+  package init(authority: any CoAPAuthority, certificate: CoAPCertificate? = nil, cipherSuites: [String]? = nil) {
     self.authority = authority
     self.certificate = certificate
+    self.cipherSuites = cipherSuites
   }
 }

@@ -75,8 +75,6 @@ extension CoAPShard {
         // A flight of the handshake must not be cut in pieces on its way (IPv6 has 48 bytes of headers).
         coap_session_set_mtu(handle, 1_152)
         secure?.began(handle)
-      } else {
-        secure?.accepted(handle)
       }
       // Of an earlier one from the same port.
       forgetWarnings(about: handle)

@@ -73,14 +73,17 @@ final class CoAPShard: EventLoop.EventSource {
     coap_context_set_max_handshake_sessions(context, UInt32(clamping: handshakes))
     coap_context_set_session_timeout(context, UInt32(clamping: limits.sessionTimeout))
     coap_context_set_csm_max_message_size(context, UInt32(clamping: limits.messageBytes))
-    coap_register_event_handler(context, onShardEvent)
     coap_register_ping_handler(context, onShardPing)
     coap_register_pong_handler(context, onShardPong)
     coap_register_response_handler(context, onShardResponse)
     registerResources()
     var remaining = bound[...]
     do throws(CoAPSystemError) {
-      if let security { secure = try SecureContext(security, context: context) }
+      if let security {
+        secure = try SecureContext(
+          security, context: context, hasStreams: bound.contains { $0.scheme.isSecure && $0.scheme.isStream })
+      }
+      coap_register_event_handler(context, onShardEvent)
       while let next = remaining.popFirst() {
         let socket = try AdoptedSocket(next.descriptor, next.scheme, isIPv6: next.isIPv6, context: context)
         try adopt(socket, next.scheme, connections: connections)

@@ -42,7 +42,11 @@ struct HandshakeComplaint: Hashable {
   private static func error(_ line: String) -> String? {
     guard let end = line.ranges(of: " at SSL routines:").last else { return nil }
     let text = line[..<end.lowerBound]
-    return text == "peer did not return a certificate" ? "it has no certificate" : String(text)
+    return switch text {
+    case "peer did not return a certificate": "it has no certificate"
+    case "no shared cipher": "it offers no cipher suite that the server takes"
+    default: String(text)
+    }
   }
 
   private static func rest(of line: String, after prefix: String) -> Substring? {

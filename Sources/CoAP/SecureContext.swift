@@ -1,4 +1,5 @@
 internal import CLibcoap
+internal import Glibc
 
 /// The handshakes of one libcoap context: what it is told to check them with, and how far those under way have come.
 ///
@@ -27,14 +28,14 @@ final class SecureContext {
   private let keyBytes = UnsafeMutableBufferPointer<UInt8>.allocate(capacity: 256)
   private let decoy = UnsafeMutableBufferPointer<UInt8>.allocate(capacity: 32)
   private var pem: PEMBuffers?
-  // OpenSSL's part of the context, for DTLS and, when there has been a connection, for TLS.
+  // OpenSSL's part of the context, for DTLS and for TLS.
   private var datagrams: UnsafeMutableRawPointer?
   private var streams: UnsafeMutableRawPointer?
   /// Whether OpenSSL takes every ClientHello for one with the right cookie: `HelloCookies` has looked at it.
   private(set) var leavesCookies = false
 
-  /// Before the context gets its secure endpoints.
-  init(_ security: CoAPSecurity, context: OpaquePointer) throws(CoAPSystemError) {
+  /// Before the context gets its secure endpoints and whoever listens to its events.
+  init(_ security: CoAPSecurity, context: OpaquePointer, hasStreams: Bool) throws(CoAPSystemError) {
     self.context = context
     authority = security.authority
     key.initialize(to: coap_bin_const_t())
@@ -47,24 +48,55 @@ final class SecureContext {
     setup.psk_info.key = coap_bin_const_t(length: decoy.count, s: UnsafePointer(decoy.baseAddress))
     guard coap_context_set_psk2(context, &setup) == 1 else { throw CoAPSystemError("coap_context_set_psk2") }
     if let certificate = security.certificate { try use(certificate) }
-    datagrams = Self.datagramContext(of: context)
-    forbid_resumption(datagrams)
+    if let nobody = CoAPAddress(host: "127.0.0.1", port: 9) {
+      datagrams = Self.part(of: context, from: COAP_PROTO_DTLS, to: nobody)
+    }
+    if hasStreams { streams = try Self.streamPart(of: context) }
+    for part in hasStreams ? [datagrams, streams] : [datagrams] {
+      guard let part else { throw CoAPSystemError("coap_session_get_tls", code: 0, detail: "OpenSSL is not to be had") }
+      forbid_resumption(part)
+      guard security.cipherSuites.map({ Self.use($0, part) }) ?? true else { throw CoAPSystemError("SSL_CTX_set_cipher_list") }
+    }
     leavesCookies = accept_all_cookies(datagrams)
   }
 
-  // What OpenSSL keeps for the context is to be had from a session only, so one is begun, with nobody.
-  private static func datagramContext(of context: OpaquePointer) -> UnsafeMutableRawPointer? {
-    guard var nobody = CoAPAddress(host: "127.0.0.1", port: 9)?.libcoap else { return nil }
-    var key: [UInt8] = [0]
+  // For certificates all that are strong enough for OpenSSL, as libcoap has it, but for those that nobody signs. Handshakes
+  // with a key never get as far as these, for they have no certificate. OpenSSL has keys for the hash of the first two of
+  // TLS 1.3 only, and would otherwise look for another one as soon as there is a certificate.
+  private static func use(_ cipherSuites: [String], _ part: UnsafeMutableRawPointer) -> Bool {
+    set_cipher_suites(
+      part, (["TLSv1.2", "-PSK", "!aNULL", "!eNULL"] + cipherSuites).joined(separator: ":"),
+      "TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256:TLS_AES_256_GCM_SHA384")
+  }
+
+  // What OpenSSL keeps for the context is to be had from a session only, so one is begun.
+  private static func part(
+    of context: OpaquePointer, from proto: coap_proto_t, to address: CoAPAddress
+  ) -> UnsafeMutableRawPointer? {
+    var address = address.libcoap
+    // Without an identity there is no ClientHello of TLS 1.3.
+    var key = Array("nobody".utf8)
     return key.withUnsafeMutableBufferPointer { bytes in
       var setup = coap_dtls_cpsk_t()
       setup.version = UInt8(COAP_DTLS_CPSK_SETUP_VERSION)
-      setup.psk_info.identity = coap_bin_const_t(length: 1, s: UnsafePointer(bytes.baseAddress))
-      setup.psk_info.key = coap_bin_const_t(length: 1, s: UnsafePointer(bytes.baseAddress))
-      guard let session = coap_new_client_session_psk2(context, nil, &nobody, COAP_PROTO_DTLS, &setup) else { return nil }
+      setup.psk_info.identity = coap_bin_const_t(length: bytes.count, s: UnsafePointer(bytes.baseAddress))
+      setup.psk_info.key = setup.psk_info.identity
+      guard let session = coap_new_client_session_psk2(context, nil, &address, proto, &setup) else { return nil }
       defer { coap_session_release(session) }
+      // A connection is there when its socket can be written to.
+      for _ in 0..<10 where session_tls(session) == nil && wait_for_own_events(context, 1_000) {
+        _ = run_own_events(context)
+      }
       return tls_context(session)
     }
+  }
+
+  // Over TCP there has to be somebody who accepts it.
+  private static func streamPart(of context: OpaquePointer) throws(CoAPSystemError) -> UnsafeMutableRawPointer? {
+    guard let address = CoAPAddress(host: "127.0.0.1", port: 0) else { return nil }
+    let (sockets, bound) = try SharedSocket.bind(CoAPListener(.coapsTCP, address), count: 1, receiveBuffer: 0)
+    defer { for socket in sockets { Glibc.close(socket) } }
+    return part(of: context, from: COAP_PROTO_TLS, to: bound)
   }
 
   /// Before the context is freed: what is held needs it.
@@ -130,13 +162,6 @@ final class SecureContext {
 
   /// A session has begun, in the place of one that may have ended without a word: what that had said of itself is over.
   func began(_ session: OpaquePointer) { handshakes[session] = nil }
-
-  /// A connection has TLS now.
-  func accepted(_ session: OpaquePointer) {
-    guard streams == nil else { return }
-    streams = tls_context(session)
-    forbid_resumption(streams)
-  }
 
   /// Who the peer is, when its handshake is complete; nil ends the session.
   ///

@@ -52,9 +52,10 @@ package final class CoAPTransport: DeviceTransport {
     endpoint.transmission = transmission
     endpoint.limits.take(limits)
     authority = configuration.security.map { CredentialAuthority($0.credentials, log: log) }
-    if let authority {
+    if let authority, let security = configuration.security {
       endpoint.security = CoAPSecurity(
-        authority: authority, certificate: try configuration.security?.certificate?.load())
+        authority: authority, certificate: try security.certificate?.load(),
+        cipherSuites: security.cipherSuites.map(\.openSSLName))
     }
     endpointConfiguration = endpoint
     loops = try (0..<max(1, configuration.loops)).map { try EventLoop(name: "device-rpc-\($0)") }

@@ -9,10 +9,44 @@ public struct DeviceSecurity: Sendable {
   public var credentials: any DeviceCredentials
   /// What the server proves itself with to devices that use certificates; nil accepts pre-shared keys only.
   public var certificate: ServerCertificate?
+  /// The cipher suites that devices with a pre-shared key may come with over DTLS 1.2 and TLS 1.2, the preferred one first.
+  /// All of them, in the order of their declaration. With none, only certificates and TLS 1.3 are left.
+  ///
+  /// Devices with a certificate are not affected: they may use all suites of OpenSSL for TLS 1.2 that it thinks strong
+  /// enough. TLS 1.3 has suites of its own, for keys AES-128-GCM or ChaCha20 with SHA-256.
+  public var cipherSuites = CipherSuite.allCases
 
   public init(credentials: any DeviceCredentials, certificate: ServerCertificate? = nil) {
     self.credentials = credentials
     self.certificate = certificate
+  }
+
+  /// A cipher suite for pre-shared keys, by its name in the IANA registry.
+  ///
+  /// Left out are those that encrypt nothing, those with SHA-1, RC4 or 3DES, Camellia and ARIA, and DHE_PSK and RSA_PSK,
+  /// which need a group or a certificate that libcoap does not give to handshakes with a key.
+  public enum CipherSuite: String, Sendable, Hashable, CaseIterable {
+    case pskAES128GCMSHA256 = "TLS_PSK_WITH_AES_128_GCM_SHA256"
+    case pskAES256GCMSHA384 = "TLS_PSK_WITH_AES_256_GCM_SHA384"
+    case pskChaCha20Poly1305SHA256 = "TLS_PSK_WITH_CHACHA20_POLY1305_SHA256"
+    /// With forward secrecy, as the others of ECDHE; it costs the device two operations on an elliptic curve.
+    case ecdhePSKChaCha20Poly1305SHA256 = "TLS_ECDHE_PSK_WITH_CHACHA20_POLY1305_SHA256"
+    case pskAES128CCM = "TLS_PSK_WITH_AES_128_CCM"
+    case pskAES256CCM = "TLS_PSK_WITH_AES_256_CCM"
+    /// The one that RFC 7252 §9.1.3.1 demands.
+    case pskAES128CCM8 = "TLS_PSK_WITH_AES_128_CCM_8"
+    case pskAES256CCM8 = "TLS_PSK_WITH_AES_256_CCM_8"
+    /// With CBC, as the others below: firmware may be built with nothing better.
+    case pskAES128CBCSHA256 = "TLS_PSK_WITH_AES_128_CBC_SHA256"
+    case pskAES256CBCSHA384 = "TLS_PSK_WITH_AES_256_CBC_SHA384"
+    case ecdhePSKAES128CBCSHA256 = "TLS_ECDHE_PSK_WITH_AES_128_CBC_SHA256"
+    case ecdhePSKAES256CBCSHA384 = "TLS_ECDHE_PSK_WITH_AES_256_CBC_SHA384"
+
+    /// How OpenSSL calls it: `PSK-AES128-CCM8`.
+    package var openSSLName: String {
+      rawValue.replacing("TLS_", with: "").replacing("_WITH_", with: "-").replacing("AES_", with: "AES")
+        .replacing("CCM_8", with: "CCM8").replacing("POLY1305_SHA256", with: "POLY1305").replacing("_", with: "-")
+    }
   }
 }
 

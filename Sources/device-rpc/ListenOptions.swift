@@ -39,6 +39,13 @@ struct ListenOptions: ParsableArguments {
   @Option(help: ArgumentHelp("The CAs whose certificates devices may have (PEM).", valueName: "file"))
   var ca: String?
 
+  @Option(
+    help: ArgumentHelp(
+      "A cipher suite that devices with a key may use over DTLS and TLS 1.2; may be given again for more, the preferred one "
+        + "first. (default: \(suiteNames))", valueName: "name"),
+    transform: suite)
+  var cipherSuite: [DeviceSecurity.CipherSuite] = []
+
   @Flag(
     help: ArgumentHelp(
       "Listen for plain CoAP on addresses that other hosts can reach. It has no authentication: anybody there can pose as "
@@ -73,9 +80,21 @@ struct ListenOptions: ParsableArguments {
     guard (certificate == nil) == (key == nil), (key == nil) == (ca == nil) else {
       throw ValidationError("--certificate, --key and --ca belong together; device-rpc certs makes them.")
     }
+    guard cipherSuite.isEmpty || data != nil else {
+      throw ValidationError("--cipher-suite needs --data, where the keys are.")
+    }
     guard certificate == nil || data != nil else {
       throw ValidationError("--certificate needs --data, where the devices are that may connect.")
     }
+  }
+
+  private static let suiteNames = DeviceSecurity.CipherSuite.allCases.map(\.rawValue).joined(separator: ", ")
+
+  private static func suite(_ name: String) throws -> DeviceSecurity.CipherSuite {
+    guard let suite = DeviceSecurity.CipherSuite(rawValue: name) else {
+      throw ValidationError("\(Output.safe(name)) is not one of \(suiteNames).")
+    }
+    return suite
   }
 
   private static func numeric(_ uri: String) -> String { uri.replacing("//localhost", with: "//127.0.0.1") }
@@ -103,6 +122,7 @@ struct ListenOptions: ParsableArguments {
     configuration.allowsPlainCoAPFromNetwork = allowPlainCoapFromNetwork
     if let store {
       configuration.security = DeviceSecurity(credentials: store)
+      if !cipherSuite.isEmpty { configuration.security?.cipherSuites = cipherSuite }
       if let certificate, let key, let ca {
         configuration.security?.certificate = ServerCertificate(certificate: certificate, key: key, trusted: ca)
       }

@@ -44,7 +44,7 @@ final class TestAuthority: CoAPAuthority {
   }
 
   func withSecured<Result>(
-    transmission: CoAPTransmission = CoAPTransmission(), shards: Int = 2,
+    transmission: CoAPTransmission = CoAPTransmission(), shards: Int = 2, cipherSuites: [String]? = nil,
     answer: @escaping (CoAPRequest, CoAPSession) -> CoAPResponse? = { _, session in
       CoAPResponse(.content, payload: Array("\(session.scheme) \(session.secured?.identity.name ?? "-")".utf8))
     },
@@ -57,7 +57,7 @@ final class TestAuthority: CoAPAuthority {
     var configuration = CoAPEndpoint.Configuration(
       listeners: CoAPScheme.allCases.map { CoAPListener($0, host) }, shardsPerLoop: 2)
     configuration.secureShardsPerLoop = shards
-    configuration.security = CoAPSecurity(authority: authority)
+    configuration.security = CoAPSecurity(authority: authority, cipherSuites: cipherSuites)
     configuration.transmission = transmission
     let endpoint = try await CoAPEndpoint(
       configuration, loops: [loop], handlers: [handler], log: Logger(label: "test"))
@@ -212,6 +212,30 @@ final class TestAuthority: CoAPAuthority {
           to: relay.address, over: .coaps,
           with: .preSharedKey(identity: "sensor-1", key: Array("first-key".utf8)))
         #expect(try await peer.request(CoAPClientRequest(.get, ["who"])).code == .content)
+      }
+    }
+  }
+
+  @Test(arguments: [
+    "PSK-AES128-GCM-SHA256", "PSK-CHACHA20-POLY1305", "PSK-AES128-CCM", "PSK-AES128-CCM8", "PSK-AES128-CBC-SHA256",
+    "PSK-AES256-CBC-SHA384", "PSK-AES128-CBC-SHA",
+  ])
+  func `forged records of no length end a session, whatever its cipher suite`(suite: String) async throws {
+    try await withSecured(cipherSuites: [suite]) { secured in
+      try await withRelay(to: try #require(secured.address(.coaps))) { relay in
+        let peer = try await secured.client.connect(
+          to: relay.address, over: .coaps,
+          with: .preSharedKey(identity: "sensor-1", key: Array("first-key".utf8)))
+        #expect(try await peer.request(CoAPClientRequest(.get, ["who"])).code == .content)
+        for length in UInt8(0)...100 {
+          for type in UInt8(20)...23 {
+            let head = [type, 0xfe, 0xfd, 0, 1, 0, 0, 0, 0, 1, length, 0, length]
+            relay.forge(head + [UInt8](repeating: length, count: Int(length)))
+          }
+        }
+        #expect(try await peer.request(CoAPClientRequest(.get, ["who"])).code == .content)
+        let log = secured.handler.log.withLock { $0 }
+        #expect(!log.contains("session ended"))
       }
     }
   }

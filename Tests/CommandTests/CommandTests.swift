@@ -136,7 +136,8 @@ import Testing
     arguments: [
       ["serve", "--host", "0.0.0.0"], ["serve", "--host", "nowhere"], ["serve", "--timeout", "-1"],
       ["serve", "--max-payload", "0"], ["simulate", "--devices", "0"], ["simulate", "--server", "1.2.3"], ["nonsense"],
-      ["serve", "--threads", "0"],
+      ["serve", "--threads", "0"], ["serve", "--data", "x", "--cipher-suite", "RC4"],
+      ["serve", "--cipher-suite", "TLS_PSK_WITH_AES_128_CCM_8"],
     ])
   func usage(_ arguments: [String]) async throws {
     let command = try RunningCommand(arguments)

@@ -121,7 +121,7 @@ import Testing
       }
     }
     // TLS 1.3 has other words for it.
-    let reason = transport == .dtls ? "no shared cipher" : "no suitable signature algorithm"
+    let reason = transport == .dtls ? "it offers no cipher suite that the server takes" : "no suitable signature algorithm"
     #expect(log.lines.map { $0.metadata["reason"] } == [reason])
   }
 }

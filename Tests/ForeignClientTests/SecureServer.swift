@@ -38,6 +38,7 @@ struct SecureServer {
 /// and by certificates whose common name is `sensor-1`; and sensor-2 by the key `second-key`.
 func withSecureServer<Result>(
   _ certificate: ServerCertificate? = nil, certificateInterval: Duration = .seconds(5),
+  cipherSuites: [DeviceSecurity.CipherSuite] = DeviceSecurity.CipherSuite.allCases,
   log: RecordedLog = RecordedLog(), _ body: (SecureServer) async throws -> Result
 ) async throws -> Result {
   let credentials = InMemoryCredentials([
@@ -46,6 +47,7 @@ func withSecureServer<Result>(
   var configuration = CoAPConfiguration(
     listeners: CoAPConfiguration.Transport.allCases.map { CoAPConfiguration.Listener($0, port: 0) })
   configuration.security = DeviceSecurity(credentials: credentials, certificate: certificate)
+  configuration.security?.cipherSuites = cipherSuites
   configuration.shards = 4
   let transport = try CoAPTransport(
     configuration, limits: .forTests, certificateInterval: certificateInterval, log: log.logger)
