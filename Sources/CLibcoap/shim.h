@@ -34,6 +34,7 @@ struct peeked_datagram {
   // Of all its records, when more than the head has been looked at.
   uint16_t shortest;       // bytes of the shortest encrypted one; 0xffff: there is none, 0: they are not whole
   uint16_t encrypted;      // how many of them are
+  uint16_t encrypted_handshake;  // bytes of the longest encrypted one with messages of a handshake; 0: there is none
   _Bool is_current;        // all have the version of DTLS 1.2
   // Of a ClientHello (RFC 6347 §4.2.1).
   uint8_t sequence[6];     // of its record
@@ -47,7 +48,7 @@ struct peeked_datagram {
 // Looks through the records of a datagram (RFC 6347 §4.1) to its end.
 static inline void peek_records(const uint8_t *bytes, size_t length, struct peeked_datagram *d) {
   d->shortest = 0xffff;
-  d->encrypted = 0;
+  d->encrypted = d->encrypted_handshake = 0;
   d->is_current = 1;
   while (length > 0) {
     size_t size = length < 13 ? 0 : (size_t)(bytes[11] << 8 | bytes[12]);
@@ -59,6 +60,7 @@ static inline void peek_records(const uint8_t *bytes, size_t length, struct peek
     if (bytes[3] || bytes[4]) {
       d->encrypted++;
       if (size < d->shortest) d->shortest = (uint16_t)size;
+      if (bytes[0] == 22 && size > d->encrypted_handshake) d->encrypted_handshake = (uint16_t)size;
     }
     bytes += 13 + size;
     length -= 13 + size;

@@ -39,6 +39,14 @@ static inline const char *tls_cipher(const coap_session_t *session) {
   return ssl && current && name ? name(current(ssl)) : NULL;
 }
 
+// Whether the server's side of a handshake has the keys, and its next message is the peer's Finished.
+static inline _Bool awaits_finished(const coap_session_t *session) {
+  void *ssl = session_tls(session);
+  const char *(*state)(const void *) = (const char *(*)(const void *))dlsym(NULL, "SSL_state_string");
+  // Of the last message that was read: the ChangeCipherSpec.
+  return ssl && state && strcmp(state(ssl), "TRCCS") == 0;
+}
+
 // Whether a handshake went on from an earlier one, without a key or a certificate being looked at. TLS 1.3 calls every
 // handshake with a pre-shared key so; OpenSSL takes those of a callback for SHA-256 only, and goes on to the next one that
 // the peer offers, such as a ticket, when the cipher has another hash (tls_parse_ctos_psk).
@@ -158,10 +166,15 @@ static inline void forbid_resumption(void *context) {
   uint64_t (*set_options)(void *, uint64_t) = (uint64_t (*)(void *, uint64_t))dlsym(NULL, "SSL_CTX_set_options");
   int (*set_tickets)(void *, size_t) = (int (*)(void *, size_t))dlsym(NULL, "SSL_CTX_set_num_tickets");
   long (*control)(void *, int, long, void *) = (long (*)(void *, int, long, void *))dlsym(NULL, "SSL_CTX_ctrl");
-  if (!context || !set_options || !set_tickets || !control) return;
+  int (*name)(void *, const unsigned char *, unsigned int) =
+    (int (*)(void *, const unsigned char *, unsigned int))dlsym(NULL, "SSL_CTX_set_session_id_context");
+  if (!context || !set_options || !set_tickets || !control || !name) return;
   set_options(context, TLS_OPTIONS);
   set_tickets(context, 0);        // of TLS 1.3
   control(context, 44, 0, NULL);  // SSL_CTRL_SET_SESS_CACHE_MODE, SSL_SESS_CACHE_OFF
+  // A key of TLS 1.3 is a session to OpenSSL, which takes none without a name where it may ask for a certificate
+  // (ssl_get_prev_session).
+  name(context, (const unsigned char *)"device", 6);
 }
 
 // The cipher suites of the next handshakes, in our order of preference: of TLS 1.2, which is the oldest version from now on,

@@ -41,7 +41,7 @@ final class CoAPShard: EventLoop.EventSource {
   var truncated: Set<MessageKey> = []
   /// When the pump says `prepare` next.
   var due = UInt64.max
-  private var encryptedHandshakes: [PeerKey] = []
+  private var encryptedHandshakes: [(peer: PeerKey, bytes: UInt16)] = []
   private var clientHellos: [PeerKey] = []
   // TLS connections that libcoap has accepted and not called sessions yet.
   var accepting: [OpaquePointer] = []
@@ -236,8 +236,9 @@ final class CoAPShard: EventLoop.EventSource {
       high: datagram.address_high, low: datagram.address_low, port: datagram.port, messageID: datagram.message_id)
   }
 
-  /// A message that completes a handshake, unless it does not decrypt, is among those that are read in this pass.
-  func sawEncryptedHandshake(_ peer: PeerKey) { encryptedHandshakes.append(peer) }
+  /// A record of so many bytes that completes a handshake, unless it does not decrypt, is among those that are read in this
+  /// pass.
+  func sawEncryptedHandshake(_ peer: PeerKey, bytes: UInt16) { encryptedHandshakes.append((peer, bytes)) }
 
   /// A first message of a handshake is among those that are read in this pass.
   func sawClientHello(_ peer: PeerKey) { clientHellos.append(peer) }
@@ -249,9 +250,9 @@ final class CoAPShard: EventLoop.EventSource {
       for (socket, _) in sockets { _ = rewind_peek(socket.descriptor) }
       truncated.removeAll()
     }
-    while let peer = encryptedHandshakes.popLast() {
-      guard let handle = secure?.unreadable(from: peer) else { continue }
-      handshakeFailed(handle, HandshakeComplaint(["a record that does not decrypt"]))
+    while let (peer, bytes) = encryptedHandshakes.popLast() {
+      guard let handle = secure?.undecryptable(from: peer, bytes: bytes) else { continue }
+      handshakeFailed(handle, .wrongKey)
       coap_session_disconnected(handle, COAP_NACK_TLS_FAILED)
     }
     // libcoap frees a session whose ClientHello it refuses, for want of a common cipher say, and tells of no event

@@ -38,12 +38,24 @@ struct HandshakeComplaint: Hashable {
     }
   }
 
+  static let noCertificate = "it has no certificate"
+  static let noCertificateHere = "it wants a certificate of the server, which has none"
+  /// It was about certificates, with somebody who has none: OpenSSL did not use the key of a handshake of TLS 1.3.
+  var hasPassedKeyOver: Bool { reason == Self.noCertificate || reason == Self.noCertificateHere }
+
+  static let wrongKey = HandshakeComplaint(reason: "its key is not the one of this identity", name: nil)
+
+  private init(reason: String, name: String?) { (self.reason, self.name) = (reason, name) }
+
   /// `peer did not return a certificate at SSL routines:(null)` (`coap_dtls_info_callback`)
   private static func error(_ line: String) -> String? {
     guard let end = line.ranges(of: " at SSL routines:").last else { return nil }
     let text = line[..<end.lowerBound]
     return switch text {
-    case "peer did not return a certificate": "it has no certificate"
+    case "peer did not return a certificate": noCertificate
+    case "no suitable signature algorithm": noCertificateHere
+    // Over TLS 1.2 and TLS 1.3. Nothing else of a handshake with a key is encrypted by the peer or bound to it.
+    case "decryption failed or bad record mac", "binder does not verify": wrongKey.reason
     case "no shared cipher": "it offers no cipher suite that the server takes"
     default: String(text)
     }

@@ -13,8 +13,8 @@ final class SecureContext {
     var principal: (any Sendable)?
     // Somebody has been told why it fails.
     var isSettled = false
-    // Encrypted handshake messages that arrived and did not complete it.
-    var unreadable = 0
+    // Records with a Finished message that did not decrypt.
+    var undecryptable = 0
   }
 
   private let context: OpaquePointer
@@ -181,14 +181,20 @@ final class SecureContext {
     return SecuredPeer(identity, principal)
   }
 
-  /// An encrypted handshake message from `peer` has been read. Returns the session whose handshake should be complete by
-  /// now and is not: a record that does not decrypt is dropped without a word (RFC 6347 §4.1.2.7). Not at once, for
-  /// packets may come in any order.
-  func unreadable(from peer: PeerKey) -> OpaquePointer? {
+  /// A record of so many bytes with an encrypted handshake message of `peer` has been read. Returns the session of which it
+  /// is certain by now that it has another key.
+  ///
+  /// OpenSSL drops a record that does not decrypt without a word (RFC 6347 §4.1.2.7), and keeps one that comes before its
+  /// keys, so that one or several without an end of the handshake prove nothing. But when the keys are there, then a
+  /// Finished message in one piece either completes the handshake or has not been encrypted with them. Not at the first
+  /// one, which may be left over from an earlier handshake or forged.
+  func undecryptable(from peer: PeerKey, bytes: UInt16) -> OpaquePointer? {
     for (session, handshake) in handshakes where PeerKey(handshake.peer) == peer {
-      guard case .preSharedKey = handshake.identity else { continue }
-      handshakes[session]?.unreadable += 1
-      if handshake.unreadable >= 1 { return session }
+      guard case .preSharedKey = handshake.identity, awaits_finished(session),
+        bytes >= RecordSize(cipher: cipherName(of: session)).finished
+      else { continue }
+      handshakes[session]?.undecryptable += 1
+      if handshake.undecryptable >= 1 { return session }
     }
     return nil
   }
@@ -200,9 +206,13 @@ final class SecureContext {
     handshakes[session] = handshake
     handshakes[session]?.isSettled = true
     let reason =
-      switch handshake.identity {
-      case .preSharedKey where complaint != nil: "its key is not the one of this identity"
-      default: complaint?.reason ?? "it was not completed in time"
+      switch (handshake.identity, complaint) {
+      case (.preSharedKey, let complaint?) where complaint.hasPassedKeyOver:
+        "its key cannot be used with the cipher suites of TLS 1.3 that it offers"
+      case (_, let complaint?): complaint.reason
+      case (_, nil) where handshake.undecryptable > 0:
+        "it was not completed in time; its key may not be the one of this identity"
+      case (_, nil): "it was not completed in time"
       }
     authority.handshakeFailed(from: peer, identity: handshake.identity?.name ?? complaint?.name, reason: reason)
   }
@@ -243,6 +253,9 @@ extension CoAPCertificate {
     }
   }
 }
+
+/// OpenSSL's name of the cipher suite of a session, empty when there is none yet.
+func cipherName(of session: OpaquePointer) -> String { tls_cipher(session).map { String(cString: $0) } ?? "" }
 
 /// A certificate where libcoap reads it for each handshake; the memory is wiped when it is no longer needed.
 final class PEMBuffers {

@@ -103,7 +103,9 @@ final class SecureRouter: EventLoop.EventSource {
         pump.discard(from: sockets[side])
         continue
       }
-      if datagram.content_type == 22, datagram.epoch > 0 { sides[side].sawEncryptedHandshake(peer) }
+      if datagram.encrypted_handshake > 0 {
+        sides[side].sawEncryptedHandshake(peer, bytes: datagram.encrypted_handshake)
+      }
       if isHello {
         sides[side].sawClientHello(peer)
         began(peer)
@@ -160,7 +162,8 @@ final class SecureRouter: EventLoop.EventSource {
 
   private func established(_ session: CoAPSession, _ side: Int) {
     let peer = PeerKey(session.address)
-    let route = Route(side: side, session: session, shortestRecord: session.shortestRecord)
+    let shortest = session.handle.map { RecordSize(cipher: cipherName(of: $0)).shortest } ?? Self.shortestRecord
+    let route = Route(side: side, session: session, shortestRecord: shortest)
     handshaking[peer] = nil
     earlier[peer] = nil
     let earlier = routes.updateValue(route, forKey: peer)
@@ -172,18 +175,5 @@ final class SecureRouter: EventLoop.EventSource {
   private func ended(_ session: CoAPSession, _ side: Int) {
     let peer = PeerKey(session.address)
     if routes[peer]?.side == side { routes[peer] = nil }
-  }
-}
-
-extension CoAPSession {
-  /// Bytes of the shortest record that the cipher of the session can make, without its header.
-  fileprivate var shortestRecord: UInt16 {
-    let name = handle.flatMap(tls_cipher).map { String(cString: $0) } ?? ""
-    if name.hasSuffix("CCM8") || name.contains("CHACHA20") { return 16 }
-    if name.hasSuffix("CCM") || name.contains("GCM") { return 24 }
-    // CBC: the initialisation vector, and whole blocks with the hash and a byte of padding. Of fewer OpenSSL says aloud that
-    // it cannot take them, which ends the session.
-    if name.hasSuffix("SHA384") { return 80 }
-    return name.hasSuffix("SHA256") ? 64 : 48
   }
 }

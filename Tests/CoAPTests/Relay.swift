@@ -18,9 +18,13 @@ final class Relay: Sendable {
   private let near: Int32
   private let far: Int32
   private let state = Mutex(State())
+  // Of the client's records.
+  private let isLost: (@Sendable ([UInt8]) -> Bool)?
   private let ended = AsyncStream.makeStream(of: Void.self)
 
-  init(to server: CoAPAddress) throws {
+  /// With `isLost` each record of the client's is sent in a datagram of its own, unless it is lost.
+  init(to server: CoAPAddress, losing isLost: (@Sendable ([UInt8]) -> Bool)? = nil) throws {
+    self.isLost = isLost
     let near = socket(AF_INET, Int32(SOCK_DGRAM.rawValue), 0)
     let far = socket(AF_INET, Int32(SOCK_DGRAM.rawValue), 0)
     guard near >= 0, far >= 0 else { throw Failed(code: errno) }
@@ -72,7 +76,12 @@ final class Relay: Sendable {
           if state.isOpen { state.client = from }
           return state.isOpen
         }
-        if count >= 0, isOpen { send(far, buffer, count, 0) }
+        guard count >= 0, isOpen else { continue }
+        guard let isLost else {
+          send(far, buffer, count, 0)
+          continue
+        }
+        for record in Self.records(of: buffer[0..<count]) where !isLost(record) { forge(record) }
       }
       if waiting[1].revents != 0 {
         let count = recv(far, &buffer, buffer.count, 0)
@@ -83,6 +92,17 @@ final class Relay: Sendable {
       }
     }
     ended.continuation.finish()
+  }
+
+  private static func records(of datagram: ArraySlice<UInt8>) -> [[UInt8]] {
+    var rest = datagram
+    var records: [[UInt8]] = []
+    while rest.count >= 13 {
+      let size = 13 + Int(rest[rest.startIndex + 11]) << 8 + Int(rest[rest.startIndex + 12])
+      records.append(Array(rest.prefix(size)))
+      rest = rest.dropFirst(size)
+    }
+    return records
   }
 
   private static func name(_ port: UInt16) -> sockaddr_in {

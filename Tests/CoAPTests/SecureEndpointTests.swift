@@ -145,7 +145,7 @@ final class TestAuthority: CoAPAuthority {
       let request = Task { try await forger.request(CoAPClientRequest(.get, ["who"])) }
       var failures = secured.authority.failures.stream.makeAsyncIterator()
       let told = try #require(await failures.next())
-      #expect(told.hasPrefix("sensor-2: "))
+      #expect(told == "sensor-2: its key is not the one of this identity")
       await forger.close()
       await #expect(throws: CoAPFailure.self) { try await request.value }
       // Refused by the authority itself, which need not be told.
@@ -216,6 +216,41 @@ final class TestAuthority: CoAPAuthority {
     }
   }
 
+  /// Messages of a handshake by which a server gets the keys.
+  enum Message: UInt8, CaseIterable {
+    case clientKeyExchange = 22
+    case changeCipherSpec = 20
+
+    func isIn(_ record: [UInt8]) -> Bool {
+      record.count > 13 && record[0] == rawValue && record[3...4] == [0, 0] && (self == .changeCipherSpec || record[13] == 16)
+    }
+  }
+
+  @Test(arguments: Message.allCases)
+  func `a device with the right key is not told to have another one, whatever is lost`(message: Message) async throws {
+    try await withSecured { secured in
+      let lost = Mutex(0)
+      let isLost = { @Sendable (record: [UInt8]) in
+        message.isIn(record)
+          && lost.withLock { lost in
+            lost += 1
+            return lost <= 2
+          }
+      }
+      try await withRelay(to: try #require(secured.address(.coaps)), losing: isLost) { relay in
+        // What is encrypted arrives three times, with the keys at the last.
+        let peer = try await secured.client.connect(
+          to: relay.address, over: .coaps,
+          with: .preSharedKey(identity: "sensor-1", key: Array("first-key".utf8)))
+        #expect(try await peer.request(CoAPClientRequest(.get, ["who"])).code == .content)
+        #expect(lost.withLock { $0 } > 2)
+      }
+      secured.authority.failures.continuation.finish()
+      let failures = await secured.authority.failures.stream.reduce(into: []) { $0.append($1) }
+      #expect(failures == [])
+    }
+  }
+
   @Test(arguments: [
     "PSK-AES128-GCM-SHA256", "PSK-CHACHA20-POLY1305", "PSK-AES128-CCM", "PSK-AES128-CCM8", "PSK-AES128-CBC-SHA256",
     "PSK-AES256-CBC-SHA384", "PSK-AES128-CBC-SHA",
@@ -241,9 +276,10 @@ final class TestAuthority: CoAPAuthority {
   }
 
   private func withRelay<Result>(
-    to server: CoAPAddress, _ body: (Relay) async throws -> Result
+    to server: CoAPAddress, losing isLost: (@Sendable ([UInt8]) -> Bool)? = nil,
+    _ body: (Relay) async throws -> Result
   ) async throws -> Result {
-    let relay = try Relay(to: server)
+    let relay = try Relay(to: server, losing: isLost)
     do {
       let result = try await body(relay)
       await relay.close()

@@ -82,3 +82,42 @@ enum OpenSSL {
       ["s_client", "-connect", address, "-psk_identity", "sensor-1@lab", "-psk", hex] + options, body)
   }
 }
+
+/// Devices that speak TLS 1.3 alone.
+@Suite(.timeLimit(.minutes(2))) struct NewerTLSTests {
+  @Test("A device with a key is let in over TLS 1.3, whether the server has a certificate or not", arguments: [false, true])
+  func key(_ hasCertificate: Bool) async throws {
+    try await withCertificates { certificates in
+      try await withSecureServer(hasCertificate ? certificates.server : nil) { server in
+        let agreed = try await OpenSSL.attempting(["-tls1_3"], .tls, server) { try await $0.line(with: "Reused, ") }
+        #expect(agreed == "Reused, TLSv1.3, Cipher is TLS_AES_128_GCM_SHA256")
+        #expect(server.log.lines == [])
+      }
+    }
+  }
+
+  @Test("A wrong key over TLS 1.3 is told as that", arguments: [false, true])
+  func wrongKey(_ hasCertificate: Bool) async throws {
+    try await withCertificates { certificates in
+      try await withSecureServer(hasCertificate ? certificates.server : nil) { server in
+        try await OpenSSL.attempting(["-tls1_3"], key: "another", .tls, server) { _ in
+          let line = try await server.log.next("connection refused")
+          #expect(line.metadata["reason"] == "its key is not the one of this identity")
+          #expect(line.metadata["identity"] == "sensor-1@lab")
+        }
+      }
+    }
+  }
+
+  @Test("A key that cannot be used with the only cipher suite of TLS 1.3 is not told to be wrong", arguments: [false, true])
+  func suite(_ hasCertificate: Bool) async throws {
+    try await withCertificates { certificates in
+      try await withSecureServer(hasCertificate ? certificates.server : nil) { server in
+        try await OpenSSL.attempting(["-tls1_3", "-ciphersuites", "TLS_AES_256_GCM_SHA384"], .tls, server) { _ in
+          let line = try await server.log.next("connection refused")
+          #expect(line.metadata["reason"] == "its key cannot be used with the cipher suites of TLS 1.3 that it offers")
+        }
+      }
+    }
+  }
+}
