@@ -36,7 +36,9 @@ struct peeked_datagram {
   uint16_t encrypted;      // how many of them are
   uint16_t encrypted_handshake;  // bytes of the longest encrypted one with messages of a handshake; 0: there is none
   _Bool is_current;        // all have the version of DTLS 1.2
-  // Of a ClientHello (RFC 6347 §4.2.1).
+  // Of a ClientHello, whole or in fragments (RFC 6347 §4.2.1, §4.2.3).
+  _Bool is_continued;      // a fragment behind the first one, which has no cookie
+  uint32_t hello_bytes;    // of the whole message
   uint8_t sequence[6];     // of its record
   uint8_t cookie_length;
   uint8_t cookie[16];      // the beginning of it
@@ -67,14 +69,19 @@ static inline void peek_records(const uint8_t *bytes, size_t length, struct peek
   }
 }
 
-// Finds the cookie of the ClientHello with which a datagram begins. False if that is not one of DTLS, whole up to there.
-static inline _Bool peek_cookie(const uint8_t *bytes, size_t length, struct peeked_datagram *d) {
+// Finds the cookie of the ClientHello with which a datagram begins, or sees that this is a fragment behind it. False if it
+// is not one of DTLS, whole up to the cookie.
+static inline _Bool peek_hello(const uint8_t *bytes, size_t length, struct peeked_datagram *d) {
   // The heads of record and message, the version and the random bytes.
   size_t at = 13 + 12 + 2 + 32;
   memset(d->cookie, 0, sizeof d->cookie);
   d->cookie_length = 0;
+  d->is_continued = 0;
   memcpy(d->sequence, bytes + 5, 6);
-  if (bytes[1] != 0xfe || length <= at || bytes[19] || bytes[20] || bytes[21]) return 0;
+  if (bytes[1] != 0xfe || length < 13 + 12) return 0;
+  d->hello_bytes = (uint32_t)(bytes[14] << 16 | bytes[15] << 8 | bytes[16]);
+  if (bytes[19] || bytes[20] || bytes[21]) return d->is_continued = 1;
+  if (length <= at) return 0;
   if ((at += 1 + bytes[at]) >= length) return 0;
   size_t size = bytes[at++];
   if (size > length - at) return 0;
@@ -124,7 +131,7 @@ static inline int peek_datagrams(int fd, struct peeked_datagram *out, uint8_t *b
     if (bytes > PEEK_BYTES) {
       peek_records(head, length < bytes ? length : bytes, d);
       // libcoap keeps a session for whatever looks like one, and we would answer it with more than it has.
-      if (d->handshake_type == 1 && !peek_cookie(head, length < bytes ? length : bytes, d)) {
+      if (d->handshake_type == 1 && !peek_hello(head, length < bytes ? length : bytes, d)) {
         d->content_type = d->handshake_type = 0;
       }
     }

@@ -161,8 +161,10 @@ static inline _Bool accept_all_cookies(void *context) {
   return 1;
 }
 
-// From the next handshake on sessions are not resumed: nobody gets a ticket, and whoever has one shakes hands anew.
-static inline void forbid_resumption(void *context) {
+// From the next handshake on sessions are not resumed: nobody gets a ticket, and whoever has one shakes hands anew. And no
+// message of one is longer than 16 KiB, a chain of certificates: OpenSSL makes room for each of which it has a fragment, of
+// ten that are still to come, too.
+static inline void prepare_handshakes(void *context) {
   uint64_t (*set_options)(void *, uint64_t) = (uint64_t (*)(void *, uint64_t))dlsym(NULL, "SSL_CTX_set_options");
   int (*set_tickets)(void *, size_t) = (int (*)(void *, size_t))dlsym(NULL, "SSL_CTX_set_num_tickets");
   long (*control)(void *, int, long, void *) = (long (*)(void *, int, long, void *))dlsym(NULL, "SSL_CTX_ctrl");
@@ -170,8 +172,9 @@ static inline void forbid_resumption(void *context) {
     (int (*)(void *, const unsigned char *, unsigned int))dlsym(NULL, "SSL_CTX_set_session_id_context");
   if (!context || !set_options || !set_tickets || !control || !name) return;
   set_options(context, TLS_OPTIONS);
-  set_tickets(context, 0);        // of TLS 1.3
-  control(context, 44, 0, NULL);  // SSL_CTRL_SET_SESS_CACHE_MODE, SSL_SESS_CACHE_OFF
+  set_tickets(context, 0);               // of TLS 1.3
+  control(context, 44, 0, NULL);         // SSL_CTRL_SET_SESS_CACHE_MODE, SSL_SESS_CACHE_OFF
+  control(context, 51, 16 << 10, NULL);  // SSL_CTRL_SET_MAX_CERT_LIST
   // A key of TLS 1.3 is a session to OpenSSL, which takes none without a name where it may ask for a certificate
   // (ssl_get_prev_session).
   name(context, (const unsigned char *)"device", 6);

@@ -5,6 +5,8 @@ package struct CoAPLimits: Sendable, Hashable {
   /// Handshakes of DTLS under way, of peers that have proved their address; more are not answered until some of these are
   /// over. 5,000, 48 KB each, and up to 190 KB if a peer sends what should come later.
   package var handshakes = 5_000
+  /// Bytes of a ClientHello of DTLS, which may come in fragments (RFC 6347 §4.2.3); a longer one is refused. 4 KiB.
+  package var helloBytes = 4 << 10
   /// Connections of TCP and TLS at a time; the next one is closed. 10,000. Each takes a descriptor, so the system's limit
   /// (`ulimit -n`) should be higher; where it is not, it counts.
   package var connections = 10_000

@@ -54,7 +54,7 @@ final class SecureContext {
     if hasStreams { streams = try Self.streamPart(of: context) }
     for part in hasStreams ? [datagrams, streams] : [datagrams] {
       guard let part else { throw CoAPSystemError("coap_session_get_tls", code: 0, detail: "OpenSSL is not to be had") }
-      forbid_resumption(part)
+      prepare_handshakes(part)
       guard security.cipherSuites.map({ Self.use($0, part) }) ?? true else { throw CoAPSystemError("SSL_CTX_set_cipher_list") }
     }
     leavesCookies = accept_all_cookies(datagrams)
@@ -159,6 +159,9 @@ final class SecureContext {
     }
     return handshake.principal != nil
   }
+
+  /// A peer whose handshake libcoap does not get to see.
+  func refuse(_ peer: CoAPAddress, _ reason: String) { authority.handshakeFailed(from: peer, identity: nil, reason: reason) }
 
   /// A session has begun, in the place of one that may have ended without a word: what that had said of itself is over.
   func began(_ session: OpaquePointer) { handshakes[session] = nil }

@@ -81,7 +81,8 @@ final class SecureRouter: EventLoop.EventSource {
     var hasBegun = [false, false]
     for (index, datagram) in peeked.enumerated() {
       let peer = PeerKey(datagram)
-      let isHello = datagram.handshake_type == 1
+      // The first fragment of it has the cookie.
+      let isHello = datagram.handshake_type == 1 && !datagram.is_continued
       let answer = hasCookies && isHello ? cookies.answer(to: datagram, at: loop.passTime) : nil
       let side = answer == nil ? side(for: datagram, of: peer) : 0
       if !hasBegun[side] {
@@ -98,7 +99,7 @@ final class SecureRouter: EventLoop.EventSource {
       // 20 to 23: the records of DTLS 1.2; another first byte is none, and libcoap would only drop it. What is longer than
       // libcoap reads would leave the place at which is looked next in the middle of a datagram.
       guard (20...23).contains(datagram.content_type), datagram.length <= AdoptedSocket.largestDatagram,
-        isHarmless(datagram, of: peer, to: side)
+        isHarmless(datagram, of: peer, to: side), datagram.handshake_type != 1 || isShort(datagram, of: peer, to: side)
       else {
         pump.discard(from: sockets[side])
         continue
@@ -126,6 +127,9 @@ final class SecureRouter: EventLoop.EventSource {
     if let route = routes[peer], route.side == side {
       return datagram.is_current && datagram.shortest >= route.shortestRecord
     }
+    // OpenSSL puts a ClientHello together. But libcoap keeps a session for each datagram that looks like one, so the other
+    // fragments have to follow the first, whose sender has proved its address; those that overtake it will be sent again.
+    guard !datagram.is_continued || handshaking[peer] ?? earlier[peer] != nil else { return false }
     guard datagram.encrypted > 0 else { return datagram.shortest > 0 }
     // Of a session that nobody knows, as one that the server had before it was started again; libcoap would drop it.
     guard datagram.shortest >= Self.shortestRecord,
@@ -133,6 +137,14 @@ final class SecureRouter: EventLoop.EventSource {
     else { return false }
     handshaking[peer] = count
     return count <= Self.earlyRecords
+  }
+
+  /// What OpenSSL makes room for, when it sees the first fragment.
+  private func isShort(_ hello: peeked_datagram, of peer: PeerKey, to side: Int) -> Bool {
+    let limit = sides[side].limits.helloBytes
+    guard hello.hello_bytes > limit else { return true }
+    if !hello.is_continued { sides[side].secure?.refuse(CoAPAddress(peer), "its ClientHello is longer than \(limit) bytes") }
+    return false
   }
 
   /// A peer has sent a ClientHello with the cookie of its address.
@@ -148,6 +160,7 @@ final class SecureRouter: EventLoop.EventSource {
     guard let route = routes[peer] else { return 0 }
     let other = 1 - route.side
     if datagram.handshake_type == 1 {
+      if datagram.is_continued { return other }
       routes[peer]?.handshakeUntil = loop.passTime + Self.longestHandshake
       return other
     }

@@ -11,8 +11,8 @@ final class KeyedPeer: Sendable {
   private let descriptor: Int32
   private let queue = DispatchQueue(label: "keyed-peer")
 
-  init(to server: CoAPAddress, identity: String, key: [UInt8]) throws {
-    client = try OpenSSLClient("-dtls1_2", port: server.port, identity: identity, key: key)
+  init(to server: CoAPAddress, identity: String, key: [UInt8], options: [String] = []) throws {
+    client = try OpenSSLClient("-dtls1_2", port: server.port, identity: identity, key: key, options: options)
     descriptor = client.descriptor
     var patience = timeval(tv_sec: 10, tv_usec: 0)
     setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &patience, socklen_t(MemoryLayout<timeval>.size))

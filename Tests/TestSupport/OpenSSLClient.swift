@@ -10,7 +10,9 @@ package final class OpenSSLClient: Sendable {
   private let process: pid_t
 
   /// - Parameter protocolOption: `-dtls1_2` or `-tls1_2`.
-  package init(_ protocolOption: String, port: UInt16, identity: String, key: some Sequence<UInt8>) throws(NoProgram) {
+  package init(
+    _ protocolOption: String, port: UInt16, identity: String, key: some Sequence<UInt8>, options: [String] = []
+  ) throws(NoProgram) {
     var pair: [Int32] = [-1, -1]
     guard socketpair(AF_UNIX, Int32(SOCK_SEQPACKET.rawValue), 0, &pair) == 0 else { throw NoProgram(code: errno) }
     _ = fcntl(pair[0], F_SETFD, FD_CLOEXEC)
@@ -18,7 +20,7 @@ package final class OpenSSLClient: Sendable {
     let arguments = [
       "openssl", "s_client", protocolOption, "-quiet", "-connect", "127.0.0.1:\(port)", "-psk_identity", identity, "-psk", hex,
       "-cipher", "PSK",
-    ]
+    ] + options
     var actions = posix_spawn_file_actions_t()
     posix_spawn_file_actions_init(&actions)
     posix_spawn_file_actions_adddup2(&actions, pair[1], 0)
