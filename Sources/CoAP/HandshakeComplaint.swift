@@ -13,7 +13,7 @@ struct HandshakeComplaint: Hashable {
     } else if let error = lines.lazy.compactMap(Self.error).first {
       (reason, name) = (error, nil)
     } else if let first = lines.first {
-      (reason, name) = (first, nil)
+      (reason, name) = ("its handshake went wrong: \(first)", nil)
     } else {
       return nil
     }
@@ -57,7 +57,14 @@ struct HandshakeComplaint: Hashable {
     // Over TLS 1.2 and TLS 1.3. Nothing else of a handshake with a key is encrypted by the peer or bound to it.
     case "decryption failed or bad record mac", "binder does not verify": wrongKey.reason
     case "no shared cipher": "it offers no cipher suite that the server takes"
-    default: String(text)
+    case "no suitable key share", "no shared groups": "it offers no group for a key exchange that the server takes"
+    case "unsupported protocol", "version too low", "wrong ssl version":
+      "it speaks no version of the protocol that the server takes: DTLS 1.2, TLS 1.2 and TLS 1.3"
+    case "wrong version number", "http request", "https proxy request", "packet length too long", "bad record type":
+      "what it sends is not TLS"
+    case "unexpected eof while reading": "it has closed the connection in the middle of the handshake"
+    case "bad signature": "it does not have the private key of its certificate"
+    default: "its handshake went wrong: \(text)"
     }
   }
 

@@ -8,7 +8,7 @@ internal import Synchronization
 final class CredentialAuthority: CoAPAuthority {
   private let credentials: any DeviceCredentials
   private let log: Logger
-  private let budget = Mutex(LogBudget())
+  private let refusals = Mutex(RefusalLog())
 
   init(_ credentials: any DeviceCredentials, log: Logger) {
     self.credentials = credentials
@@ -59,11 +59,12 @@ final class CredentialAuthority: CoAPAuthority {
 
   private func refuse(_ peer: CoAPAddress, _ identity: String?, _ reason: String) {
     let now = Duration.nanoseconds(Int64(clamping: EventLoop.monotonic))
-    let dropped = budget.withLock { $0.take(now: now) }
-    guard let dropped else { return }
+    let line = refusals.withLock { $0.take(identity ?? peer.host, reason, now: now) }
+    guard let line else { return }
     var metadata: Logger.Metadata = ["address": "\(peer)", "reason": "\(reason.onOneLine)"]
     if let identity { metadata["identity"] = "\(identity.onOneLine)" }
-    if dropped > 0 { metadata["not-shown"] = "\(dropped)" }
+    if line.repeated > 0 { metadata["repeated"] = "\(line.repeated)" }
+    if line.notShown > 0 { metadata["not-shown"] = "\(line.notShown)" }
     log.notice("connection refused", metadata: metadata)
   }
 

@@ -124,4 +124,49 @@ import Testing
     let reason = transport == .dtls ? "it offers no cipher suite that the server takes" : "it wants a certificate of the server, which has none"
     #expect(log.lines.map { $0.metadata["reason"] } == [reason])
   }
+
+  /// What OpenSSL has words for that nobody understands.
+  enum Stranger: CaseIterable, Sendable {
+    case outdated, browser
+
+    func command(_ host: Substring, _ port: Substring) -> (String, [String]) {
+      switch self {
+      case .outdated:
+        ("/usr/bin/openssl", ["s_client", "-connect", "\(host):\(port)", "-tls1_1", "-cipher", "ALL:@SECLEVEL=0"])
+      case .browser: ("/bin/bash", ["-c", "exec 3<>/dev/tcp/\(host)/\(port); echo 'GET / HTTP/1.1' >&3; cat <&3"])
+      }
+    }
+
+    var reason: String {
+      switch self {
+      case .outdated: "it speaks no version of the protocol that the server takes: DTLS 1.2, TLS 1.2 and TLS 1.3"
+      case .browser: "what it sends is not TLS"
+      }
+    }
+  }
+
+  @Test("What is no device is told in words, with its address", arguments: Stranger.allCases)
+  func stranger(_ stranger: Stranger) async throws {
+    try await withSecureServer { server in
+      let address = try server.uri(.tls).dropFirst("coaps+tcp://".count).split(separator: ":")
+      let (program, arguments) = stranger.command(address[0], address[1])
+      try await withProcess(program, arguments) { _ in
+        let line = try await server.log.next("connection refused")
+        #expect(line.metadata["reason"] == stranger.reason)
+        #expect(line.metadata["address"]?.hasPrefix("127.0.0.1:") == true)
+      }
+    }
+  }
+
+  @Test("A device that is refused again and again is told once")
+  func again() async throws {
+    let log = RecordedLog()
+    try await withSecureServer(log: log) { server in
+      let uri = try server.uri(.tls, "/.rpc")
+      for _ in 0..<5 {
+        try await CoAPClient.attempting(at: uri, ["-u", "stranger@lab", "-k", "first-key"]) { _ = await $0.printed() }
+      }
+    }
+    #expect(log.lines.map { $0.metadata["identity"] } == ["stranger@lab"])
+  }
 }
