@@ -74,8 +74,8 @@ struct IncomingBody {
       return append(block, payload, limit: limit, now: now)
     }
     guard block.offset <= bytes.count else { return .outOfOrder }
-    // Only the last block may be short; a longer one than it says cannot be placed.
-    guard block.more ? payload.count == block.size : payload.count <= block.size else { return .outOfOrder }
+    // What is longer than it says cannot be placed.
+    guard block.canHave(payload.count) else { return .outOfOrder }
     if block.more, bytes[block.offset...].starts(with: payload) { return .more }
     bytes.removeSubrange(block.offset...)
     guard bytes.count + payload.count <= limit else { return .tooLarge }
@@ -115,12 +115,14 @@ struct OutgoingBody {
     return !block.more && asked == response.payload.count
   }
 
-  /// The block with this number in blocks of `16 << exponent` bytes, or nil beyond the end.
-  func block(_ number: UInt32, exponent: UInt8) -> CoAPResponse? {
+  /// The block with this number in blocks of that size, or nil beyond the end. With BERT it has as many bytes as there is
+  /// `room` for.
+  func block(_ number: UInt32, exponent: UInt8, room: Int) -> CoAPResponse? {
     var block = CoAPBlock(number: number, more: false, exponent: exponent)
     let body = response.payload
     guard block.offset < body.count else { return nil }
-    let end = min(block.offset + block.size, body.count)
+    let size = exponent == CoAPBlock.bert ? max(block.size, room / block.size * block.size) : block.size
+    let end = min(block.offset + size, body.count)
     block.more = end < body.count
     var slice = response
     slice.block2 = block

@@ -58,9 +58,12 @@ package struct CoAPResponse: Sendable, Equatable {
 
 /// A Block1 or Block2 option (RFC 7959 §2.2).
 package struct CoAPBlock: Hashable, Sendable {
+  /// Of the exponent that says, over TCP and TLS, that a message has several blocks of 1,024 bytes: BERT (RFC 8323 §6).
+  package static let bert: UInt8 = 7
+
   package var number: UInt32
   package var more: Bool
-  /// Size exponent 0 to 6; the block is `16 << exponent` bytes.
+  /// Size exponent 0 to 6: the block has `16 << exponent` bytes. With 7 it has 1,024 or several times as many.
   package var exponent: UInt8
 
   package init(number: UInt32, more: Bool, exponent: UInt8) {
@@ -69,14 +72,21 @@ package struct CoAPBlock: Hashable, Sendable {
     self.exponent = exponent
   }
 
-  /// From the option's value; nil for the reserved exponent 7 and for a number beyond 20 bits.
-  package init?(optionValue: UInt32) {
+  /// From the option's value; nil for a number beyond 20 bits, and for the exponent 7 where it is reserved.
+  package init?(optionValue: UInt32, allowsBERT: Bool = false) {
     let exponent = UInt8(optionValue & 7)
-    guard exponent < 7, optionValue >> 4 <= 0xf_ffff else { return nil }
+    guard exponent < Self.bert || allowsBERT, optionValue >> 4 <= 0xf_ffff else { return nil }
     self.init(number: optionValue >> 4, more: optionValue & 8 != 0, exponent: exponent)
   }
 
   package var optionValue: UInt32 { number << 4 | (more ? 8 : 0) | UInt32(exponent) }
-  package var size: Int { 16 << Int(exponent) }
+  /// Bytes of what the number counts.
+  package var size: Int { exponent == Self.bert ? 1_024 : 16 << Int(exponent) }
   package var offset: Int { Int(number) * size }
+
+  /// Whether it may have so many bytes. Only the last one may be short.
+  func canHave(_ bytes: Int) -> Bool {
+    if exponent == Self.bert { return !more || bytes > 0 && bytes % size == 0 }
+    return more ? bytes == size : bytes <= size
+  }
 }

@@ -1,3 +1,5 @@
+internal import CLibcoap
+
 /// The bodies under way in blocks with one peer, few enough to be searched.
 final class BlockTransfers {
   var incoming: [IncomingBody] = []
@@ -77,21 +79,37 @@ extension CoAPSession {
     if let body = takeIncoming(key) { shard.budget.give(body.bytes.count) }
   }
 
+  /// Bytes of payload for which a message to the peer has room. Over TCP and TLS the peer says so (RFC 8323 §5.3.1): 1,152
+  /// bytes for the whole message unless it is more, and the options take up to 48 of them.
+  private var room: Int {
+    guard scheme.isStream, let handle else { return shard.limits.datagramPayload }
+    return min(coap_session_max_pdu_size(handle), shard.limits.messageBytes) - 48
+  }
+
   /// The first block of `response`, the rest being kept for the peer to fetch, or `response` itself when it fits.
   ///
-  /// `exponent` is the block size that the peer asked for, if it did. Nil when all transfers together hold too much.
+  /// `exponent` is the block size that the peer asked for, if it did. Nil when all transfers together hold too much, and when
+  /// the peer has no room for any block.
   func firstBlock(
     of response: CoAPResponse, _ key: @autoclosure () -> TransferKey, exponent: UInt8?, notification: UInt32?
   ) -> CoAPResponse? {
-    let limit = exponent.map { 16 << Int($0) } ?? shard.limits.datagramPayload
+    let room = room
+    var limit = min(room, shard.limits.datagramPayload)
+    if let exponent { limit = exponent == CoAPBlock.bert ? room : min(room, 16 << Int(exponent)) }
     guard response.payload.count > limit else { return response }
+    // No greater ones than the peer wants, and has room for.
+    var block = CoAPBlock(number: 0, more: true, exponent: exponent ?? 6)
+    while block.size > room {
+      guard block.exponent > 0 else { return nil }
+      block.exponent -= 1
+    }
     let key = key()
     forgetOutgoing { $0.key == key }
     guard shard.budget.take(response.payload.count) else { return nil }
     var whole = response
     whole.etag = EventLoop.monotonic
     var body = OutgoingBody(key, response: whole, notification: notification, touched: EventLoop.monotonic)
-    let first = body.block(0, exponent: exponent ?? 6)
+    let first = body.block(0, exponent: block.exponent, room: room)
     if let first { _ = body.ask(first) }
     let transfers = transfers ?? BlockTransfers()
     self.transfers = transfers
@@ -130,7 +148,7 @@ extension CoAPSession {
     guard let transfers, let index = transfers.outgoing.firstIndex(where: { $0.key == key }) else {
       return (.error(.badRequest, "no body to fetch block \(block.number) of"), nil)
     }
-    guard let slice = transfers.outgoing[index].block(block.number, exponent: block.exponent) else {
+    guard let slice = transfers.outgoing[index].block(block.number, exponent: block.exponent, room: room) else {
       return (.error(.badRequest, "block \(block.number) is beyond the end"), nil)
     }
     var body = transfers.outgoing.remove(at: index)

@@ -46,9 +46,19 @@ extension CoAPShard {
     answered.removeAll(keepingCapacity: true)
   }
 
-  /// An empty message: a keep-alive, or a ping, which libcoap answers with a Reset.
-  func pinged(_ handle: OpaquePointer) {
+  /// An empty message: a keep-alive, or a ping, which libcoap answers with a Reset. Or over TCP a Ping.
+  func pinged(_ handle: OpaquePointer, _ token: CoAPToken) {
+    // libcoap's own Pong, which follows, never has one (net.c, `handle_signaling`).
+    if token.count > 0, CoAPScheme(coap_session_get_proto(handle))?.isStream == true { pong(handle, token) }
     // Not of somebody who has asked for nothing yet.
     if let session = known(handle) { heard(from: session) }
+  }
+
+  /// The answer to a Ping has its token (RFC 8323 §5.4).
+  private func pong(_ handle: OpaquePointer, _ token: CoAPToken) {
+    guard let pdu = coap_pdu_init(COAP_MESSAGE_CON, COAP_SIGNALING_CODE_PONG, 0, Int(token.count)) else { return }
+    guard PDU.addToken(token, to: pdu) else { return coap_delete_pdu(pdu) }
+    // It frees the PDU, also when it fails.
+    _ = coap_send(handle, pdu)
   }
 }

@@ -23,7 +23,7 @@ func onShardEvent(session: OpaquePointer?, event: coap_event_t) -> Int32 {
 }
 
 func onShardPing(session: OpaquePointer?, received: OpaquePointer?, mid: coap_mid_t) {
-  if let session { CoAPShard.of(session)?.pinged(session) }
+  if let session { CoAPShard.of(session)?.pinged(session, PDU.token(received)) }
 }
 
 func onShardPong(session: OpaquePointer?, received: OpaquePointer?, mid: coap_mid_t) {

@@ -35,7 +35,7 @@ extension CoAPShard {
   ) -> CoAPResponse? {
     var request: CoAPRequest
     do throws(PDU.Unreadable) {
-      request = try PDU.request(pdu, mid: mid, token: token)
+      request = try PDU.request(pdu, mid: mid, token: token, allowsBERT: session.scheme.isStream)
     } catch {
       return session.mayAsk(now: loop.passTime) ? .error(.badRequest, error.diagnostic) : tooMany
     }

@@ -9,7 +9,7 @@ enum PDU {
 
   /// Copies a request out of `pdu`.
   static func request(
-    _ pdu: OpaquePointer?, mid: UInt16, token: CoAPToken
+    _ pdu: OpaquePointer?, mid: UInt16, token: CoAPToken, allowsBERT: Bool
   ) throws(Unreadable) -> CoAPRequest {
     var request = CoAPRequest(
       method: CoAPCode(rawValue: UInt8(truncatingIfNeeded: coap_pdu_get_code(pdu).rawValue)),
@@ -24,8 +24,8 @@ enum PDU {
       case COAP_OPTION_CONTENT_FORMAT:
         request.contentFormat = ContentFormat(rawValue: UInt16(clamping: uint(value)))
       case COAP_OPTION_ACCEPT: request.accept = ContentFormat(rawValue: UInt16(clamping: uint(value)))
-      case COAP_OPTION_BLOCK1: request.block1 = block(value, &problem)
-      case COAP_OPTION_BLOCK2: request.block2 = block(value, &problem)
+      case COAP_OPTION_BLOCK1: request.block1 = block(value, allowsBERT, &problem)
+      case COAP_OPTION_BLOCK2: request.block2 = block(value, allowsBERT, &problem)
       case COAP_OPTION_URI_PATH:
         guard let segment = pathSegment(value) else { return problem = "a path or query is not UTF-8" }
         // The first segment may be empty: //.rpc is another resource than /.rpc.
@@ -51,9 +51,11 @@ enum PDU {
   private static func isCacheKey(_ number: Int32) -> Bool { number & 0x1e != 0x1c }
 
   // The reserved block size must not be taken for no block at all (RFC 7959 §2.2).
-  private static func block(_ value: UnsafeBufferPointer<UInt8>, _ problem: inout String?) -> CoAPBlock? {
-    let block = CoAPBlock(optionValue: uint(value))
-    if block == nil { problem = "a block size of 7 is reserved" }
+  private static func block(
+    _ value: UnsafeBufferPointer<UInt8>, _ allowsBERT: Bool, _ problem: inout String?
+  ) -> CoAPBlock? {
+    let block = CoAPBlock(optionValue: uint(value), allowsBERT: allowsBERT)
+    if block == nil { problem = allowsBERT ? "there is no block of that number" : "a block size of 7 is reserved" }
     return block
   }
 

@@ -10,15 +10,17 @@ import Testing
   private static let ping: [UInt8] = [0x00, 0xe2]
 
   /// A server of `coap+tcp`; `body` runs on a thread of its own, for it waits.
-  private func withServer(
-    _ change: (inout CoAPLimits) -> Void, _ body: @escaping @Sendable (CoAPAddress) throws -> Void
+  func withServer(
+    _ change: (inout CoAPLimits) -> Void,
+    answer: @escaping (CoAPRequest, CoAPSession) -> CoAPResponse? = { _, _ in CoAPResponse(.content) },
+    _ body: @escaping @Sendable (CoAPAddress) throws -> Void
   ) async throws {
     let loop = try EventLoop(name: "test")
     var configuration = CoAPEndpoint.Configuration(
       listeners: [CoAPListener(.coapTCP, try #require(CoAPAddress(host: "127.0.0.1", port: 0)))])
     change(&configuration.limits)
     let endpoint = try await CoAPEndpoint(
-      configuration, loops: [loop], handlers: [TestHandler { _, _ in CoAPResponse(.content) }],
+      configuration, loops: [loop], handlers: [TestHandler(answer)],
       log: Logger(label: "test"))
     let address = endpoint.addresses[0]
     let result = await withCheckedContinuation { continuation in
