@@ -4,6 +4,7 @@
 #include <coap3/coap.h>
 #include <dlfcn.h>
 #include <string.h>
+#include <sys/socket.h>
 
 // Empties this thread's list of OpenSSL's errors. OpenSSL looks there to tell why a read has brought nothing, so that what
 // is left of one session's failure would end the next session of which a record is dropped; libcoap does not empty it.
@@ -272,4 +273,25 @@ static inline size_t certificate_name(const uint8_t *der, size_t length, uint8_t
   // Of what could not be read; the handshake that goes on would take it for its own.
   if (!result) clear_tls_errors();
   return result;
+}
+
+// Looks at what a connection's peer has sent and libcoap has not read. Returns its bytes, at most `size`, or less than 1.
+static inline int peek_stream(const coap_session_t *session, int fd, uint8_t *out, int size) {
+  if (coap_session_get_proto(session) != COAP_PROTO_TLS) return (int)recv(fd, out, (size_t)size, MSG_PEEK | MSG_DONTWAIT);
+  void *ssl = session_tls(session);
+  int (*peek)(void *, void *, int) = (int (*)(void *, void *, int))dlsym(NULL, "SSL_peek");
+  int count = ssl && peek ? peek(ssl, out, size) : 0;
+  if (count < 1) clear_tls_errors();
+  return count;
+}
+
+// Writes to a connection past libcoap, which keeps all but a CSM back until it has had one.
+static inline void write_stream(const coap_session_t *session, int fd, const uint8_t *bytes, size_t length) {
+  if (coap_session_get_proto(session) != COAP_PROTO_TLS) {
+    send(fd, bytes, length, MSG_DONTWAIT | MSG_NOSIGNAL);
+    return;
+  }
+  void *ssl = session_tls(session);
+  int (*write)(void *, const void *, int) = (int (*)(void *, const void *, int))dlsym(NULL, "SSL_write");
+  if (ssl && write && write(ssl, bytes, (int)length) < 1) clear_tls_errors();
 }

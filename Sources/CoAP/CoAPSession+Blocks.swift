@@ -81,7 +81,7 @@ extension CoAPSession {
 
   /// Bytes of payload for which a message to the peer has room. Over TCP and TLS the peer says so (RFC 8323 §5.3.1): 1,152
   /// bytes for the whole message unless it is more, and the options take up to 48 of them.
-  private var room: Int {
+  var room: Int {
     guard scheme.isStream, let handle else { return shard.limits.datagramPayload }
     return min(coap_session_max_pdu_size(handle), shard.limits.messageBytes) - 48
   }

@@ -108,6 +108,8 @@ package enum CoAPFailure: Error, Sendable, Hashable, CustomStringConvertible {
   case notFetched
   /// The session or the endpoint was closed first, or libcoap had no memory for the message.
   case closed
+  /// The peer has said that it has no room for a message, nor for a block of it (RFC 8323 §5.3.1); it was not sent.
+  case tooLong
   /// No response in time.
   case timedOut
   /// The peer's answer does not follow the protocol.
@@ -120,6 +122,7 @@ package enum CoAPFailure: Error, Sendable, Hashable, CustomStringConvertible {
     case .unreachable: "nobody listens at that address"
     case .notFetched: "its first block was acknowledged, the others were not fetched"
     case .closed: "the session was closed"
+    case .tooLong: "the device takes no message of that length, nor a block of it"
     case .timedOut: "no response in time"
     case .malformed(let what): "malformed: \(what)"
     }

@@ -94,7 +94,21 @@ final class Connections {
   func watch(_ cookie: UInt, _ body: () -> Void) {
     guard let offset, let session = OpaquePointer(bitPattern: cookie &- offset), let descriptor = open[session]?.descriptor
     else { return body() }
+    if coap_session_get_state(session) == COAP_SESSION_STATE_CSM, hasAborted(session, descriptor) { return }
     streamGuard.watch(descriptor, body)
+  }
+
+  /// Ends a connection on which a CSM waits that cannot be understood. One that comes in pieces, or with the end of a
+  /// handshake of TLS, libcoap has read before it can be looked at.
+  private func hasAborted(_ session: OpaquePointer, _ descriptor: Int32) -> Bool {
+    let bytes = [UInt8](unsafeUninitializedCapacity: 512) { buffer, count in
+      count = max(0, Int(peek_stream(session, descriptor, buffer.baseAddress, Int32(buffer.count))))
+    }
+    guard let option = CSM.criticalOption(in: bytes) else { return false }
+    let abort = CSM.abort(for: option)
+    write_stream(session, descriptor, abort, abort.count)
+    coap_session_disconnected(session, COAP_NACK_NOT_DELIVERABLE)
+    return true
   }
 
   func closed(_ session: OpaquePointer) { open[session] = nil }

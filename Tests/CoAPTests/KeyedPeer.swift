@@ -3,7 +3,7 @@ import Dispatch
 import Glibc
 import TestSupport
 
-/// A DTLS device that plays an exact dialogue: a record out for each message in, and back.
+/// A device over DTLS or TLS that plays an exact dialogue: a record out for each message in, and back.
 final class KeyedPeer: Sendable {
   struct NothingArrived: Error {}
 
@@ -11,8 +11,10 @@ final class KeyedPeer: Sendable {
   private let descriptor: Int32
   private let queue = DispatchQueue(label: "keyed-peer")
 
-  init(to server: CoAPAddress, identity: String, key: [UInt8], options: [String] = []) throws {
-    client = try OpenSSLClient("-dtls1_2", port: server.port, identity: identity, key: key, options: options)
+  init(
+    _ protocolOption: String = "-dtls1_2", to server: CoAPAddress, identity: String, key: [UInt8], options: [String] = []
+  ) throws {
+    client = try OpenSSLClient(protocolOption, port: server.port, identity: identity, key: key, options: options)
     descriptor = client.descriptor
     var patience = timeval(tv_sec: 10, tv_usec: 0)
     setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &patience, socklen_t(MemoryLayout<timeval>.size))

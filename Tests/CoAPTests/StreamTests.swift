@@ -200,4 +200,82 @@ import Testing
       #expect(try peer.receive() == Frame(code: 0xe3, token: [1, 2, 3]))
     }
   }
+
+  @Test(arguments: [1, 9, 27, 261])
+  func `a critical option in a CSM ends the connection with an Abort that says which`(number: Int) async throws {
+    try await withServer { address in
+      var csm = Frame.csm(maxMessageSize: 1_152)
+      csm.options = (csm.options + [(number, [1])]).sorted { $0.0 < $1.0 }
+      let peer = try Peer(to: address, csm)
+      let abort = try #require(try peer.receive())
+      #expect(abort.code == 0xe5)
+      #expect(abort.option(2) == number)
+      #expect(try peer.receive() == nil)
+    }
+  }
+
+  @Test func `an elective option in a CSM is ignored`() async throws {
+    try await withServer { address in
+      var csm = Frame.csm(maxMessageSize: 1_152)
+      csm.options.append((6, [1, 2]))
+      let peer = try Peer(to: address, csm)
+      peer.send(.request(2, "x", payload: [1]))
+      #expect(try peer.receive()?.code == 0x44)
+    }
+  }
+
+  @Test func `over TLS a critical option in a CSM is answered with an Abort, too`() async throws {
+    try await SecureEndpointTests().withSecured { secured in
+      let peer = try KeyedPeer(
+        "-tls1_2", to: try #require(secured.address(.coapsTCP)), identity: "sensor-1", key: Array("first-key".utf8))
+      // The server's CSM.
+      #expect(try await peer.receive().dropFirst().first == 0xe1)
+      peer.send(Frame(code: 0xe1, options: [(9, [])]).bytes)
+      #expect(try await peer.receive() == [0x20, 0xe5, 0x21, 9])
+    }
+  }
+
+  @Test func `a CSM is looked into to its end and no further`() {
+    // 2, 4 and 17.
+    let whole: [UInt8] = [0x70, 0xe1, 0x22, 1, 2, 0x20, 0xd1, 0, 1]
+    for count in 0...9 {
+      #expect(CSM.criticalOption(in: Array(whole.prefix(count))) == (count == 9 ? 17 : nil))
+    }
+    #expect(CSM.criticalOption(in: [0x10, 0xe2, 0x90]) == nil, "a Ping")
+    #expect(CSM.criticalOption(in: [0x10, 0xe1, 0xf0]) == nil)
+    #expect(CSM.criticalOption(in: [0xf0, 0, 0, 0, 0, 0xe1, 0x90]) == nil)
+    for _ in 0..<10_000 { _ = CSM.criticalOption(in: [0xd0, 0xff, 0xe1] + (0..<20).map { _ in .random(in: 0...255) }) }
+  }
+
+  @Test func `a notification that the peer has no room for is refused before it is sent, and a longer one goes in blocks`()
+    async throws
+  {
+    try await withNotifier(maxMessageSize: 62) { error, _ in #expect(error == .tooLong) }
+    try await withNotifier(maxMessageSize: 200) { error, frame in
+      #expect(error == nil)
+      #expect(frame?.bytes.count ?? .max <= 200)
+      #expect(frame?.payload == Array(Self.body[..<128]))
+    }
+  }
+
+  /// Sends 1,000 bytes to an observer with so much room, and tells what became of it.
+  private func withNotifier(maxMessageSize: Int, _ check: (CoAPFailure?, Frame?) throws -> Void) async throws {
+    try await SecureEndpointTests().withSecured { secured in
+      let peer = try Peer(to: try #require(secured.address(.coapTCP)), .csm(maxMessageSize: maxMessageSize))
+      peer.send(.request(1, "counter", [(6, [])]))
+      #expect(try peer.receive()?.code == 0x45)
+      let error = try await secured.loop.perform { () -> Swift.Result<CoAPFailure?, any Error> in
+        Swift.Result {
+          let observation = try #require(secured.handler.observations.first)
+          do throws(CoAPFailure) {
+            try observation.notify(CoAPResponse(.content, payload: Array(Self.body[..<1_000])), number: 1)
+          } catch {
+            return error
+          }
+          return nil
+        }
+      }.get()
+      try check(error, error == nil ? try peer.receive() : nil)
+    }
+  }
 }
