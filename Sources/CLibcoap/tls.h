@@ -162,6 +162,14 @@ static inline _Bool accept_all_cookies(void *context) {
   return 1;
 }
 
+// What was done for one message of a handshake, such as reading certificates, leaves errors that ended nothing. A peer so quick
+// that its next message is read with the one before would be taken for who has made them.
+static inline void forget_errors(
+  int is_written, int version, int type, const void *bytes, size_t length, void *ssl, void *argument) {
+  (void)version, (void)bytes, (void)length, (void)ssl, (void)argument;
+  if (!is_written && type == 22) clear_tls_errors();
+}
+
 // From the next handshake on sessions are not resumed: nobody gets a ticket, and whoever has one shakes hands anew. And no
 // message of one is longer than 16 KiB, a chain of certificates: OpenSSL makes room for each of which it has a fragment, of
 // ten that are still to come, too.
@@ -171,7 +179,10 @@ static inline void prepare_handshakes(void *context) {
   long (*control)(void *, int, long, void *) = (long (*)(void *, int, long, void *))dlsym(NULL, "SSL_CTX_ctrl");
   int (*name)(void *, const unsigned char *, unsigned int) =
     (int (*)(void *, const unsigned char *, unsigned int))dlsym(NULL, "SSL_CTX_set_session_id_context");
-  if (!context || !set_options || !set_tickets || !control || !name) return;
+  void (*watch)(void *, void (*)(int, int, int, const void *, size_t, void *, void *)) =
+    (void (*)(void *, void (*)(int, int, int, const void *, size_t, void *, void *)))dlsym(NULL, "SSL_CTX_set_msg_callback");
+  if (!context || !set_options || !set_tickets || !control || !name || !watch) return;
+  watch(context, forget_errors);
   set_options(context, TLS_OPTIONS);
   set_tickets(context, 0);               // of TLS 1.3
   control(context, 44, 0, NULL);         // SSL_CTRL_SET_SESS_CACHE_MODE, SSL_SESS_CACHE_OFF

@@ -63,7 +63,8 @@ package final class CoAPObservation: @unchecked Sendable {
   /// Its end is told to the owner by `number`: send the next when the owner has heard of the last (NSTART 1), or has said
   /// `hasArrived` of it.
   ///
-  /// - Throws: `CoAPFailure.tooLong` when the peer has no room for it, `CoAPFailure.closed` when the observation has ended or nothing could be sent; the owner is not told then.
+  /// - Throws: `CoAPFailure.tooLong` when the peer has no room for it, `CoAPFailure.closed` when the observation has ended or
+  ///   nothing could be sent; the owner is not told then.
   package func notify(_ response: CoAPResponse, number: UInt32) throws(CoAPFailure) {
     assert(session.loop.isCurrent)
     guard !hasEnded else { throw .closed }

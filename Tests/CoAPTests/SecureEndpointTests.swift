@@ -45,6 +45,7 @@ final class TestAuthority: CoAPAuthority {
 
   func withSecured<Result>(
     transmission: CoAPTransmission = CoAPTransmission(), shards: Int = 2, cipherSuites: [String]? = nil,
+    certificate: CoAPCertificate? = nil,
     answer: @escaping (CoAPRequest, CoAPSession) -> CoAPResponse? = { _, session in
       CoAPResponse(.content, payload: Array("\(session.scheme) \(session.secured?.identity.name ?? "-")".utf8))
     },
@@ -57,7 +58,8 @@ final class TestAuthority: CoAPAuthority {
     var configuration = CoAPEndpoint.Configuration(
       listeners: CoAPScheme.allCases.map { CoAPListener($0, host) }, shardsPerLoop: 2)
     configuration.secureShardsPerLoop = shards
-    configuration.security = CoAPSecurity(authority: authority, cipherSuites: cipherSuites)
+    configuration.security = CoAPSecurity(
+      authority: authority, certificate: certificate, cipherSuites: cipherSuites)
     configuration.transmission = transmission
     let endpoint = try await CoAPEndpoint(
       configuration, loops: [loop], handlers: [handler], log: Logger(label: "test"))

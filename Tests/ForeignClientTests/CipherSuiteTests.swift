@@ -83,19 +83,8 @@ enum OpenSSL {
   }
 }
 
-/// Devices that speak TLS 1.3 alone.
+/// Devices that speak TLS 1.3 alone, and are not let in.
 @Suite(.timeLimit(.minutes(2))) struct NewerTLSTests {
-  @Test("A device with a key is let in over TLS 1.3, whether the server has a certificate or not", arguments: [false, true])
-  func key(_ hasCertificate: Bool) async throws {
-    try await withCertificates { certificates in
-      try await withSecureServer(hasCertificate ? certificates.server : nil) { server in
-        let agreed = try await OpenSSL.attempting(["-tls1_3"], .tls, server) { try await $0.line(with: "Reused, ") }
-        #expect(agreed == "Reused, TLSv1.3, Cipher is TLS_AES_128_GCM_SHA256")
-        #expect(server.log.lines == [])
-      }
-    }
-  }
-
   @Test("A wrong key over TLS 1.3 is told as that", arguments: [false, true])
   func wrongKey(_ hasCertificate: Bool) async throws {
     try await withCertificates { certificates in

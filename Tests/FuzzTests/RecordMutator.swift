@@ -51,13 +51,16 @@ struct RecordMutator {
     }
   }
 
+  // Of keys, with CCM_8 and with CBC, and secure renegotiation.
+  private static let suites: [[UInt8]] = [[0xc0, 0xa8, 0x00, 0xff], [0x00, 0xae, 0x00, 0xff]]
+
   private mutating func hello(cookie: [UInt8]) -> [UInt8] {
     var body: [UInt8] = isDatagram ? [0xfe, generator.chance(80) ? 0xfd : generator.byte()] : [3, 3]
     body += generator.bytes(32)
     let session = generator.chance(80) ? [] : generator.bytes(32)
     body += [UInt8(session.count)] + session
     if isDatagram { body += [UInt8(cookie.count)] + cookie }
-    let suites: [UInt8] = generator.chance(70) ? [0xc0, 0xa8, 0x00, 0xff] : generator.bytes(2 * generator.below(20))
+    let suites: [UInt8] = generator.chance(70) ? Self.suites[generator.below(2)] : generator.bytes(2 * generator.below(20))
     body += [0, UInt8(suites.count)] + suites + [1, 0]
     var extensions: [UInt8] = []
     for _ in 0..<(generator.chance(50) ? 0 : generator.below(6)) {
