@@ -10,6 +10,9 @@ private final class Start: Sendable {
 
 /// Runs `body` on a thread of its own, which ends with it; join the thread or detach it. Of the name the system keeps 15
 /// bytes.
+///
+/// On such a thread SIGPIPE is blocked: libcoap writes to connections without MSG_NOSIGNAL (coap_io.c, `coap_socket_write`),
+/// and a peer that has gone must not end the process of somebody who embeds a server.
 func startThread(_ name: String, _ body: @escaping @Sendable () -> Void) throws(CoAPSystemError) -> pthread_t {
   let retained = Unmanaged.passRetained(Start(name, body))
   var thread = pthread_t()
@@ -19,6 +22,10 @@ func startThread(_ name: String, _ body: @escaping @Sendable () -> Void) throws(
       guard let argument else { return nil }
       let start = Unmanaged<Start>.fromOpaque(argument).takeRetainedValue()
       name_this_thread(start.name)
+      var signals = sigset_t()
+      sigemptyset(&signals)
+      sigaddset(&signals, SIGPIPE)
+      pthread_sigmask(SIG_BLOCK, &signals, nil)
       start.body()
       return nil
     }, retained.toOpaque())

@@ -1,4 +1,5 @@
 internal import ArgumentParser
+internal import Glibc
 
 @main
 struct DeviceRPCCommand: AsyncParsableCommand {
@@ -20,4 +21,10 @@ struct DeviceRPCCommand: AsyncParsableCommand {
       """,
     version: "0.1.0",
     subcommands: [DemoCommand.self, ServeCommand.self, SimulateCommand.self, CertsCommand.self, DevicesCommand.self])
+
+  static func main() async {
+    // Whoever reads the output may go: a command that does more than print goes on without him (`serve | head -4`).
+    signal(SIGPIPE, SIG_IGN)
+    await main(nil)
+  }
 }

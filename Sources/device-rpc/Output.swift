@@ -12,47 +12,61 @@ final class Output: Sendable {
   }
 
   private let state = Mutex(State())
+  private let isUnread = Atomic(false)
+  private let whenUnread: String?
+
+  /// `whenUnread` is told on standard error, once, when nobody reads what is printed any more, as behind `| head`; what is
+  /// printed from then on is dropped.
+  init(whenUnread: String? = nil) { self.whenUnread = whenUnread }
+
+  /// For commands that are there for more than their output.
+  static let goesOn = "warning: nobody reads what this command prints; it goes on, and Ctrl-C ends it"
 
   /// Shows `prompt` before each line that is to be typed.
   func setPrompt(_ prompt: String) {
     state.withLock {
       $0.prompt = prompt
       $0.isPrompting = true
-      Self.write(prompt, to: .standardOutput)
+      write(prompt)
     }
   }
 
   /// No more is to be typed.
   func endPrompt() {
     state.withLock { state in
-      if state.isPrompting { Self.write("\r\u{1b}[K", to: .standardOutput) }
+      if state.isPrompting { write("\r\u{1b}[K") }
       state.isPrompting = false
     }
   }
 
   /// The prompt's line has been typed, and a new one begins.
   func promptAgain() {
-    state.withLock { if $0.isPrompting { Self.write($0.prompt, to: .standardOutput) } }
+    state.withLock { if $0.isPrompting { write($0.prompt) } }
   }
 
-  func line(_ text: String) { write(text, to: .standardOutput) }
+  func line(_ text: String) { writeLine(text) }
 
-  func error(_ text: String) { write(text, to: .standardError) }
+  func error(_ text: String) { writeLine(text, isError: true) }
 
-  private func write(_ text: String, to file: FileHandle) {
+  private func writeLine(_ text: String, isError: Bool = false) {
     let line = Self.safe(text) + "\n"
     state.withLock { state in
-      guard state.isPrompting else { return Self.write(line, to: file) }
+      guard state.isPrompting else { return write(line, isError: isError) }
       // The prompt makes room for the line and comes again behind it.
-      Self.write("\r\u{1b}[K", to: .standardOutput)
-      Self.write(line, to: file)
-      Self.write(state.prompt, to: .standardOutput)
+      write("\r\u{1b}[K")
+      write(line, isError: isError)
+      write(state.prompt)
     }
   }
 
-  private static func write(_ text: String, to file: FileHandle) {
-    // Nobody is left to be told when the output itself fails.
-    try? file.write(contentsOf: Data(text.utf8))
+  private func write(_ text: String, isError: Bool = false) {
+    do {
+      try (isError ? FileHandle.standardError : .standardOutput).write(contentsOf: Data(text.utf8))
+    } catch {
+      // Nobody is left to be told when it is standard error that fails.
+      guard !isError, let whenUnread, !isUnread.exchange(true, ordering: .relaxed) else { return }
+      write(whenUnread + "\n", isError: true)
+    }
   }
 
   /// The text with everything spelled out that a terminal would obey rather than show: control characters, line

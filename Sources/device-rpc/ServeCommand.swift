@@ -23,7 +23,8 @@ struct ServeCommand: AsyncParsableCommand {
         sensor-1 multiply/74e4 OK (0) {"value":1337.0} 0.4 ms
 
       The server ends with Ctrl-C, SIGTERM, "quit" or, at a terminal, Ctrl-D: open calls have 5 s to end, and the exit \
-      code is 0. A second Ctrl-C ends it at once. It goes on when its input is a file or a pipe that ends.
+      code is 0. A second Ctrl-C ends it at once. It goes on when its input is a file or a pipe that ends, \
+      and when nobody reads its output any more.
 
       With --data, devices connect over DTLS with the keys and certificates that "device-rpc devices" keeps there, from \
       anywhere: at coaps://0.0.0.0:5684, and for trying things at coap://127.0.0.1:5683. Changes of the devices take effect \
@@ -83,7 +84,7 @@ struct ServeCommand: AsyncParsableCommand {
 
   func run() async throws {
     raiseDescriptorLimit()
-    let output = Output()
+    let output = Output(whenUnread: Output.goesOn)
     let logger = CompactLog.logger(level: logLevel, output)
     let store = try listening.openStore(logger)
     defer { store?.close() }

@@ -81,7 +81,7 @@ struct SimulateCommand: AsyncParsableCommand {
 
   func run() async throws {
     raiseDescriptorLimit()
-    let output = Output()
+    let output = Output(whenUnread: Output.goesOn)
     let journal = SimulationJournal(
       output: output, total: devices, place: "\(server):\(serverPort)", showsCalls: !quiet)
     let names = devices == 1 ? [name ?? "sensor-1"] : (1...devices).map { (name ?? "sensor-") + "\($0)" }

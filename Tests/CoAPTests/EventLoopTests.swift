@@ -4,6 +4,33 @@ import Synchronization
 import Testing
 
 @Suite(.timeLimit(.minutes(1))) struct EventLoopTests {
+  @Test func `a write to a peer that has gone is an error on the loop's thread, and ends no process`() async throws {
+    let loop = try EventLoop(name: "test")
+    // Looked at first, since the tests would end with it otherwise.
+    let isBlocked = await withCheckedContinuation { continuation in
+      loop.execute {
+        var signals = sigset_t()
+        pthread_sigmask(SIG_BLOCK, nil, &signals)
+        continuation.resume(returning: sigismember(&signals, SIGPIPE) == 1)
+      }
+    }
+    #expect(isBlocked)
+    if isBlocked {
+      let code = await withCheckedContinuation { continuation in
+        loop.execute {
+          var ends: [Int32] = [0, 0]
+          pipe(&ends)
+          close(ends[0])
+          let count = write(ends[1], "x", 1)
+          continuation.resume(returning: count < 0 ? errno : 0)
+          close(ends[1])
+        }
+      }
+      #expect(code == EPIPE)
+    }
+    await loop.stop()
+  }
+
   @Test func `what comes after the end of a loop runs as if on it, one at a time`() async throws {
     let loop = try EventLoop(name: "test")
     let guest = Guest(loop)

@@ -70,6 +70,43 @@ import Testing
     }
   }
 
+  @Test("serve goes on when nobody reads its output any more, and says so", arguments: ["", "2>/dev/full"])
+  func unread(_ error: String) async throws {
+    let serve = try RunningCommand(
+      program: "bash", ["-c", #"exec "$0" serve --port 0 > >(exec head -n 1) \#(error)"#, RunningCommand.deviceRPC])
+    defer { serve.send(SIGKILL) }
+    let port = try #require(try await serve.line(with: "listening on coap://").split(separator: ":").last)
+    // The reader has gone.
+    #expect(await serve.rest().isEmpty)
+    try await withCommand("simulate", "--port", String(port)) { simulate in
+      _ = try await simulate.line(with: "connected")
+      for number in 1...3 {
+        try serve.type("sensor-1 multiply 7 \(number)")
+        #expect(try await simulate.line(with: "->").contains("{\"value\":\(7 * number)"))
+      }
+    }
+    serve.send(SIGINT)
+    #expect(await serve.exitCode() == 0)
+    let lost = "warning: nobody reads what this command prints; it goes on, and Ctrl-C ends it"
+    #expect(await serve.rest(.error) == (error.isEmpty ? [lost] : []))
+  }
+
+  @Test("simulate goes on when nobody reads its output any more")
+  func unreadSimulate() async throws {
+    try await withServe { serve, port in
+      let simulate = try RunningCommand(
+        program: "bash", ["-c", #"exec "$0" simulate --port \#(port) > >(exec head -n 1)"#, RunningCommand.deviceRPC])
+      defer { simulate.send(SIGKILL) }
+      #expect(await simulate.rest().count == 1)
+      for _ in 1...3 {
+        try serve.type("sensor-1 multiply 7 191")
+        #expect(try await serve.line(with: "multiply/").contains("1337"))
+      }
+      simulate.send(SIGTERM)
+      #expect(await simulate.exitCode() == 0)
+    }
+  }
+
   @Test("A second Ctrl-C does not wait for open calls")
   func secondSignal() async throws {
     try await withServe { serve, port in
