@@ -1,13 +1,18 @@
+internal import HashTreeCollections
+
 /// Credentials by what a handshake names, and the devices that have any.
+///
+/// A copy costs nothing, and a change of it little, however many there are: what is looked up in handshakes can be replaced
+/// by a copy that was changed beside it.
 package struct CredentialTable: Sendable, Equatable {
   private struct Key: Hashable {
     let kind: DeviceCredential.Kind
     let identity: String
   }
 
-  private var credentials: [Key: DeviceCredential] = [:]
+  private var credentials: TreeDictionary<Key, DeviceCredential> = [:]
   // How many credentials each device has.
-  private var devices: [String: Int] = [:]
+  private var devices: TreeDictionary<String, Int> = [:]
 
   package init() {}
 

@@ -1,10 +1,11 @@
 internal import DeviceRPC
+internal import HashTreeCollections
 
 /// The credentials in memory, as the database said last.
 struct CredentialSnapshot: Sendable {
   private(set) var table = CredentialTable()
   // What each device has, by its row.
-  private var rows: [Int64: [DeviceCredential]] = [:]
+  private var rows: TreeDictionary<Int64, [DeviceCredential]> = [:]
 
   mutating func insert(_ credential: DeviceCredential, of device: Int64) {
     table.set(credential)

@@ -119,18 +119,23 @@ extension DeviceStore {
     erasing: Bool = false, _ body: @escaping @Sendable (Database) throws -> Value
   ) async throws(DeviceStoreError) -> Value {
     let result: Result<Value, any Error> = await withCheckedContinuation { continuation in
-      queue.asyncWrite { db in
-        let value = try body(db)
-        try db.execute(
-          sql: "DELETE FROM changes WHERE sequence <= (SELECT max(sequence) FROM changes) - ?",
-          arguments: [StoreSchema.rememberedChanges])
-        return value
-      } completion: { db, result in
-        if case .success = result {
-          self.catchUpAfterWriting(db)
-          if erasing { StoreSchema.emptyLog(db) }
+      access { queue in
+        queue.asyncWrite { db in
+          let value = try body(db)
+          try db.execute(
+            sql: "DELETE FROM changes WHERE sequence <= (SELECT max(sequence) FROM changes) - ?",
+            arguments: [StoreSchema.rememberedChanges])
+          return value
+        } completion: { db, result in
+          if case .success = result {
+            self.catchUpAfterWriting(db)
+            if erasing { StoreSchema.emptyLog(db) }
+            self.noteWritten()
+          }
+          continuation.resume(returning: result)
         }
-        continuation.resume(returning: result)
+      } otherwise: {
+        continuation.resume(returning: .failure($0))
       }
     }
     return try value(result)
@@ -140,18 +145,22 @@ extension DeviceStore {
     _ body: @escaping @Sendable (Database) throws -> Value
   ) async throws(DeviceStoreError) -> Value {
     let result: Result<Value, any Error> = await withCheckedContinuation { continuation in
-      // Not with asyncRead, which traps when the connection has been closed.
-      queue.asyncWriteWithoutTransaction { db in
-        continuation.resume(
-          returning: Result {
-            var value: Value?
-            try db.inTransaction(.deferred) {
-              value = try body(db)
-              return .commit
-            }
-            guard let value else { preconditionFailure("the transaction has run") }
-            return value
-          })
+      access { queue in
+        // Not with asyncRead, which traps when the connection has been closed.
+        queue.asyncWriteWithoutTransaction { db in
+          continuation.resume(
+            returning: Result {
+              var value: Value?
+              try db.inTransaction(.deferred) {
+                value = try body(db)
+                return .commit
+              }
+              guard let value else { preconditionFailure("the transaction has run") }
+              return value
+            })
+        }
+      } otherwise: {
+        continuation.resume(returning: .failure($0))
       }
     }
     return try value(result)

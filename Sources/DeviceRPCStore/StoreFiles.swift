@@ -4,16 +4,20 @@ internal import Logging
 /// The files of a store: who may read them, and one opening at a time.
 struct StoreFiles {
   let directory: String
-  var database: String { directory.hasSuffix("/") ? directory + "devices.sqlite" : directory + "/devices.sqlite" }
+  var database: String { path(of: Self.name) }
+
+  private static let name = "devices.sqlite"
 
   init(directory: String) { self.directory = directory.isEmpty ? "." : directory }
+
+  private func path(of name: String) -> String { directory.hasSuffix("/") ? directory + name : "\(directory)/\(name)" }
 
   /// Runs `body` when the files are there and private.
   ///
   /// No other opening of this store runs meanwhile, here or in another process: two that create its tables, or turn to
-  /// write-ahead logging, would get in each other's way.
+  /// write-ahead logging, would get in each other's way. Whoever holds the lock is waited for, for `patience`.
   func opening<Result>(
-    creating: Bool, _ logger: Logger?, _ body: (String) throws(DeviceStoreError) -> Result
+    creating: Bool, patience: Duration, _ logger: Logger?, _ body: (String) throws(DeviceStoreError) -> Result
   ) throws(DeviceStoreError) -> Result {
     if creating, mkdir(directory, 0o700) != 0, errno != EEXIST {
       throw .cannotOpen(path: directory, reason: Self.systemError)
@@ -25,46 +29,109 @@ struct StoreFiles {
     }
     defer { close(descriptor) }
     try checkDirectory(descriptor)
-    while flock(descriptor, LOCK_EX) != 0 {
-      guard errno == EINTR else { throw .cannotOpen(path: directory, reason: Self.systemError) }
-    }
-    try prepareDatabase(creating: creating)
-    for file in [database, database + "-wal", database + "-shm"] { try makePrivate(file, logger) }
+    try lock(descriptor, patience)
+    try prepareDatabase(descriptor, creating: creating)
+    for suffix in ["", "-wal", "-shm"] { try makePrivate(Self.name + suffix, in: descriptor, logger) }
     return try body(database)
+  }
+
+  private func lock(_ descriptor: Int32, _ patience: Duration) throws(DeviceStoreError) {
+    let deadline = ContinuousClock.now + patience
+    while flock(descriptor, LOCK_EX | LOCK_NB) != 0 {
+      guard errno == EINTR || errno == EWOULDBLOCK else { throw .cannotOpen(path: directory, reason: Self.systemError) }
+      guard ContinuousClock.now < deadline else { throw .busy(path: directory) }
+      // The lock has no other way to wait that ends.
+      usleep(10_000)
+    }
   }
 
   /// Whoever can write to the directory can put a database of his own there. Its mode is the operator's, and left alone.
   private func checkDirectory(_ descriptor: Int32) throws(DeviceStoreError) {
     var status = stat()
     guard fstat(descriptor, &status) == 0 else { throw .cannotOpen(path: directory, reason: Self.systemError) }
-    if status.st_mode & S_IWOTH != 0, status.st_mode & S_ISVTX == 0 {
-      throw .notPrivate(path: directory, reason: "everybody can write to it (chmod o-w)")
+    // Also where only the owner of a file may remove it (S_ISVTX): anybody can make one that is not there yet.
+    if status.st_mode & S_IWOTH != 0 {
+      throw .notPrivate(path: directory, reason: "everybody can write to it (chmod o-w, or name another directory)")
+    }
+    try checkOwner(status, of: directory)
+  }
+
+  /// Its owner can read whatever is written into it. root can in any case.
+  private func checkOwner(_ status: stat, of path: String) throws(DeviceStoreError) {
+    guard status.st_uid == geteuid() || status.st_uid == 0 else {
+      throw .notPrivate(path: path, reason: "it belongs to another user, number \(status.st_uid) (run this as that user)")
     }
   }
 
   /// SQLite gives its other files the mode of this one, whatever the umask; so it is created here and not there.
-  private func prepareDatabase(creating: Bool) throws(DeviceStoreError) {
+  private func prepareDatabase(_ directory: Int32, creating: Bool) throws(DeviceStoreError) {
+    var status = stat()
     // Never opened when it is there: closing any descriptor of it would drop the locks of this process's connections.
-    guard access(database, F_OK) != 0 else { return }
+    guard fstatat(directory, Self.name, &status, AT_SYMLINK_NOFOLLOW) != 0 else { return }
     guard errno == ENOENT else { throw .cannotOpen(path: database, reason: Self.systemError) }
-    guard creating else { throw .missing(directory: directory) }
-    let descriptor = open(database, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
+    guard creating else { throw .missing(directory: self.directory) }
+    let descriptor = openat(directory, Self.name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
     guard descriptor >= 0 else { throw .cannotOpen(path: database, reason: Self.systemError) }
     close(descriptor)
   }
 
   /// A file that others can read is closed to them; they may have read it before, so that is worth a warning.
-  private func makePrivate(_ file: String, _ logger: Logger?) throws(DeviceStoreError) {
+  private func makePrivate(_ name: String, in directory: Int32, _ logger: Logger?) throws(DeviceStoreError) {
+    let file = path(of: name)
     var status = stat()
-    guard stat(file, &status) == 0 else {
+    guard fstatat(directory, name, &status, AT_SYMLINK_NOFOLLOW) == 0 else {
       if errno == ENOENT { return }
       throw .cannotOpen(path: file, reason: Self.systemError)
     }
+    if status.st_mode & S_IFMT == S_IFLNK { throw .notPrivate(path: file, reason: "it is a symbolic link, which is not followed") }
     guard status.st_mode & S_IFMT == S_IFREG else { throw .notADeviceStore(path: file) }
+    try checkOwner(status, of: file)
     guard status.st_mode & 0o077 != 0 else { return }
-    guard chmod(file, 0o600) == 0 else { throw .notPrivate(path: file, reason: Self.systemError) }
+    guard fchmodat(directory, name, 0o600, AT_SYMLINK_NOFOLLOW) == 0 else {
+      throw .notPrivate(path: file, reason: Self.systemError)
+    }
     logger?.warning("others could open a file with keys; now only its owner can", metadata: ["file": "\(file)"])
   }
 
   private static var systemError: String { String(cString: strerror(errno)) }
+
+  // MARK: Files that are replaced
+
+  /// One file, by what the system knows it; another one of the same name differs.
+  struct Identity: Hashable {
+    let device: dev_t
+    let inode: ino_t
+  }
+
+  /// The files as they are now.
+  struct Stamp: Equatable {
+    let database: Identity
+    /// Of the write-ahead log, when there is one.
+    let log: Identity?
+    /// When the database was written to last, by SQLite or by anybody else, and its length.
+    let written: [Int]
+  }
+
+  /// Nil when there is no database.
+  func stamp() -> Stamp? {
+    var status = stat()
+    guard lstat(database, &status) == 0 else { return nil }
+    let written = [status.st_mtim.tv_sec, status.st_mtim.tv_nsec, Int(status.st_size)]
+    let identity = Identity(device: status.st_dev, inode: status.st_ino)
+    let hasLog = lstat(database + "-wal", &status) == 0
+    return Stamp(
+      database: identity, log: hasLog ? Identity(device: status.st_dev, inode: status.st_ino) : nil, written: written)
+  }
+
+  /// Whether another database is in the place of an earlier one, and the write-ahead log is still the one of that: SQLite would
+  /// take it for the new one's.
+  func isLogLeft(of earlier: Stamp) -> Bool {
+    guard let now = stamp(), let log = now.log else { return false }
+    return now.database != earlier.database && log == earlier.log
+  }
+
+  func removeLog() {
+    unlink(database + "-wal")
+    unlink(database + "-shm")
+  }
 }

@@ -8,7 +8,7 @@ enum StoreSchema {
   static let rememberedChanges = 10_000
 
   // Milliseconds that others are waited for.
-  private static let patience = 5_000
+  static let patience = 5_000
   private static let patienceForLog = 500
 
   static var configuration: Configuration {
@@ -16,7 +16,11 @@ enum StoreSchema {
     configuration.label = "DeviceStore"
     configuration.busyMode = .timeout(Double(patience) / 1_000)
     // Keys that are replaced or removed are overwritten, too; what the log has of them goes with `emptyLog`.
-    configuration.prepareDatabase { db in try db.execute(sql: "PRAGMA secure_delete = ON") }
+    // The log is written back at each commit: who copies another database over this one, though a server has it open, gets
+    // what he has copied and not a mixture.
+    configuration.prepareDatabase { db in
+      try db.execute(sql: "PRAGMA secure_delete = ON; PRAGMA wal_autocheckpoint = 1")
+    }
     return configuration
   }
 
@@ -47,6 +51,9 @@ enum StoreSchema {
     var migrator = DatabaseMigrator()
     migrator.registerMigration("1: devices and credentials") { db in try db.execute(sql: first) }
     migrator.registerMigration("2: no credentials without a device") { db in try db.execute(sql: second) }
+    migrator.registerMigration("3: changes that are told from others of the same number") { db in
+      try db.execute(sql: third)
+    }
     return migrator
   }
 
@@ -95,5 +102,16 @@ enum StoreSchema {
     CREATE TRIGGER deviceRemoved BEFORE DELETE ON devices BEGIN
       DELETE FROM credentials WHERE device = old.id;
     END;
+    """
+
+  // Who has read up to a change knows by its mark whether it is still there: the number alone may also be in a backup that
+  // was written back, or in another store.
+  private static let third = """
+    DROP TABLE changes;
+    CREATE TABLE changes (
+      sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+      device INTEGER NOT NULL,
+      mark INTEGER NOT NULL DEFAULT (random())
+    ) STRICT;
     """
 }

@@ -7,21 +7,28 @@ struct StoreUpdate {
   private let rows: [(device: Int64, credential: DeviceCredential)]
   // Nil for all of them.
   private let devices: Set<Int64>?
-  private let last: Int64
+  private let last: Mark?
 
-  /// Nil when nothing has changed. To be called within a transaction.
-  init?(_ db: Database, after known: Int64) throws {
-    // Two statements: for both at once SQLite would read the whole table.
-    let first = try Int64.fetchOne(db, sql: "SELECT min(sequence) FROM changes") ?? 0
-    last = try Int64.fetchOne(db, sql: "SELECT max(sequence) FROM changes") ?? 0
-    guard last != known else { return nil }
+  /// A change up to which a snapshot knows all.
+  struct Mark: Equatable {
+    let sequence: Int64
+    let mark: Int64
+  }
+
+  /// Nil when nothing has changed. To be called within a transaction; without a mark everything is read.
+  init?(_ db: Database, after known: Mark?) throws {
+    last = try Self.mark(db, sql: "SELECT sequence, mark FROM changes ORDER BY sequence DESC LIMIT 1")
+    if last != nil, last == known { return nil }
     let sql = """
       SELECT device, name, enabled, kind, identity, key, fingerprint
       FROM credentials JOIN devices ON devices.id = credentials.device
       """
-    if known > 0, last > known, first <= known + 1 {
+    // Not when the change is gone: so many have come since, or the content is another one.
+    if let known,
+      try Self.mark(db, sql: "SELECT sequence, mark FROM changes WHERE sequence = \(known.sequence)") == known
+    {
       let devices = try Set(
-        Int64.fetchAll(db, sql: "SELECT DISTINCT device FROM changes WHERE sequence > ?", arguments: [known]))
+        Int64.fetchAll(db, sql: "SELECT DISTINCT device FROM changes WHERE sequence > ?", arguments: [known.sequence]))
       let one = try db.cachedStatement(sql: sql + " WHERE device = ?")
       rows = try devices.flatMap { try Self.fetch(Row.fetchCursor(one, arguments: [$0])) }
       self.devices = devices
@@ -31,18 +38,24 @@ struct StoreUpdate {
     }
   }
 
-  /// Whether anything is different now.
-  func apply(to snapshot: inout CredentialSnapshot, _ lastChange: inout Int64) -> Bool {
-    lastChange = last
+  private static func mark(_ db: Database, sql: String) throws -> Mark? {
+    try Row.fetchOne(db, sql: sql).flatMap { row in
+      guard let sequence = Int64.fromDatabaseValue(row[0]), let mark = Int64.fromDatabaseValue(row[1]) else { return nil }
+      return Mark(sequence: sequence, mark: mark)
+    }
+  }
+
+  /// The snapshot with what has changed, whether it differs, and up to where it knows all.
+  func applied(to snapshot: CredentialSnapshot) -> (snapshot: CredentialSnapshot, isNews: Bool, last: Mark?) {
     guard let devices else {
       var new = CredentialSnapshot()
       for row in rows { new.insert(row.credential, of: row.device) }
-      defer { snapshot = new }
-      return !new.isSame(as: snapshot)
+      return (new, !new.isSame(as: snapshot), last)
     }
-    for device in devices { snapshot.remove(device: device) }
-    for row in rows { snapshot.insert(row.credential, of: row.device) }
-    return true
+    var new = snapshot
+    for device in devices { new.remove(device: device) }
+    for row in rows { new.insert(row.credential, of: row.device) }
+    return (new, true, last)
   }
 
   private static func fetch(_ cursor: RowCursor) throws -> [(device: Int64, credential: DeviceCredential)] {

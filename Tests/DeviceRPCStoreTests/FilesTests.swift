@@ -1,10 +1,10 @@
 import DeviceRPC
-import DeviceRPCStore
 import Foundation
 import GRDB
 import Logging
-import Synchronization
 import Testing
+
+@testable import DeviceRPCStore
 
 @Suite(.timeLimit(.minutes(1))) struct FilesTests {
   private func files(_ directory: String) -> [String] {
@@ -51,11 +51,63 @@ import Testing
     }
   }
 
-  @Test func `a directory that everybody can write to is refused`() async throws {
+  @Test(arguments: [0o777, 0o1777] as [mode_t])
+  func `a directory that everybody can write to is refused`(mode: mode_t) async throws {
     try await withDirectory { directory in
-      try makeDirectory(directory, mode: 0o777)
+      try makeDirectory(directory, mode: mode)
       let error = #expect(throws: DeviceStoreError.self) { try DeviceStore(directory: directory) }
-      #expect(error == .notPrivate(path: directory, reason: "everybody can write to it (chmod o-w)"))
+      #expect(
+        error
+          == .notPrivate(path: directory, reason: "everybody can write to it (chmod o-w, or name another directory)"))
+      #expect(try FileManager.default.contentsOfDirectory(atPath: directory).isEmpty)
+    }
+  }
+
+  @Test(.enabled(if: geteuid() == 0, "only root can give files away"), arguments: ["", "/devices.sqlite", "/devices.sqlite-wal"])
+  func `what belongs to another user is refused, who could read the keys in it`(path: String) async throws {
+    try await withStore { store in
+      try await store.add("a", identity: "a", proof: key("k"))
+      let path = store.directory + path
+      try #require(chown(path, 12_345, 12_345) == 0)
+      let error = #expect(throws: DeviceStoreError.self) { try DeviceStore(directory: store.directory) }
+      #expect(
+        error == .notPrivate(path: path, reason: "it belongs to another user, number 12345 (run this as that user)"))
+      #expect("\(try #require(error))".contains("\n") == false)
+    }
+  }
+
+  @Test(arguments: ["", "-wal", "-shm"])
+  func `a symbolic link is not followed, whether it leads anywhere or not`(suffix: String) async throws {
+    try await withDirectory { directory in
+      try makeDirectory(directory)
+      let link = directory + "/devices.sqlite" + suffix
+      let target = directory + "/target"
+      for exists in [true, false] {
+        if exists { try Data("keep".utf8).write(to: URL(fileURLWithPath: target)) } else { unlink(target) }
+        if exists { chmod(target, 0o644) }
+        try #require(symlink(target, link) == 0)
+        let error = #expect(throws: DeviceStoreError.self) { try DeviceStore(directory: directory) }
+        #expect(error == .notPrivate(path: link, reason: "it is a symbolic link, which is not followed"))
+        #expect(mode(target) == (exists ? 0o644 : nil))
+        unlink(link)
+      }
+    }
+  }
+
+  @Test func `a lock that somebody else holds is waited for, but not for ever`() async throws {
+    try await withStore { store in
+      let other = open(store.directory, O_RDONLY)
+      defer { close(other) }
+      try #require(flock(other, LOCK_EX) == 0)
+      let error = #expect(throws: DeviceStoreError.self) {
+        try DeviceStore(directory: store.directory, patience: .milliseconds(50))
+      }
+      #expect(error == .busy(path: store.directory))
+      #expect("\(try #require(error))" == "\(store.directory) is locked by another process")
+      // What is open goes on all the while.
+      try await store.add("a", identity: "a", proof: key("k"))
+      flock(other, LOCK_UN)
+      try DeviceStore(directory: store.directory, patience: .milliseconds(50)).close()
     }
   }
 
@@ -109,7 +161,7 @@ import Testing
     try await withStore { store in
       store.close()
       try await DatabaseQueue(path: store.path).write { db in
-        try db.execute(sql: "INSERT INTO grdb_migrations VALUES ('3: something new')")
+        try db.execute(sql: "INSERT INTO grdb_migrations VALUES ('4: something new')")
       }
       #expect(throws: DeviceStoreError.newer(path: store.path)) { try DeviceStore(directory: store.directory) }
     }
@@ -221,25 +273,4 @@ import Testing
       for store in stores { store.close() }
     }
   }
-}
-
-/// The lines that are logged.
-private final class RecordingLog: LogHandler {
-  let lines = Mutex<[String]>([])
-
-  var logLevel: Logger.Level {
-    get { .trace }
-    set {}
-  }
-  var metadata: Logger.Metadata {
-    get { [:] }
-    set {}
-  }
-
-  subscript(metadataKey key: String) -> Logger.Metadata.Value? {
-    get { nil }
-    set {}
-  }
-
-  func log(event: LogEvent) { lines.withLock { $0.append("\(event.message)") } }
 }

@@ -2,6 +2,8 @@ import DeviceRPC
 import DeviceRPCStore
 import Foundation
 import GRDB
+import Logging
+import Synchronization
 import Testing
 
 /// A directory that is not there yet, for the length of `body`.
@@ -47,4 +49,32 @@ func awaitChange(
   _ changes: inout AsyncStream<Void>.Iterator, until condition: () -> Bool
 ) async throws {
   while !condition() { try #require(await changes.next() != nil, "the store was closed") }
+}
+
+/// The lines that are logged.
+final class RecordingLog: LogHandler {
+  let lines = Mutex<[String]>([])
+  private let news = AsyncStream.makeStream(of: String.self)
+
+  var logLevel: Logger.Level {
+    get { .trace }
+    set {}
+  }
+  var metadata: Logger.Metadata {
+    get { [:] }
+    set {}
+  }
+
+  subscript(metadataKey key: String) -> Logger.Metadata.Value? {
+    get { nil }
+    set {}
+  }
+
+  func log(event: LogEvent) {
+    lines.withLock { $0.append("\(event.message)") }
+    news.continuation.yield("\(event.message)")
+  }
+
+  /// Waits for a line; those before it are passed over.
+  func line(_ text: String) async { _ = await news.stream.first { $0 == text } }
 }
