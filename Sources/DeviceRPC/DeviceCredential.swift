@@ -15,10 +15,10 @@ public struct DeviceCredential: Sendable, Hashable {
     case certificate(fingerprint: [UInt8]?)
   }
 
-  /// The name under which the device is called.
+  /// The name under which the device is called. With one that is none, see `DeviceName`, nobody is let in.
   public let device: String
   /// The PSK identity, `name@project` by Golioth's convention, or the name in the certificate: its first DNS name, or
-  /// else its subject's last common name.
+  /// else its subject's last common name. One that is no name in the sense of `DeviceName` proves nothing.
   public let identity: String
   public let proof: Proof
   /// False for a device that is known and must not connect.

@@ -91,7 +91,7 @@ package actor DeviceLoop {
       let link = known?.device.link
       if link == nil && wait == .zero { throw absence(of: name) }
       // No device can ever have such a name.
-      if name.utf8.count > limits.deviceName { throw .unknownDevice(name) }
+      if known == nil, DeviceName.problem(with: name, longest: limits.deviceName) != nil { throw .unknownDevice(name) }
       guard pending.count < limits.calls else {
         throw .limitExceeded("\(limits.calls) calls are under way, as many as this server takes")
       }

@@ -36,7 +36,7 @@ public struct Limits: Sendable, Hashable {
   /// Events kept for a subscriber that does not read; the oldest are dropped. 1,024.
   public var bufferedEvents = 1_024
   /// Bytes of a device name. 255, the longest option value of CoAP.
-  public var deviceName = 255
+  public var deviceName = DeviceName.longest
 
   // MARK: What a transport takes
 

@@ -39,8 +39,17 @@ final class CredentialAuthority: CoAPAuthority {
   private func usable(
     _ kind: DeviceCredential.Kind, _ identity: String, from peer: CoAPAddress
   ) -> DeviceCredential? {
+    // Before it is looked up: Swift takes texts for equal that differ in their bytes.
+    if let problem = DeviceName.problem(with: identity) {
+      refuse(peer, identity, "its identity \(problem)")
+      return nil
+    }
     guard let credential = credentials.credential(kind, identity: identity) else {
       refuse(peer, identity, "there is no device of that identity")
+      return nil
+    }
+    if let problem = DeviceName.problem(with: credential.device) {
+      refuse(peer, identity, "the name of its device \(problem)")
       return nil
     }
     guard credential.isEnabled else {

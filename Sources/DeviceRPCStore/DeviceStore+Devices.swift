@@ -7,17 +7,17 @@ extension DeviceStore {
   /// Adds a device, or to one that is there the credential of the kind that it lacks.
   ///
   /// - Parameters:
-  ///   - name: 1 to 255 bytes, no control characters.
+  ///   - name: A `DeviceName`.
   ///   - identity: The PSK identity, `name@project` by Golioth's convention, or the name in the certificate, which is
-  ///     its first DNS name, or else its subject's last common name: 1 to 128 bytes, no control characters.
+  ///     its first DNS name, or else its subject's last common name: a `DeviceName` of 128 bytes at most.
   /// - Throws: `invalidName`, `invalidIdentity`, `invalidFingerprint`, `hasCredential`, `identityTaken`, or what any
   ///   access may: `busy`, `damaged`, `failed`.
   @discardableResult
   public func add(
     _ name: String, identity: String, proof: DeviceCredential.Proof
   ) async throws(DeviceStoreError) -> StoredDevice {
-    guard Self.isText(name, Self.longestName) else { throw .invalidName(name) }
-    guard Self.isText(identity, Self.longestIdentity) else { throw .invalidIdentity(identity) }
+    guard DeviceName.problem(with: name) == nil else { throw .invalidName(name) }
+    guard DeviceName.problem(with: identity, longest: Self.longestIdentity) == nil else { throw .invalidIdentity(identity) }
     try Self.check(proof)
     return try await write { db in
       let now = Date().milliseconds
@@ -197,45 +197,37 @@ extension DeviceStore {
       arguments: [kind.rawValue, identity])
   }
 
+  // Whatever somebody has written there by hand: a row that cannot be read as it should is shown as far as it can.
   private static func fetch(_ db: Database, name: String?) throws -> [StoredDevice] {
     let rows = try Row.fetchCursor(
       db,
       sql: """
-        SELECT name, enabled, devices.created, lastSeen, kind, identity, fingerprint, credentials.created, rotated
+        SELECT CAST(name AS BLOB), enabled, devices.created, lastSeen, kind, CAST(identity AS BLOB), fingerprint,
+          credentials.created, rotated, devices.id
         FROM devices LEFT JOIN credentials ON credentials.device = devices.id
         \(name == nil ? "" : "WHERE name = :name")
         ORDER BY name, kind
         """,
       arguments: name.map { ["name": $0] } ?? [:])
     var devices: [StoredDevice] = []
+    var last: Int64?
     while let row = try rows.next() {
-      let credential = (row[4] as String?).flatMap(DeviceCredential.Kind.init).map { kind in
+      let credential = row.text(4).flatMap(DeviceCredential.Kind.init).map { kind in
         StoredCredential(
-          kind: kind, identity: row[5], fingerprint: row.bytes(6), created: Date(milliseconds: row[7]),
-          rotated: (row[8] as Int64?).map(Date.init(milliseconds:)))
+          kind: kind, identity: row.shownText(5), fingerprint: row.bytes(6), created: row.date(7) ?? Date(milliseconds: 0),
+          rotated: row.date(8))
       }
-      let isNext = devices.last?.name != row[0]
-      let others = isNext ? [] : devices.removeLast().credentials
+      let others = last == row.integer(9) && !devices.isEmpty ? devices.removeLast().credentials : []
+      last = row.integer(9)
       devices.append(
         StoredDevice(
-          name: row[0], isEnabled: row[1], created: Date(milliseconds: row[2]),
-          lastSeen: (row[3] as Int64?).map(Date.init(milliseconds:)),
-          credentials: others + (credential.map { [$0] } ?? [])))
+          name: row.shownText(0), isEnabled: row.integer(1) != 0, created: row.date(2) ?? Date(milliseconds: 0),
+          lastSeen: row.date(3), credentials: others + (credential.map { [$0] } ?? [])))
     }
     return devices
   }
 
   // MARK: Checks
-
-  private static func isText(_ text: String, _ longest: Int) -> Bool {
-    (1...longest).contains(text.utf8.count)
-      && text.unicodeScalars.allSatisfy { scalar in
-        switch scalar.properties.generalCategory {
-        case .control, .lineSeparator, .paragraphSeparator: false
-        default: true
-        }
-      }
-  }
 
   private static func check(_ proof: DeviceCredential.Proof) throws(DeviceStoreError) {
     if case .certificate(let fingerprint?) = proof, fingerprint.count != 32 { throw .invalidFingerprint }
@@ -252,8 +244,20 @@ extension DeviceCredential.Proof {
   }
 }
 
+extension Row {
+  fileprivate func date(_ index: Int) -> Date? { integer(index).map(Date.init(milliseconds:)) }
+
+  /// The text of a column, for people, with U+FFFD for what is no UTF-8.
+  fileprivate func shownText(_ index: Int) -> String { String(decoding: bytes(index) ?? [], as: UTF8.self) }
+}
+
 extension Date {
+  // To the end of the year 9999, which is as far as times are printed.
+  private static let range = 0...253_402_300_799_000 as ClosedRange<Int64>
+
   fileprivate var milliseconds: Int64 { Int64((timeIntervalSince1970 * 1_000).rounded()) }
 
-  fileprivate init(milliseconds: Int64) { self.init(timeIntervalSince1970: Double(milliseconds) / 1_000) }
+  fileprivate init(milliseconds: Int64) {
+    self.init(timeIntervalSince1970: Double(min(max(milliseconds, Self.range.lowerBound), Self.range.upperBound)) / 1_000)
+  }
 }

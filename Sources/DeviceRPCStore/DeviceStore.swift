@@ -10,8 +10,6 @@ internal import Synchronization
 /// in this process or another one, are noticed within about a fifth of a second. A change that has been made survives
 /// the end of the process and a loss of power.
 public final class DeviceStore: DeviceCredentials {
-  /// Bytes of the longest device name. 255, as many as `Limits.deviceName` allows.
-  public static let longestName = Limits().deviceName
   /// Bytes of the longest identity. 128, as RFC 4279 §5.3 asks for.
   public static let longestIdentity = 128
 
@@ -259,6 +257,9 @@ public final class DeviceStore: DeviceCredentials {
       return .commit
     }
     guard let update else { return state.withLock { $0.isStale = false } }
+    for complaint in update.complaints {
+      logger?.warning("a credential is left out, its device cannot connect with it", metadata: ["reason": "\(complaint.onOneLine)"])
+    }
     // Beside the one that handshakes look at, which are never held up by it.
     var (new, isNews, last) = update.applied(to: snapshot)
     state.withLock { state in

@@ -20,9 +20,9 @@ public enum DeviceStoreError: Error, Sendable, Hashable {
   /// SQLite has failed for another reason, such as a full disk.
   case failed(path: String, reason: String)
 
-  /// A name has 1 to 255 bytes of UTF-8, and no control characters.
+  /// It is no name in the sense of `DeviceName`.
   case invalidName(String)
-  /// An identity has 1 to 128 bytes of UTF-8, and no control characters.
+  /// It is no name in the sense of `DeviceName`, or longer than 128 bytes.
   case invalidIdentity(String)
   /// A fingerprint is a SHA-256, which has 32 bytes.
   case invalidFingerprint
@@ -46,9 +46,10 @@ extension DeviceStoreError: CustomStringConvertible {
     case .busy(let path): "\(path) is locked by another process"
     case .failed(let path, let reason): "\(path): \(reason)"
     case .invalidName(let name):
-      "a device name has 1 to \(DeviceStore.longestName) bytes and no control characters, unlike \(Self.quoted(name))"
+      "\(Self.quoted(name)) cannot be the name of a device: it \(DeviceName.problem(with: name) ?? "is none")"
     case .invalidIdentity(let identity):
-      "an identity has 1 to \(DeviceStore.longestIdentity) bytes and no control characters, unlike \(Self.quoted(identity))"
+      "\(Self.quoted(identity)) cannot be an identity: it "
+        + (DeviceName.problem(with: identity, longest: DeviceStore.longestIdentity) ?? "is none")
     case .invalidFingerprint: "a fingerprint has 32 bytes"
     case .unknownDevice(let name): "no device is named \(Self.quoted(name))"
     case .hasCredential(let device, let kind): "\(Self.quoted(device)) has \(kind.phrase) already"

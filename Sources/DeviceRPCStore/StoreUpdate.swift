@@ -8,6 +8,9 @@ struct StoreUpdate {
   // Nil for all of them.
   private let devices: Set<Int64>?
   private let last: Mark?
+  /// Why credentials are left out, one line each, of as many as are worth telling.
+  private(set) var complaints: [String] = []
+  private static let mostComplaints = 10
 
   /// A change up to which a snapshot knows all.
   struct Mark: Equatable {
@@ -20,7 +23,7 @@ struct StoreUpdate {
     last = try Self.mark(db, sql: "SELECT sequence, mark FROM changes ORDER BY sequence DESC LIMIT 1")
     if last != nil, last == known { return nil }
     let sql = """
-      SELECT device, name, enabled, kind, identity, key, fingerprint
+      SELECT device, CAST(name AS BLOB), enabled, kind, CAST(identity AS BLOB), key, fingerprint
       FROM credentials JOIN devices ON devices.id = credentials.device
       """
     // Not when the change is gone: so many have come since, or the content is another one.
@@ -30,17 +33,21 @@ struct StoreUpdate {
       let devices = try Set(
         Int64.fetchAll(db, sql: "SELECT DISTINCT device FROM changes WHERE sequence > ?", arguments: [known.sequence]))
       let one = try db.cachedStatement(sql: sql + " WHERE device = ?")
-      rows = try devices.flatMap { try Self.fetch(Row.fetchCursor(one, arguments: [$0])) }
+      var rows: [(device: Int64, credential: DeviceCredential)] = []
+      for device in devices { try Self.fetch(Row.fetchCursor(one, arguments: [device]), &rows, &complaints) }
+      self.rows = rows
       self.devices = devices
     } else {
-      rows = try Self.fetch(Row.fetchCursor(db, sql: sql))
+      var rows: [(device: Int64, credential: DeviceCredential)] = []
+      try Self.fetch(Row.fetchCursor(db, sql: sql), &rows, &complaints)
+      self.rows = rows
       devices = nil
     }
   }
 
   private static func mark(_ db: Database, sql: String) throws -> Mark? {
     try Row.fetchOne(db, sql: sql).flatMap { row in
-      guard let sequence = Int64.fromDatabaseValue(row[0]), let mark = Int64.fromDatabaseValue(row[1]) else { return nil }
+      guard let sequence = row.integer(0), let mark = row.integer(1) else { return nil }
       return Mark(sequence: sequence, mark: mark)
     }
   }
@@ -58,14 +65,32 @@ struct StoreUpdate {
     return (new, true, last)
   }
 
-  private static func fetch(_ cursor: RowCursor) throws -> [(device: Int64, credential: DeviceCredential)] {
-    var rows: [(device: Int64, credential: DeviceCredential)] = []
+  private static func fetch(
+    _ cursor: RowCursor, _ rows: inout [(device: Int64, credential: DeviceCredential)], _ complaints: inout [String]
+  ) throws {
     while let row = try cursor.next() {
-      guard let kind = DeviceCredential.Kind(rawValue: row[3]), let proof = proof(kind, row) else { continue }
+      guard let device = row.integer(0), let kind = row.text(3).flatMap(DeviceCredential.Kind.init),
+        let proof = proof(kind, row)
+      else { continue }
+      // What somebody has written there by hand may be anything.
+      guard let name = row.text(1), let identity = row.text(4), problem(name, identity) == nil else {
+        if complaints.count < mostComplaints { complaints.append(complaint(row)) }
+        continue
+      }
       rows.append(
-        (row[0], DeviceCredential(device: row[1], identity: row[4], proof: proof, isEnabled: row[2])))
+        (device, DeviceCredential(device: name, identity: identity, proof: proof, isEnabled: row.integer(2) != 0)))
     }
-    return rows
+  }
+
+  private static func problem(_ name: String, _ identity: String) -> String? {
+    if let problem = DeviceName.problem(with: name) { return "the name of the device \(problem)" }
+    return DeviceName.problem(with: identity, longest: DeviceStore.longestIdentity).map { "the identity \($0)" }
+  }
+
+  private static func complaint(_ row: Row) -> String {
+    guard let name = row.text(1) else { return "the name of a device is not UTF-8" }
+    guard let identity = row.text(4) else { return "\"\(name)\": the identity is not UTF-8" }
+    return "\"\(name)\": \(problem(name, identity) ?? "")"
   }
 
   private static func proof(_ kind: DeviceCredential.Kind, _ row: Row) -> DeviceCredential.Proof? {
@@ -79,12 +104,15 @@ struct StoreUpdate {
   }
 }
 
+// Nothing of these traps, whatever the file says: it may have been written by hand, or be damaged.
 extension Row {
-  /// The bytes of a column, nil for NULL.
-  func bytes(_ index: Int) -> [UInt8]? {
-    guard let data = self[index] as Data? else { return nil }
-    return Array(data)
-  }
+  /// The bytes of a column, nil for NULL and for numbers.
+  func bytes(_ index: Int) -> [UInt8]? { Data.fromDatabaseValue(self[index]).map(Array.init) }
+
+  /// The text of a column, nil for what is no UTF-8, too.
+  func text(_ index: Int) -> String? { bytes(index).flatMap { String(validating: $0, as: UTF8.self) } }
+
+  func integer(_ index: Int) -> Int64? { Int64.fromDatabaseValue(self[index]) }
 }
 
 extension Statement {

@@ -1,4 +1,5 @@
 internal import ArgumentParser
+internal import DeviceRPC
 internal import Foundation
 internal import SwiftASN1
 internal import X509
@@ -50,10 +51,10 @@ struct CertsOptions: ParsableArguments {
   }
 
   static func validate(name: String, as argument: String) throws {
-    guard CertificateNames.isUsable(name) else {
-      throw ValidationError(
-        "\(argument) has 1 to \(CertificateNames.longest) characters, none of them a control character.")
+    guard name.unicodeScalars.count <= CertificateNames.longest else {
+      throw ValidationError("\(argument) has at most \(CertificateNames.longest) characters.")
     }
+    if let problem = DeviceName.problem(with: name) { throw ValidationError("\(argument) \(problem).") }
   }
 
   /// Writes a certificate and its key under these names, and tells.

@@ -62,17 +62,6 @@ enum CertificateNames {
   /// Characters of the longest common name or organisation (`ub-common-name`, RFC 5280 appendix A.1).
   static let longest = 64
 
-  /// Whether a certificate may hold the name, and a person read it.
-  static func isUsable(_ name: String) -> Bool {
-    (1...longest).contains(name.unicodeScalars.count)
-      && !name.unicodeScalars.contains { scalar in
-        switch scalar.properties.generalCategory {
-        case .control, .lineSeparator, .paragraphSeparator: true
-        default: false
-        }
-      }
-  }
-
   /// The beginning of the names of a device's files.
   ///
   /// No two devices share it and none leads out of the directory: characters with a meaning to a shell or a file system

@@ -69,15 +69,15 @@ final class Output: Sendable {
     }
   }
 
-  /// The text with everything spelled out that a terminal would obey rather than show: control characters, line
-  /// separators and changes of the writing direction.
+  /// The text with everything spelled out that a terminal would obey rather than show: control and format characters and
+  /// line separators. The joiners stay, which scripts and emoji need.
   static func safe(_ text: String) -> String {
     var result = ""
     result.reserveCapacity(text.utf8.count)
     for scalar in text.unicodeScalars {
       switch (scalar.properties.generalCategory, scalar.value) {
-      case (.control, _), (.lineSeparator, _), (.paragraphSeparator, _), (_, 0x200e...0x200f), (_, 0x202a...0x202e),
-        (_, 0x2066...0x2069):
+      case (.format, 0x200c...0x200d): result.unicodeScalars.append(scalar)
+      case (.control, _), (.format, _), (.lineSeparator, _), (.paragraphSeparator, _):
         result += "\\u{\(String(scalar.value, radix: 16))}"
       default: result.unicodeScalars.append(scalar)
       }

@@ -1,5 +1,6 @@
 internal import ArgumentParser
 internal import CoAP
+internal import DeviceRPC
 internal import DeviceSimulator
 internal import Logging
 internal import ServiceLifecycle
@@ -72,7 +73,10 @@ struct SimulateCommand: AsyncParsableCommand {
     guard identity == nil || (key != nil && devices == 1) else {
       throw ValidationError("--identity goes with --key and a single device.")
     }
-    if let name, !(1...240).contains(name.utf8.count) { throw ValidationError("--name has 1 to 240 bytes.") }
+    // As the last of many devices is called; `ep=` and the name share an option of 255 bytes (RFC 7252 §5.10).
+    if let name, let problem = DeviceName.problem(with: devices == 1 ? name : "\(name)\(devices)", longest: 252) {
+      throw ValidationError("--name \(problem).")
+    }
     if let seconds, !(seconds > 0 && seconds <= 1e9) { throw ValidationError("--seconds is more than 0.") }
   }
 

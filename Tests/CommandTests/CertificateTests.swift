@@ -261,7 +261,7 @@ import Testing
     arguments: [
       ["init", "--days", "0"], ["init", "--name", ""], ["issue", "server", "--host", "1.2.3"],
       ["issue", "server", "--host", "a b"], ["issue", "server", "--host", ""], ["issue", "device"],
-      ["issue", "device", "a\nb"], ["issue", "device", String(repeating: "x", count: 65)],
+      ["issue", "device", "a\nb"], ["issue", "device", "a\u{200b}"], ["issue", "device", "cafe\u{301}"], ["issue", "device", String(repeating: "x", count: 65)],
       ["issue", "device", "x", "--project", ""], ["issue", "device", "x", "--valid-from", "yesterday"], ["show"],
     ])
   func usage(_ arguments: [String]) async throws {

@@ -175,6 +175,7 @@ import Testing
       ["serve", "--max-payload", "0"], ["simulate", "--devices", "0"], ["simulate", "--server", "1.2.3"], ["nonsense"],
       ["serve", "--threads", "0"], ["serve", "--data", "x", "--cipher-suite", "RC4"],
       ["serve", "--cipher-suite", "TLS_PSK_WITH_AES_128_CCM_8"],
+      ["simulate", "--name", "a\u{200b}"], ["simulate", "--name", "cafe\u{301}"],
     ])
   func usage(_ arguments: [String]) async throws {
     let command = try RunningCommand(arguments)

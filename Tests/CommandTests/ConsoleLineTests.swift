@@ -73,6 +73,7 @@ import Testing
 
   @Test("Nothing that a terminal would obey is printed")
   func safety() {
+    #expect(Output.safe("a\u{61c}b\u{200b}c\u{feff} 👩\u{200d}🔧") == #"a\u{61c}b\u{200b}c\u{feff} "# + "👩\u{200d}🔧")
     #expect(Output.safe("ok é 👍\t\u{1b}[2J\r\n\u{9b}\u{202e}\u{2028}") == #"ok é 👍\u{9}\u{1b}[2J\u{d}\u{a}\u{9b}\u{202e}\u{2028}"#)
   }
 

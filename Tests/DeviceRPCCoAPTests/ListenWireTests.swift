@@ -68,6 +68,24 @@ import Testing
     }
   }
 
+  @Test(
+    "What is no name for a device gets 4.00, which says why",
+    arguments: [
+      ("", "is empty"), ("cafe\u{301}", "is not in Unicode's Normalization Form C"),
+      ("a\u{200b}", "has an invisible character, U+200B"), ("a\u{61c}", "has an invisible character, U+061C"),
+      ("a ", "ends with a space"), ("a\u{2028}b", "has a line separator, U+2028"), ("a\0", "has a control character, U+0000"),
+    ])
+  func noName(_ name: String, _ problem: String) async throws {
+    try await withServer { server, address in
+      let device = try RawDevice(to: address, name: name)
+      for observe in [0, nil] {
+        let answer = try await device.exchange(device.get(observe: observe))
+        #expect(answer.code == .badRequest && answer.text.contains("ep, the name of the device, \(problem)"))
+      }
+      #expect(await server.devices().isEmpty)
+    }
+  }
+
   @Test("A GET without Observe takes the oldest waiting call, or OK when there is none")
   func polling() async throws {
     for format in [RawDevice.json, RawDevice.cbor] {

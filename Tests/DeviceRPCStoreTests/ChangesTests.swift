@@ -2,6 +2,7 @@ import DeviceRPC
 import DeviceRPCStore
 import Foundation
 import GRDB
+import Logging
 import Testing
 
 @Suite(.timeLimit(.minutes(1))) struct ChangesTests {
@@ -136,6 +137,40 @@ import Testing
       defer { updated.close() }
       #expect(updated.credential(.preSharedKey, identity: "b") != nil)
       try await updated.add("c", identity: "a", proof: key("k"))
+    }
+  }
+
+  @Test func `what was written by hand and is no name is left out with a warning, and can be listed and removed`() async throws {
+    try await withDirectory { directory in
+      let log = RecordingLog()
+      let store = try DeviceStore(directory: directory, logger: Logger(label: "test") { _ in log })
+      defer { store.close() }
+      try await store.add("caf\u{e9}", identity: "caf\u{e9}", proof: key("k"))
+      try await store.add("a", identity: "a", proof: key("k"))
+      try await shell(store).write { db in
+        try db.execute(
+          sql: """
+            INSERT INTO devices (id, name, created, lastSeen) VALUES
+              (10, 'cafe' || char(769), 0, 9223372036854775807), (11, 'a' || char(0) || 'b', -9223372036854775808, NULL),
+              (12, CAST(x'61ff' AS TEXT), 0, NULL), (13, 'good', 0, NULL);
+            INSERT INTO credentials (device, kind, identity, key, created)
+              SELECT id, 'psk', 'i' || id, x'6b', 0 FROM devices WHERE id BETWEEN 10 AND 12;
+            INSERT INTO credentials (device, kind, identity, key, created) VALUES (13, 'psk', 'i' || char(8203), x'6b', 0);
+            """)
+      }
+      for _ in 1...4 { await log.line("a credential is left out, its device cannot connect with it") }
+      #expect(store.credential(.preSharedKey, identity: "caf\u{e9}")?.device == "caf\u{e9}")
+      for identity in ["i10", "i11", "i12", "i", "i\u{200b}"] {
+        #expect(store.credential(.preSharedKey, identity: identity) == nil)
+      }
+      let names = try await store.devices().map { Array($0.name.utf8) }
+      #expect(names.count == 6)
+      #expect(names.contains(Array("cafe\u{301}".utf8)) && names.contains(Array("caf\u{e9}".utf8)))
+      #expect(try await store.devices().allSatisfy { !$0.created.formatted(.iso8601).isEmpty && !($0.lastSeen ?? $0.created).formatted(.iso8601).isEmpty })
+      // One spelling, and not the other.
+      try await store.remove("cafe\u{301}")
+      #expect(store.credential(.preSharedKey, identity: "caf\u{e9}") != nil)
+      #expect(try await store.devices().count == 5)
     }
   }
 

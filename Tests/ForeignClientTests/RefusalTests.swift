@@ -8,7 +8,7 @@ import Testing
 // with several servers in this process one's complaint may be taken for another's.
 @Suite(.serialized, .timeLimit(.minutes(2))) struct RefusalTests {
   enum Intruder: CaseIterable, Sendable {
-    case wrongKey, unknownIdentity, forger, disabledKey
+    case wrongKey, unknownIdentity, forger, lookalike, otherSpelling, disabledKey
     case expired, notYetValid, anotherCA, unknownName, noName, namedByProject, anotherFingerprint, disabledCertificate
     case noCertificate, distrustful
 
@@ -16,7 +16,10 @@ import Testing
     var reason: String {
       switch self {
       case .wrongKey: "its key is not the one of this identity"
-      case .unknownIdentity, .forger, .unknownName, .namedByProject: "there is no device of that identity"
+      case .forger: "its identity has a control character, U+000A"
+      case .lookalike: "its identity has an invisible character, U+200B"
+      case .otherSpelling: "its identity is not in Unicode's Normalization Form C"
+      case .unknownIdentity, .unknownName, .namedByProject: "there is no device of that identity"
       case .disabledKey, .disabledCertificate: "the device is disabled"
       case .expired: "its certificate has expired"
       case .notYetValid: "its certificate is not yet valid"
@@ -33,6 +36,8 @@ import Testing
       case .wrongKey, .disabledKey: "sensor-1@lab"
       case .unknownIdentity: "stranger@lab"
       case .forger: #"a\nnotice: all is well"#
+      case .lookalike: "sensor-1\u{200b}@lab"
+      case .otherSpelling: "cafe\u{301}"
       case .unknownName, .namedByProject: "stranger"
       case .noName, .noCertificate, .distrustful: nil
       default: "sensor-1"
@@ -44,6 +49,8 @@ import Testing
       switch self {
       case .wrongKey: ["-u", "sensor-1@lab", "-k", "another-key"]
       case .unknownIdentity: ["-u", "stranger@lab", "-k", "first-key"]
+      case .lookalike: ["-u", "sensor-1\u{200b}@lab", "-k", "first-key"]
+      case .otherSpelling: ["-u", "cafe\u{301}", "-k", "first-key"]
       case .forger: ["-u", "a\nnotice: all is well", "-k", "first-key"]
       case .disabledKey: SecureClientTests.preSharedKey
       case .expired: try await ours.device("sensor-1", "--valid-from", "2020-01-01", "--days", "1")

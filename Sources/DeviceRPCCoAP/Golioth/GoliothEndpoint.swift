@@ -81,11 +81,7 @@ final class GoliothEndpoint: CoAPHandler, Sendable {
   }
 
   private func problem(withName name: String) -> String? {
-    if name.isEmpty { return "ep, the name of the device, is empty" }
-    if name.unicodeScalars.contains(where: { $0.properties.generalCategory == .control }) {
-      return "ep, the name of the device, has a control character in it"
-    }
-    return nil
+    DeviceName.problem(with: name).map { "ep, the name of the device, \($0)" }
   }
 
   private func observe(
