@@ -142,28 +142,35 @@ struct FirmwareOptions: ParsableArguments {
     server == Self.thisMachine ? ["\(server) stands for the server; --server HOST writes its real name or address here."] : []
   }
 
+  static let defaultPort = 5_684
+
   /// `coaps://[2001:db8::7]:5684`.
   var uri: String {
-    "coaps://\(Self.authority(server) ?? server)"
+    let (host, port) = Self.parts(server) ?? (server, Self.defaultPort)
+    return "coaps://\(host):\(port)"
   }
 
+  /// `coaps://[2001:db8::7]`.
+  var uriWithoutPort: String { "coaps://\(Self.parts(server)?.host ?? server)" }
+
   func validate() throws {
-    guard Self.authority(server) != nil else {
+    guard Self.parts(server) != nil else {
       throw ValidationError(
         "--server is a name or address, with a port if you like: coap.example.org:5684, 192.0.2.7, [2001:db8::7]:5684.")
     }
   }
 
   /// Host and port as a URI has them: an IPv6 address in brackets. Nil for what is neither a name nor an address.
-  private static func authority(_ server: String) -> String? {
-    if isIPv6(server) { return "[\(server)]:5684" }
-    let port = server.firstIndex(of: "]").map(server.index(after:)) ?? server.firstIndex(of: ":") ?? server.endIndex
-    let host = server[..<port]
+  private static func parts(_ server: String) -> (host: String, port: Int)? {
+    if isIPv6(server) { return ("[\(server)]", defaultPort) }
+    let end = server.firstIndex(of: "]").map(server.index(after:)) ?? server.firstIndex(of: ":") ?? server.endIndex
+    let host = server[..<end]
     guard host.hasPrefix("[") ? host.hasSuffix("]") && isIPv6(host.dropFirst().dropLast()) : isName(host) else { return nil }
-    if port == server.endIndex { return "\(host):5684" }
-    let digits = server[port...].dropFirst()
-    guard server[port] == ":", digits.allSatisfy(\.isWholeNumber), UInt16(digits) ?? 0 > 0 else { return nil }
-    return server
+    if end == server.endIndex { return (String(host), defaultPort) }
+    let digits = server[end...].dropFirst()
+    guard server[end] == ":", digits.utf8.allSatisfy({ (0x30...0x39).contains($0) }), let port = UInt16(digits), port > 0
+    else { return nil }
+    return (String(host), Int(port))
   }
 
   private static func isIPv6(_ text: some StringProtocol) -> Bool {

@@ -33,8 +33,9 @@ enum DeviceSecret {
 
   /// All that a person needs to have the device connect to a server there.
   ///
-  /// The names are those of golioth-firmware-sdk 0.22: `src/Kconfig.coap`, `src/Kconfig.authentication`, and for the
-  /// samples `examples/zephyr/common/Kconfig` and `examples/esp_idf/common/Kconfig`.
+  /// The names are those of golioth-firmware-sdk 0.22: `src/Kconfig.coap`, `src/Kconfig.authentication`, `golioth_config.h`,
+  /// and for the samples `settings_golioth.c` (Zephyr), `examples/esp_idf/common/Kconfig` and `examples/linux/common`. Its
+  /// samples for Zephyr have no options for credentials since 0.18.0.
   func lines(_ firmware: FirmwareOptions) -> [String] {
     switch self {
     case .key(let identity, _): return keyLines(identity, key ?? "", firmware)
@@ -44,13 +45,8 @@ enum DeviceSecret {
   }
 
   private func keyLines(_ identity: String, _ key: String, _ firmware: FirmwareOptions) -> [String] {
-    let host = Self.host(firmware)
-    let config = [
-      host,
-      "CONFIG_GOLIOTH_SAMPLE_HARDCODED_CREDENTIALS=y",
-      "CONFIG_GOLIOTH_SAMPLE_PSK_ID=\(Self.kconfig(identity))",
-      "CONFIG_GOLIOTH_SAMPLE_PSK=\(Self.kconfig(key))",
-    ]
+    let (quotedIdentity, quotedKey) = (Self.kconfig(identity), Self.kconfig(key))
+    let settings = ["settings set golioth/psk-id \(quotedIdentity)", "settings set golioth/psk \(quotedKey)"]
     return [
       "identity  \(identity)",
       "key       \(key)",
@@ -58,11 +54,23 @@ enum DeviceSecret {
     ] + firmware.hint + [
       "",
       "Zephyr with golioth-firmware-sdk, in prj.conf:",
-    ] + config + ["", "ESP-IDF with golioth-firmware-sdk, in sdkconfig.defaults:"] + config + [
+      Self.host(firmware.uri),
+      "then in the device's shell, which keeps it:",
+    ] + settings + [
+      "kernel reboot cold",
       "",
-      "or on a device that keeps its settings, in its shell:",
-      "settings set golioth/psk-id \(Self.kconfig(identity))",
-      "settings set golioth/psk \(Self.kconfig(key))",
+      "ESP-IDF with golioth-firmware-sdk, in sdkconfig.defaults\(Self.onlyPort):",
+      Self.host(firmware.uriWithoutPort),
+      "CONFIG_GOLIOTH_SAMPLE_HARDCODED_CREDENTIALS=y",
+      "CONFIG_GOLIOTH_SAMPLE_PSK_ID=\(quotedIdentity)",
+      "CONFIG_GOLIOTH_SAMPLE_PSK=\(quotedKey)",
+      "or instead of the last three in the device's shell:",
+    ] + settings + [
+      "reset",
+    ] + Self.linux(firmware) + [
+      "and where it is started:",
+      "export GOLIOTH_SAMPLE_PSK_ID=\(CertificateNames.quoted(identity))",
+      "export GOLIOTH_SAMPLE_PSK=\(CertificateNames.quoted(key))",
       "",
       "to be the device from here:",
       "coap-client-openssl -w -s 600 -A 50 -u \(CertificateNames.quoted(identity)) -k \(CertificateNames.quoted(key)) "
@@ -71,7 +79,6 @@ enum DeviceSecret {
   }
 
   private func certificateLines(_ file: CertificateFile?, _ firmware: FirmwareOptions) -> [String] {
-    let host = Self.host(firmware)
     let certificate = file?.path ?? "device.pem"
     let key = Self.sibling(of: certificate, "key")
     let authority = URL(fileURLWithPath: certificate).deletingLastPathComponent().appendingPathComponent("ca.pem").relativePath
@@ -82,20 +89,20 @@ enum DeviceSecret {
     ] + firmware.hint + [
       "",
       "Zephyr with golioth-firmware-sdk, in prj.conf:",
-      host,
+      Self.host(firmware.uri),
       "CONFIG_GOLIOTH_AUTH_METHOD_CERT=y",
-      "CONFIG_GOLIOTH_SAMPLE_HARDCODED_CREDENTIALS=y",
-      #"CONFIG_GOLIOTH_SAMPLE_HARDCODED_CRT_PATH="keys/device.crt.der""#,
-      #"CONFIG_GOLIOTH_SAMPLE_HARDCODED_KEY_PATH="keys/device.key.der""#,
       #"CONFIG_GOLIOTH_HARDCODED_CA_CRT_PATH="keys/ca.der""#,
-      "with these files:",
+      "with this file:",
+      "openssl x509 -in \(words[2]) -outform DER -out keys/ca.der",
+      "and these two on the device, where examples/zephyr/certificate_provisioning has them; then kernel reboot cold:",
       "openssl x509 -in \(words[0]) -outform DER -out keys/device.crt.der",
       "openssl pkey -in \(words[1]) -outform DER -out keys/device.key.der",
-      "openssl x509 -in \(words[2]) -outform DER -out keys/ca.der",
       "",
-      "ESP-IDF with golioth-firmware-sdk, in sdkconfig.defaults:",
-      host,
+      "ESP-IDF with golioth-firmware-sdk, in sdkconfig.defaults\(Self.onlyPort):",
+      Self.host(firmware.uriWithoutPort),
       "and these files in the place of those in main/certs of examples/esp_idf/certificate_auth",
+    ] + Self.linux(firmware) + [
+      "and these files in the place of those in certs of examples/linux/certificate_auth",
       "",
       "to be the device from here:",
       "coap-client-openssl -w -s 600 -A 50 -c \(words[0]) -j \(words[1]) -C \(words[2]) "
@@ -108,9 +115,18 @@ enum DeviceSecret {
     (path.hasSuffix(".pem") ? String(path.dropLast(4)) : path) + "." + suffix
   }
 
-  private static func host(_ firmware: FirmwareOptions) -> String {
-    "CONFIG_GOLIOTH_COAP_HOST_URI=\(kconfig(firmware.uri))"
+  // Its clients there hand the resolver all that stands behind the scheme.
+  private static let onlyPort = ", whose client knows port \(FirmwareOptions.defaultPort) only"
+
+  private static func linux(_ firmware: FirmwareOptions) -> [String] {
+    [
+      "",
+      "Linux with golioth-firmware-sdk, in golioth_user_config.h\(onlyPort):",
+      "#define CONFIG_GOLIOTH_COAP_HOST_URI \(kconfig(firmware.uriWithoutPort))",
+    ]
   }
+
+  private static func host(_ uri: String) -> String { "CONFIG_GOLIOTH_COAP_HOST_URI=\(kconfig(uri))" }
 
   /// A string as Kconfig and the devices' shells read it.
   private static func kconfig(_ text: String) -> String {

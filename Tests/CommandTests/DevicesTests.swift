@@ -12,19 +12,30 @@ import Testing
       let line = try #require(added.output.first { $0.hasPrefix("key  ") })
       let key = String(try #require(line.wholeMatch(of: /key {7}([0-9a-f]{32})/)).1)
       #expect(added.output.contains("identity  sensor-1@lab"))
-      for line in [
-        #"CONFIG_GOLIOTH_COAP_HOST_URI="coaps://coap.example.org:5684""#,
-        "CONFIG_GOLIOTH_SAMPLE_HARDCODED_CREDENTIALS=y",
-        #"CONFIG_GOLIOTH_SAMPLE_PSK_ID="sensor-1@lab""#,
-        #"CONFIG_GOLIOTH_SAMPLE_PSK="\#(key)""#,
-      ] {
-        #expect(added.output.count { $0 == line } == 2, "for Zephyr and for ESP-IDF: \(line)")
-      }
-      #expect(added.output.contains(#"settings set golioth/psk "\#(key)""#))
+      let parts = added.output.split(separator: "", omittingEmptySubsequences: false).map(Array.init)
+      let settings = [#"settings set golioth/psk-id "sensor-1@lab""#, #"settings set golioth/psk "\#(key)""#]
       #expect(
-        added.output.last
-          == "coap-client-openssl -w -s 600 -A 50 -u sensor-1@lab -k \(key) coaps://coap.example.org:5684/.rpc")
-
+        parts[1...].map(Array.init) == [
+          [
+            "Zephyr with golioth-firmware-sdk, in prj.conf:",
+            #"CONFIG_GOLIOTH_COAP_HOST_URI="coaps://coap.example.org:5684""#, "then in the device's shell, which keeps it:",
+          ] + settings + ["kernel reboot cold"],
+          [
+            "ESP-IDF with golioth-firmware-sdk, in sdkconfig.defaults, whose client knows port 5684 only:",
+            #"CONFIG_GOLIOTH_COAP_HOST_URI="coaps://coap.example.org""#, "CONFIG_GOLIOTH_SAMPLE_HARDCODED_CREDENTIALS=y",
+            #"CONFIG_GOLIOTH_SAMPLE_PSK_ID="sensor-1@lab""#, #"CONFIG_GOLIOTH_SAMPLE_PSK="\#(key)""#,
+            "or instead of the last three in the device's shell:",
+          ] + settings + ["reset"],
+          [
+            "Linux with golioth-firmware-sdk, in golioth_user_config.h, whose client knows port 5684 only:",
+            #"#define CONFIG_GOLIOTH_COAP_HOST_URI "coaps://coap.example.org""#, "and where it is started:",
+            "export GOLIOTH_SAMPLE_PSK_ID=sensor-1@lab", "export GOLIOTH_SAMPLE_PSK=\(key)",
+          ],
+          [
+            "to be the device from here:",
+            "coap-client-openssl -w -s 600 -A 50 -u sensor-1@lab -k \(key) coaps://coap.example.org:5684/.rpc",
+          ],
+        ])
       for arguments in [["list"], ["list", "--json"], ["show", "sensor-1"], ["show", "sensor-1", "--json"]] {
         let shown = try await data.devices(arguments)
         #expect(shown.code == 0)
@@ -210,6 +221,10 @@ import Testing
     try await withData { data in
       let added = try await data.devices("add", "a", "--server", server)
       #expect(added.output.contains("CONFIG_GOLIOTH_COAP_HOST_URI=\"coaps://\(authority)\""))
+      // The clients of ESP-IDF and Linux look up whatever stands there.
+      let host = authority.replacing(/:[0-9]+$/, with: "")
+      #expect(added.output.contains("CONFIG_GOLIOTH_COAP_HOST_URI=\"coaps://\(host)\""))
+      #expect(added.output.contains("#define CONFIG_GOLIOTH_COAP_HOST_URI \"coaps://\(host)\""))
     }
   }
 
