@@ -27,8 +27,7 @@ struct AdoptedSocket {
     if !scheme.isStream { coap_endpoint_set_default_mtu(endpoint, UInt32(Self.largestDatagram)) }
     // Adopted sockets are no longer in the set, so the one with a cookie is the new one; the timer's cookie is null.
     guard let (descriptor, cookie) = Self.socket(in: coap_context_get_coap_fd(context), where: { $1 != 0 }) else {
-      throw CoAPSystemError(
-        "fdinfo", code: 0, detail: "cannot read /proc/self/fdinfo, which adopting a socket needs")
+      throw CoAPSystemError("fdinfo", detail: "cannot read /proc/self/fdinfo, which adopting a socket needs")
     }
     // This closes libcoap's own socket, which leaves its epoll set with that.
     guard replace_descriptor(socket, descriptor) >= 0 else { throw CoAPSystemError("dup3") }
@@ -39,6 +38,8 @@ struct AdoptedSocket {
   }
 
   /// A descriptor of an epoll set, with the cookie that belongs to it.
+  ///
+  /// Nil, with `errno`, when the list cannot be read, and with 0 there when it has no such descriptor.
   static func socket(in epoll: Int32, where isWanted: (Int32, UInt64) -> Bool) -> (Int32, UInt64)? {
     guard let file = fopen("/proc/self/fdinfo/\(epoll)", "r") else { return nil }
     defer { fclose(file) }
@@ -51,6 +52,7 @@ struct AdoptedSocket {
       else { continue }
       return (descriptor, cookie)
     }
+    errno = 0
     return nil
   }
 }

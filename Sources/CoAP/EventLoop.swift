@@ -376,7 +376,8 @@ package struct CoAPSystemError: Error, Sendable, CustomStringConvertible {
   package var isOutOfDescriptors: Bool { code == EMFILE }
 
   package var description: String {
-    let text = code == 0 ? "" : ": " + String(cString: strerror(code))
+    let hint = isOutOfDescriptors ? " (raise the limit, ulimit -n)" : ""
+    let text = code == 0 ? "" : ": " + String(cString: strerror(code)) + hint
     return detail.isEmpty ? "\(call)\(text)" : "\(detail)\(text)"
   }
 }

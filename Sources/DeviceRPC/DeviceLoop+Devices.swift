@@ -50,6 +50,7 @@ extension DeviceLoop {
   }
 
   func info(_ record: DeviceRecord) -> DeviceInfo {
+    lookAtWallClock()
     let device = record.device
     let heard = max(device.lastHeard, device.link?.lastHeard ?? .zero)
     return DeviceInfo(
@@ -66,6 +67,14 @@ extension DeviceLoop {
     if device.presence.isQuiet { return "not heard for \(silence), ping unanswered" }
     if device.isProbing { return "observation open, not heard for \(silence), ping under way" }
     return "observation open, heard \(silence) ago"
+  }
+
+  /// What is told as a time of day is right now, and not when the loop began: meanwhile the wall clock may have been set, or
+  /// the machine asleep, for which the loop's clock stands still.
+  private func lookAtWallClock() {
+    let now = driver.date.addingTimeInterval(-driver.now.seconds)
+    // Less is what lies between looking at one clock and at the other: the times of what has not changed stay the same.
+    if abs(now.timeIntervalSince(epoch)) > 1 { epoch = now }
   }
 
   private func date(_ time: Duration) -> Date { epoch.addingTimeInterval(time.seconds) }

@@ -17,8 +17,8 @@ package actor DeviceLoop {
   let metrics: ServerMetrics
   // Longer is as good as for ever, and the sum with any time of the clock fits every representation.
   private static let century = Duration.seconds(100 * 365 * 86_400)
-  // The wall clock at zero of the loop's clock.
-  let epoch: Date
+  // The wall clock at zero of the loop's clock, as of the last look at it.
+  var epoch: Date
   var pending: Pending
   var devices: [String: DeviceRecord] = [:]
   var onlineCount = 0
@@ -55,7 +55,7 @@ package actor DeviceLoop {
     self.log = log
     self.hub = hub
     self.metrics = metrics
-    epoch = Date().addingTimeInterval(-driver.now.seconds)
+    epoch = driver.date.addingTimeInterval(-driver.now.seconds)
     pending = PendingCalls(firstSerial: firstSerial, step: step)
   }
 

@@ -1,13 +1,21 @@
+package import FoundationEssentials
+
 /// A loop as the core sees it: the thread on which the devices of one `DeviceLoop` live, its clock and its timer.
 package protocol LoopDriver: SerialExecutor {
   /// The loop's clock; only differences mean something.
   var now: Duration { get }
+  /// The wall clock, which may be set back and forth at any time.
+  var date: Date { get }
   /// True on the loop's own thread.
   var isCurrent: Bool { get }
   /// Runs `action` on the loop, after what is queued; from any thread.
   func execute(_ action: @escaping @Sendable () -> Void)
   /// A timer that runs `action` on the loop. Called on the loop.
   func makeAlarm(_ action: @escaping @Sendable () -> Void) -> any LoopAlarm
+}
+
+extension LoopDriver {
+  package var date: Date { Date() }
 }
 
 /// A loop's timer, used on its loop only.

@@ -67,15 +67,22 @@ public struct CoAPConfiguration: Sendable {
     public init?(_ uri: String) {
       guard let end = uri.firstRange(of: "://"), let transport = Transport(rawValue: String(uri[..<end.lowerBound]))
       else { return nil }
-      var rest = uri[end.upperBound...]
+      // An IPv6 address, and no other, is in brackets (RFC 3986 §3.2.2); a port is of digits (§3.2.3).
+      let authority = uri[end.upperBound...]
+      let isBracketed = authority.first == "["
+      let hostEnd =
+        isBracketed ? authority.firstIndex(of: "]").map(authority.index(after:)) : authority.firstIndex(of: ":") ?? authority.endIndex
+      guard let hostEnd else { return nil }
+      let host = String(authority[..<hostEnd])
+      guard isBracketed == host.contains(":"), CoAPAddress(host: host, port: 0) != nil else { return nil }
       var port: UInt16?
-      if let colon = rest.lastIndex(of: ":"), !rest[colon...].contains("]") {
-        guard let number = UInt16(rest[rest.index(after: colon)...]) else { return nil }
+      if hostEnd < authority.endIndex {
+        let digits = authority[hostEnd...].dropFirst()
+        guard authority[hostEnd] == ":", digits.utf8.allSatisfy({ (0x30...0x39).contains($0) }), let number = UInt16(digits)
+        else { return nil }
         port = number
-        rest = rest[..<colon]
       }
-      guard CoAPAddress(host: String(rest), port: 0) != nil else { return nil }
-      self.init(transport, host: String(rest), port: port)
+      self.init(transport, host: host, port: port)
     }
 
     public var description: String { "\(transport.rawValue)://\(host.contains(":") && !host.hasPrefix("[") ? "[\(host)]" : host):\(port)" }

@@ -81,14 +81,20 @@ public struct ServerCertificate: Sendable, Hashable {
   }
 
   private static func read(_ path: String, _ what: String) throws(CoAPConfigurationError) -> [UInt8] {
-    let bytes: [UInt8]
-    do {
-      bytes = Array(try Data(contentsOf: URL(fileURLWithPath: path)))
-    } catch {
-      let code = ((error as? CocoaError)?.underlying as? POSIXError)?.code.rawValue
-      throw .unusableCertificate("\(path) cannot be read" + (code.map { ": " + String(cString: strerror($0)) } ?? ""))
+    // Of whatever kind the file is, and no more of it than a chain of certificates can have.
+    let longest = 1 << 20
+    var bytes: [UInt8] = []
+    var part = [UInt8](repeating: 0, count: 4_096)
+    let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+    defer { if descriptor >= 0 { close(descriptor) } }
+    while bytes.count <= longest {
+      let count = descriptor < 0 ? -1 : Glibc.read(descriptor, &part, part.count)
+      if count < 0, descriptor >= 0, errno == EINTR { continue }
+      guard count >= 0 else { throw .unusableCertificate("\(path) cannot be read: \(String(cString: strerror(errno)))") }
+      if count == 0 { break }
+      bytes += part[..<count]
     }
-    guard bytes.count <= 1 << 20, String(decoding: bytes, as: UTF8.self).contains("\(what)-----") else {
+    guard bytes.count <= longest, String(decoding: bytes, as: UTF8.self).contains("\(what)-----") else {
       throw .unusableCertificate("\(path) is not a PEM file with a \(what.lowercased())")
     }
     return bytes

@@ -1,5 +1,6 @@
 package import DeviceRPC
 internal import Dispatch
+package import FoundationEssentials
 internal import Synchronization
 
 /// A loop without a thread of its own, on a clock that stands still until a test moves it.
@@ -13,17 +14,25 @@ package final class ManualLoop: LoopDriver {
 
   private let queue = DispatchQueue(label: "manual-loop")
   private let time: Mutex<Duration>
+  // The wall clock at zero of `time`.
+  private let epoch: Mutex<Date>
   private let alarms = Alarms()
   private static let key = DispatchSpecificKey<ObjectIdentifier>()
 
   /// - Parameter start: what the clock shows at first; not zero, so that nothing relies on that.
   package init(start: Duration = .seconds(1_000)) {
     time = Mutex(start)
+    epoch = Mutex(Date(timeIntervalSince1970: 1_790_000_000))
     queue.setSpecific(key: Self.key, value: ObjectIdentifier(self))
   }
 
   package var now: Duration { time.withLock { $0 } }
+  /// The wall clock goes with the other one, until it is set.
+  package var date: Date { epoch.withLock { $0 }.addingTimeInterval(Double(now.components.seconds) + Double(now.components.attoseconds) * 1e-18) }
   package var isCurrent: Bool { DispatchQueue.getSpecific(key: Self.key) == ObjectIdentifier(self) }
+
+  /// Sets the wall clock forward, or back.
+  package func setWallClock(forward seconds: Double) { epoch.withLock { $0 += seconds } }
 
   package func execute(_ action: @escaping @Sendable () -> Void) { queue.async(execute: action) }
 

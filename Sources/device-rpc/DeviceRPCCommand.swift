@@ -23,6 +23,7 @@ struct DeviceRPCCommand: AsyncParsableCommand {
     subcommands: [DemoCommand.self, ServeCommand.self, SimulateCommand.self, CertsCommand.self, DevicesCommand.self])
 
   static func main() async {
+    raiseDescriptorLimit()
     // Whoever reads the output may go: a command that does more than print goes on without him (`serve | head -4`).
     signal(SIGPIPE, SIG_IGN)
     await main(nil)

@@ -44,6 +44,8 @@ struct DevicesAddCommand: AsyncParsableCommand {
   var json = false
 
   func validate() throws {
+    guard certificate != "" else { throw ValidationError("--certificate is the path of a file.") }
+    if let project, let problem = DeviceName.problem(with: project) { throw ValidationError("--project \(problem).") }
     guard certificate == nil || commonName == nil else {
       throw ValidationError("--certificate has a common name; --common-name is for any certificate of that name.")
     }
@@ -101,6 +103,7 @@ struct DevicesRotateCommand: AsyncParsableCommand {
   var json = false
 
   func validate() throws {
+    guard certificate != "" else { throw ValidationError("--certificate is the path of a file.") }
     guard certificate == nil || key.text == nil else { throw ValidationError("Give --key or --certificate.") }
   }
 

@@ -53,6 +53,10 @@ struct ListenOptions: ParsableArguments {
   var allowPlainCoapFromNetwork = false
 
   func validate() throws {
+    guard data != "" else { throw ValidationError("--data is the path of a directory.") }
+    for (option, path) in [("certificate", certificate), ("key", key), ("ca", ca)] where path == "" {
+      throw ValidationError("--\(option) is the path of a file.")
+    }
     guard listen.isEmpty || (host.isEmpty && port == nil) else {
       throw ValidationError("--listen says it all; --host and --port are for plain CoAP without it.")
     }
@@ -97,7 +101,7 @@ struct ListenOptions: ParsableArguments {
     return suite
   }
 
-  private static func numeric(_ uri: String) -> String { uri.replacing("//localhost", with: "//127.0.0.1") }
+  private static func numeric(_ uri: String) -> String { uri.replacing(/:\/\/localhost(?=$|:)/, with: "://127.0.0.1") }
 
   private var listeners: [CoAPConfiguration.Listener] {
     guard listen.isEmpty else { return listen.compactMap { CoAPConfiguration.Listener(Self.numeric($0)) } }

@@ -77,13 +77,12 @@ struct ServeCommand: AsyncParsableCommand {
     guard (1...1_048_576).contains(maxPayload) else {
       throw ValidationError("--max-payload is a number of bytes from 1 to 1048576.")
     }
-    guard timeout > 0, timeout <= 86_400 else { throw ValidationError("--timeout is more than 0 and at most 86400 seconds.") }
-    guard (0...86_400).contains(wait) else { throw ValidationError("--wait is 0 to 86400 seconds.") }
+    guard (0.001...86_400).contains(timeout) else { throw ValidationError("--timeout is 0.001 to 86400 seconds.") }
+    guard wait == 0 || (0.001...86_400).contains(wait) else { throw ValidationError("--wait is 0, or 0.001 to 86400 seconds.") }
     guard (1...64).contains(threads) else { throw ValidationError("--threads is a number from 1 to 64.") }
   }
 
   func run() async throws {
-    raiseDescriptorLimit()
     let output = Output(whenUnread: Output.goesOn)
     let logger = CompactLog.logger(level: logLevel, output)
     let store = try listening.openStore(logger)
@@ -97,7 +96,7 @@ struct ServeCommand: AsyncParsableCommand {
       let cause = error as? CoAPSystemError
       var hint = cause?.isAddressInUse == true ? " (is another server running? choose another port, with --listen or --port)" : ""
       if cause?.isOutOfDescriptors == true {
-        hint = " (a thread needs about 100 for each address: take fewer --threads, or raise the limit, ulimit -Hn)"
+        hint = "; a thread needs about 100 for each address, so take fewer --threads, or raise the hard limit, ulimit -Hn"
       }
       output.error("\(error)\(hint)")
       throw ExitCode.failure

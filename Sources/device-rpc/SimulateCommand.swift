@@ -77,14 +77,14 @@ struct SimulateCommand: AsyncParsableCommand {
     if let name, let problem = DeviceName.problem(with: devices == 1 ? name : "\(name)\(devices)", longest: 252) {
       throw ValidationError("--name \(problem).")
     }
-    if let seconds, !(seconds > 0 && seconds <= 1e9) { throw ValidationError("--seconds is more than 0.") }
+    if let seconds, !(0.001...1e9).contains(seconds) { throw ValidationError("--seconds is 0.001 to 1000000000.") }
+    if let identity, let problem = DeviceName.problem(with: identity) { throw ValidationError("--identity \(problem).") }
   }
 
   private var isSecure: Bool { transport == .coaps || transport == .coapsTCP }
   private var serverPort: UInt16 { port ?? (isSecure ? 5_684 : 5_683) }
 
   func run() async throws {
-    raiseDescriptorLimit()
     let output = Output(whenUnread: Output.goesOn)
     let journal = SimulationJournal(
       output: output, total: devices, place: "\(server):\(serverPort)", showsCalls: !quiet)

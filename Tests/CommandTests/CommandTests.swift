@@ -164,13 +164,52 @@ import Testing
     defer { serve.send(SIGKILL) }
     let lines = await serve.rest(.error)
     #expect(lines.count == 1)
-    #expect(lines.first?.contains("Too many open files (a thread needs about 100") == true)
+    #expect(lines.first?.contains("Too many open files (raise the limit, ulimit -n); a thread needs about 100") == true)
     #expect(await serve.exitCode() == 1)
+  }
+
+  @Test(
+    "Too few descriptors for a command are told in one line with a hint, and trap nowhere",
+    arguments: ["serve --port 0", "demo", "simulate --port 1", "devices list --data /nowhere"], [4, 6, 9, 20, 63])
+  func noDescriptors(_ command: String, _ limit: Int) async throws {
+    let finished = try await run(
+      program: "sh", ["-c", #"ulimit -n \#(limit) && exec "$0" \#(command)"#, RunningCommand.deviceRPC])
+    #expect(finished.error == ["Error: this process may have \(limit) open files, and needs 64; raise the limit, ulimit -n"])
+    #expect(finished.code == 1 && finished.output.isEmpty)
+  }
+
+  @Test("Wherever the descriptors end, serve says so with a hint", arguments: [64, 70, 80, 90, 100, 110])
+  func lastDescriptor(_ limit: Int) async throws {
+    let finished = try await run(
+      program: "sh", ["-c", #"ulimit -n \#(limit) && exec "$0" serve --port 0 --threads 2"#, RunningCommand.deviceRPC])
+    #expect(finished.error.count == 1)
+    #expect(finished.error.first?.contains("Too many open files (raise the limit, ulimit -n)") == true, "\(finished.error)")
+    #expect(finished.code == 1)
+  }
+
+  @Test(
+    "A file that is no certificate is told as what it is",
+    arguments: [("/dev/null", "is not a PEM file with a certificate"), ("/dev/zero", "is not a PEM file with a certificate")])
+  func noCertificate(_ path: String, _ problem: String) async throws {
+    let data = FileManager.default.temporaryDirectory.appendingPathComponent("device-rpc-\(UUID())").path
+    defer { try? FileManager.default.removeItem(atPath: data) }
+    let finished = try await run(["serve", "--port", "0", "--data", data, "--certificate", path, "--key", path, "--ca", path])
+    #expect(finished.error == ["Error: \(path) \(problem)"])
+    #expect(finished.code == 1)
   }
 
   @Test(
     "Wrong usage is exit code 64",
     arguments: [
+      ["serve", "--data", ""], ["serve", "--data", "d", "--certificate", "", "--key", "k", "--ca", "c"],
+      ["serve", "--timeout", "1e-300"], ["serve", "--timeout", "nan"], ["serve", "--wait", "1e-300"],
+      ["serve", "--listen", "coap://127.0.0.1:+5"], ["serve", "--listen", "coap://127.0.0.1:-0"],
+      ["serve", "--listen", "coap://127.0.0.1:"], ["serve", "--listen", "coap://127.0.0.1:٥"],
+      ["serve", "--listen", "coap://[::1]:+5"], ["serve", "--listen", "coap://::1:5683"], ["serve", "--listen", "coap://::1"],
+      ["serve", "--listen", "coap://[127.0.0.1]"], ["serve", "--listen", "coap://localhost5"],
+      ["serve", "--listen", "coap://127.0.0.1:5683/"], ["simulate", "--seconds", "1e-300"], ["simulate", "--seconds", "inf"],
+      ["devices", "add", "a", "--certificate", ""], ["devices", "add", "a", "--project", ""],
+      ["devices", "rotate", "a", "--certificate", ""], ["devices", "list", "--data", ""],
       ["serve", "--host", "0.0.0.0"], ["serve", "--host", "nowhere"], ["serve", "--timeout", "-1"],
       ["serve", "--max-payload", "0"], ["simulate", "--devices", "0"], ["simulate", "--server", "1.2.3"], ["nonsense"],
       ["serve", "--threads", "0"], ["serve", "--data", "x", "--cipher-suite", "RC4"],

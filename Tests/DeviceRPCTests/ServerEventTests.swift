@@ -103,6 +103,29 @@ import Testing
 
   // MARK: Presence
 
+  @Test(arguments: [3_600.0, -3_600])
+  func `a clock that is set moves all times of day, and the times since then are right`(step: Double) async throws {
+    try await withServer { server, transport in
+      let link = await transport.scripted()
+      await transport.advance(by: .seconds(5))
+      let before = try #require(await server.device("sensor-1").info)
+      #expect(abs(before.since.timeIntervalSince(transport.loops[0].date) + 5) < 0.001)
+      transport.loops[0].setWallClock(forward: step)
+      await transport.advance(by: .seconds(10))
+      let after = try #require(await server.device("sensor-1").info)
+      #expect(abs(after.since.timeIntervalSince(transport.loops[0].date) + 15) < 0.001)
+      #expect(after.firstSeen == after.since && after.lastHeard == after.since)
+      // In between nothing changes by itself, if only by the time between a look at one clock and at the other.
+      transport.loops[0].setWallClock(forward: 0.1)
+      #expect(await server.device("sensor-1").info?.since == after.since)
+      var events = server.events().makeAsyncIterator()
+      await transport.disconnect("sensor-1")
+      guard case .offline(let info, _)? = await events.next() else { throw CancellationError() }
+      #expect(abs(info.since.timeIntervalSince(transport.loops[0].date)) < 0.2)
+      _ = link
+    }
+  }
+
   @Test func `presence tells when a device was first seen and last heard`() async throws {
     try await withServer { server, transport in
       #expect(await server.device("sensor-1").info == nil)
@@ -110,14 +133,14 @@ import Testing
       let call = server.begin(Call("m", wait: .seconds(60)))
       await until { await transport.stored("pending", "entries") == 1 }
       await transport.advance(by: .seconds(30))
-      let before = Date()
+      let before = transport.loops[0].date
       let link = await transport.scripted()
       let sent = await link.next()
       let first = try #require(await server.device("sensor-1").info)
       #expect(first.isOnline && first.openCalls == 1)
       #expect(first.address == "memory:sensor-1" && first.dialect == "scripted")
       #expect(first.firstSeen == first.lastHeard)
-      #expect(abs(first.firstSeen.timeIntervalSince(before) - 30) < 10)
+      #expect(abs(first.firstSeen.timeIntervalSince(before)) < 0.001)
       await transport.advance(by: .seconds(5))
       await link.answer(sent)
       _ = await call.value
