@@ -176,9 +176,11 @@ private func onClientEvent(session: OpaquePointer?, event: coap_event_t) -> Int3
   switch event {
   // libcoap says so before it believes it itself.
   case COAP_EVENT_SESSION_CONNECTED: peer.connectsNow()
-  case COAP_EVENT_TCP_FAILED, COAP_EVENT_TCP_CLOSED, COAP_EVENT_SESSION_FAILED, COAP_EVENT_SESSION_CLOSED,
+  case COAP_EVENT_TCP_FAILED: peer.disconnected(.unreachable)
+  case COAP_EVENT_TCP_CLOSED, COAP_EVENT_SESSION_FAILED, COAP_EVENT_SESSION_CLOSED,
     COAP_EVENT_DTLS_CLOSED, COAP_EVENT_DTLS_ERROR:
-    peer.disconnected()
+    let lines = CoAPAddress(coap_session_get_addr_remote(session)).map(CoAPLibrary.takeWarnings) ?? []
+    peer.disconnected(CoAPFailure(handshake: lines))
   default: break
   }
   return 0
@@ -190,4 +192,24 @@ private func onClientNack(
   guard let sent else { return }
   let failure: CoAPFailure = reason == COAP_NACK_ICMP_ISSUE ? .unreachable : CoAPFailure(reason) ?? .closed
   client(of: session)?.peer(session)?.fail(PDU.token(sent), failure)
+}
+
+extension CoAPFailure {
+  /// Why a client's session has ended, from what libcoap logs about it (coap_openssl.c, coap_io.c): a server tells with an
+  /// alert of TLS (RFC 5246 §7.2, RFC 8446 §6) what it refuses, and over DTLS says nothing to a wrong key.
+  init(handshake lines: [String]) {
+    let alert = lines.lazy.compactMap { line in
+      line.firstRange(of: "alert read:fatal:").map { String(line[$0.upperBound...]) }
+    }.first
+    switch alert {
+    case nil: self = lines.contains { $0.contains("Connection refused") } ? .unreachable : .closed
+    case "unknown PSK identity"?: self = .refused("the server does not know the identity")
+    // TLS 1.3 has illegal_parameter for a binder that is wrong in OpenSSL.
+    case "decrypt error"?, "bad record mac"?, "illegal parameter"?:
+      self = .refused("the server says that the key is not the one of the identity")
+    // And handshake_failure for an identity that nobody knows, when no other suite is left.
+    case "handshake failure"?: self = .refused("the server does not know the identity, or has no cipher suite in common")
+    case let alert?: self = .refused("the server refuses the handshake, with the alert \"\(alert)\"")
+    }
+  }
 }

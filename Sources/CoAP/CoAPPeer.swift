@@ -11,6 +11,8 @@ package final class CoAPPeer: @unchecked Sendable {
   // (`coap_client_delay_first`).
   private var isConnected: Bool
   private var postponed: [() -> Void] = []
+  // Why the session is about to end.
+  private var ending: CoAPFailure?
   // Tokens of one peer differ; which ones they are does not matter (RFC 7252 §5.3.1).
   private var lastToken = UInt64.random(in: .min ... .max)
 
@@ -164,7 +166,7 @@ package final class CoAPPeer: @unchecked Sendable {
         self.send(request, token: token, block1: block1, block2: block2, deadline: deadline, resume: resume)
       }
     }
-    guard let handle else { return resume(.failure(.closed)) }
+    guard let handle else { return resume(.failure(ending ?? .closed)) }
     let type = request.isConfirmable ? COAP_MESSAGE_CON : COAP_MESSAGE_NON
     guard
       let pdu = coap_pdu_init(
@@ -199,8 +201,9 @@ package final class CoAPPeer: @unchecked Sendable {
 
   func connectsNow() { client.loop.atEndOfPass { self.connected() } }
 
-  /// The connection is gone, or never came: everything that waits is over.
-  func disconnected() {
+  /// The connection is gone, or never came: everything that waits is over. The first reason counts.
+  func disconnected(_ reason: CoAPFailure) {
+    ending = ending ?? reason
     client.loop.atEndOfPass {
       if let handle = self.handle { self.client.forget(handle) }
       self.end()
@@ -219,12 +222,20 @@ package final class CoAPPeer: @unchecked Sendable {
   }
 
   func fail(_ token: CoAPToken, _ failure: CoAPFailure) {
-    waiting.removeValue(forKey: token)?.resume(.failure(failure))
+    waiting.removeValue(forKey: token)?.resume(.failure(failure == .closed ? ending ?? .closed : failure))
   }
 
   func expire(now: UInt64) -> UInt64 {
-    for (token, entry) in waiting where entry.deadline <= now { fail(token, .timedOut) }
+    for (token, entry) in waiting where entry.deadline <= now { fail(token, silence) }
     return waiting.values.map(\.deadline).min() ?? .max
+  }
+
+  // A server drops what does not decrypt without a word (RFC 6347 §4.1.2.7): it has chosen a cipher, so it is there.
+  private var silence: CoAPFailure {
+    guard let handle, coap_session_get_state(handle) == COAP_SESSION_STATE_HANDSHAKE, tls_cipher(handle) != nil else {
+      return .timedOut
+    }
+    return .refused("the server is there, and does not answer to this key: it may not be the one of the identity")
   }
 
   func end() {

@@ -106,6 +106,8 @@ package enum CoAPFailure: Error, Sendable, Hashable, CustomStringConvertible {
   case unreachable
   /// The peer has acknowledged the first block of a notification and did not fetch the others (RFC 7959 §2.6).
   case notFetched
+  /// The handshake of a client has failed, for this reason.
+  case refused(String)
   /// The session or the endpoint was closed first, or libcoap had no memory for the message.
   case closed
   /// The peer has said that it has no room for a message, nor for a block of it (RFC 8323 §5.3.1); it was not sent.
@@ -120,6 +122,7 @@ package enum CoAPFailure: Error, Sendable, Hashable, CustomStringConvertible {
     case .notAcknowledged: "not acknowledged after all retransmissions"
     case .reset: "rejected with a Reset"
     case .unreachable: "nobody listens at that address"
+    case .refused(let reason): reason
     case .notFetched: "its first block was acknowledged, the others were not fetched"
     case .closed: "the session was closed"
     case .tooLong: "the device takes no message of that length, nor a block of it"

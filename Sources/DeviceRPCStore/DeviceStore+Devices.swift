@@ -38,20 +38,30 @@ extension DeviceStore {
     }
   }
 
-  /// Puts a new key, or another fingerprint, in the place of the one that the device has; the identity stays.
+  /// Puts a new key, or another fingerprint, in the place of the one that the device has, under the same identity or another.
   ///
   /// The old key is overwritten, as with `remove`.
   ///
-  /// - Throws: `unknownDevice`, `noCredential`, `invalidFingerprint`, or what any access may.
+  /// - Parameter identity: Nil for the one that it has.
+  /// - Throws: `unknownDevice`, `noCredential`, `invalidIdentity`, `identityTaken`, `invalidFingerprint`, or what any access may.
   @discardableResult
-  public func rotate(_ name: String, to proof: DeviceCredential.Proof) async throws(DeviceStoreError) -> StoredDevice {
+  public func rotate(
+    _ name: String, to proof: DeviceCredential.Proof, identity: String? = nil
+  ) async throws(DeviceStoreError) -> StoredDevice {
     try Self.check(proof)
+    if let identity, DeviceName.problem(with: identity, longest: Self.longestIdentity) != nil { throw .invalidIdentity(identity) }
     return try await write(erasing: true) { db in
       let kind = DeviceCredential(device: name, identity: "", proof: proof).kind
       let device = try Self.row(of: name, db)
+      if let identity, let owner = try Self.owner(of: identity, kind, db), owner != name {
+        throw DeviceStoreError.identityTaken(identity, device: owner)
+      }
       try db.execute(
-        sql: "UPDATE credentials SET key = ?, fingerprint = ?, rotated = ? WHERE device = ? AND kind = ?",
-        arguments: [proof.key, proof.fingerprint, Date().milliseconds, device, kind.rawValue])
+        sql: """
+          UPDATE credentials SET key = ?, fingerprint = ?, rotated = ?, identity = coalesce(?, identity)
+          WHERE device = ? AND kind = ?
+          """,
+        arguments: [proof.key, proof.fingerprint, Date().milliseconds, identity, device, kind.rawValue])
       guard db.changesCount == 1 else { throw DeviceStoreError.noCredential(device: name, kind) }
       return try Self.fetch(db, name: name)[0]
     }

@@ -81,11 +81,13 @@ struct DevicesRotateCommand: AsyncParsableCommand {
     commandName: "rotate",
     abstract: "Give a device a new key, or accept a new certificate instead of the old one.",
     discussion: """
-      Its identity stays. The old key or certificate is refused from then on.
+      Its identity stays, unless --identity or --project says another one for the new key. The old key or certificate is \
+      refused from then on.
 
       Examples:
         device-rpc devices rotate sensor-1
         device-rpc devices rotate sensor-1 --key supersecret
+        device-rpc devices rotate sensor-1 --project greenhouse
         device-rpc devices rotate sensor-1 --certificate certs/sensor-1.pem
       """)
 
@@ -96,6 +98,12 @@ struct DevicesRotateCommand: AsyncParsableCommand {
   @Argument(help: ArgumentHelp("The device's name.", valueName: "name"))
   var name: String
 
+  @Option(help: ArgumentHelp("Another PSK identity. (default: the one that it has)", valueName: "id"))
+  var identity: String?
+
+  @Option(help: ArgumentHelp("Another project in the PSK identity, NAME@PROJECT.", valueName: "name"))
+  var project: String?
+
   @Option(help: ArgumentHelp("The one certificate that is accepted from now on, in PEM form.", valueName: "file"))
   var certificate: String?
 
@@ -105,6 +113,13 @@ struct DevicesRotateCommand: AsyncParsableCommand {
   func validate() throws {
     guard certificate != "" else { throw ValidationError("--certificate is the path of a file.") }
     guard certificate == nil || key.text == nil else { throw ValidationError("Give --key or --certificate.") }
+    guard certificate == nil || identity == nil && project == nil else {
+      throw ValidationError("--identity and --project are for a key, not for a certificate.")
+    }
+    guard identity == nil || project == nil else {
+      throw ValidationError("--project is for the identity NAME@PROJECT; give that or --identity.")
+    }
+    if let project, let problem = DeviceName.problem(with: project) { throw ValidationError("--project \(problem).") }
   }
 
   func run() async throws {
@@ -114,15 +129,16 @@ struct DevicesRotateCommand: AsyncParsableCommand {
     let (device, secret) = try await options.withStore(output) { store in
       guard let device = try await store.device(name) else { throw DeviceStoreError.unknownDevice(name) }
       let kind: DeviceCredential.Kind = file == nil ? .preSharedKey : .certificate
-      guard let identity = device.credentials.first(where: { $0.kind == kind })?.identity else {
+      guard let known = device.credentials.first(where: { $0.kind == kind })?.identity else {
         throw DeviceStoreError.noCredential(device: name, kind)
       }
+      let identity = identity ?? project.map { "\(name)@\($0)" } ?? known
       if let file, file.identity != identity {
         throw CommandFailure(
           Output.safe("\(file.path) is the certificate of \"\(file.identity)\"; \"\(name)\" has those of \"\(identity)\""))
       }
       let secret = file.map(DeviceSecret.certificate) ?? .key(identity: identity, key)
-      return (try await store.rotate(name, to: secret.proof), secret)
+      return (try await store.rotate(name, to: secret.proof, identity: identity), secret)
     }
     if json { return output.json(device.json(key: secret.key)) }
     output.line("\(name) has a new \(file == nil ? "key" : "certificate")")
@@ -199,7 +215,7 @@ struct KeyOptions: ParsableArguments {
     name: .customLong("key"),
     help: ArgumentHelp(
       "The key instead of a new one, 1 to 64 bytes, taken as they are; - reads it from standard input, which other users "
-        + "of this machine do not see.", valueName: "text"))
+        + "of this machine do not see, nor who looks at the terminal.", valueName: "text"))
   var text: String?
 
   func validate() throws {
@@ -211,13 +227,15 @@ struct KeyOptions: ParsableArguments {
   /// A new one where none is given.
   func key() throws(CommandFailure) -> DeviceKey {
     guard let text else { return .generated() }
-    guard let key = Self.key(text == "-" ? readLine() ?? "" : text) else {
-      throw CommandFailure("the line read from standard input is no key, which has \(Self.form)")
+    guard let key = Self.key(text == "-" ? readSecret("key: ") ?? "" : text) else {
+      throw Self.notRead
     }
     return key
   }
 
-  private static let form = "1 to \(DeviceKey.longest) bytes, all of them of characters that are seen"
+  static var notRead: CommandFailure { CommandFailure("the line read from standard input is no key, which has \(form)") }
 
-  private static func key(_ text: String) -> DeviceKey? { Output.safe(text) == text ? DeviceKey(text.utf8) : nil }
+  static let form = "1 to \(DeviceKey.longest) bytes, all of them of characters that are seen"
+
+  static func key(_ text: String) -> DeviceKey? { Output.safe(text) == text ? DeviceKey(text.utf8) : nil }
 }

@@ -46,7 +46,10 @@ struct SimulateCommand: AsyncParsableCommand {
   @Option(help: "How to connect.")
   var transport = SimulatedTransport.coap
 
-  @Option(help: ArgumentHelp("The key of the device, for coaps and coaps+tcp; of many, the key of each.", valueName: "text"))
+  @Option(
+    help: ArgumentHelp(
+      "The key of the device, for coaps and coaps+tcp; of many, the key of each. - reads it from standard input, which other "
+        + "users of this machine do not see.", valueName: "text"))
   var key: String?
 
   @Option(help: ArgumentHelp("The identity of that key. (default: the name of the device)", valueName: "identity"))
@@ -70,6 +73,7 @@ struct SimulateCommand: AsyncParsableCommand {
       throw ValidationError(
         isSecure ? "--transport \(transport.rawValue) needs --key." : "--key is for --transport coaps or coaps+tcp.")
     }
+    if let key, key != "-", KeyOptions.key(key) == nil { throw ValidationError("--key has \(KeyOptions.form).") }
     guard identity == nil || (key != nil && devices == 1) else {
       throw ValidationError("--identity goes with --key and a single device.")
     }
@@ -85,6 +89,8 @@ struct SimulateCommand: AsyncParsableCommand {
   private var serverPort: UInt16 { port ?? (isSecure ? 5_684 : 5_683) }
 
   func run() async throws {
+    let key = key == "-" ? readSecret("key: ") : key
+    guard !isSecure || key.flatMap(KeyOptions.key) != nil else { throw KeyOptions.notRead }
     let output = Output(whenUnread: Output.goesOn)
     let journal = SimulationJournal(
       output: output, total: devices, place: "\(server):\(serverPort)", showsCalls: !quiet)
