@@ -46,39 +46,42 @@ public enum CallError: Error, Sendable, Hashable {
 extension CallError: CustomStringConvertible {
   /// One line for a person: who gave up and why, and in brackets how far the call had come and whether it is safe to try
   /// again.
-  public var description: String {
+  public var description: String { text(naming: true) }
+
+  /// The same where the device need not be named, as behind its name.
+  package func text(naming: Bool) -> String {
+    func it(_ device: String) -> String { naming ? device : "it" }
+    func gaveUp(_ device: String) -> String { "the server gave up" + (naming ? " on \(device)" : "") }
     switch self {
     case .unknownDevice(let name):
-      "the server refused the call: no device named \"\(name)\" has connected yet (\(delivery.phrase))"
+      return "the server refused the call: no device \(naming ? "named \"\(name)\"" : "of that name") has connected yet (\(delivery.phrase))"
     case .offline(let name):
-      "the server gave up: \(name) is not connected (\(delivery.phrase))"
+      return "the server gave up: \(it(name)) is not connected (\(delivery.phrase))"
     case .invalidCall(let reason):
-      "the server refused the call: \(reason) (not sent; it is safe to try again with another)"
+      return "the server refused the call: \(reason) (not sent; it is safe to try again with another)"
     case .limitExceeded(let reason):
-      "the server refused the call: \(reason) (not sent; it is safe to try again later)"
-    case .notSent(let device, let reason):
-      "the server gave up on \(device): \(reason) (\(delivery.phrase))"
-    case .undelivered(let device, let reason):
-      "the server gave up on \(device): \(reason) (\(delivery.phrase))"
+      return "the server refused the call: \(reason) (not sent; it is safe to try again later)"
+    case .notSent(let device, let reason), .undelivered(let device, let reason):
+      return "\(gaveUp(device)): \(reason) (\(delivery.phrase))"
     case .unconfirmed(let device, let after):
-      "the server gave up on \(device): no result within \(after.readable), and its connection knows no "
+      return "\(gaveUp(device)): no result within \(after.readable), and its connection knows no "
         + "acknowledgements (\(delivery.phrase))"
     case .unanswered(let device, let after):
-      "the server gave up on \(device): no result within \(after.readable) (\(delivery.phrase))"
+      return "\(gaveUp(device)): no result within \(after.readable) (\(delivery.phrase))"
     case .rejected(let device, let reason):
-      "\(device) did not take the call: \(reason) (refused; unless it has restarted since, it is safe to try again)"
+      return "\(it(device)) did not take the call: \(reason) (refused; unless it has restarted since, it is safe to try again)"
     case .refused(let result):
-      "\(result.device) refused the call: \(result.status)" + (result.detail.map { " \($0)" } ?? "")
+      return "\(it(result.device)) refused the call: \(result.status)" + (result.detail.map { " \($0)" } ?? "")
         + " (answered; its status says whether trying again makes sense)"
     case .unreadableResult(let result, let reason):
-      "the caller cannot read what \(result.device) answered, "
+      return "the caller cannot read what \(it(result.device)) answered, "
         + "\(result.detail.map(String.init(describing:)) ?? "nothing"): \(reason) (run; trying again runs it again)"
     case .garbled(let device, let reason):
-      "the server cannot read what \(device) answered: \(reason) (\(delivery.phrase))"
+      return "the server cannot read what \(it(device)) answered: \(reason) (\(delivery.phrase))"
     case .cancelled(let delivery):
-      "the caller gave up (\(delivery.phrase))"
+      return "the caller gave up (\(delivery.phrase))"
     case .shuttingDown(let delivery):
-      "the server is shutting down (\(delivery.phrase))"
+      return "the server is shutting down (\(delivery.phrase))"
     }
   }
 }

@@ -86,6 +86,15 @@ extension DeviceLoop {
     }
   }
 
+  func heard(within age: Duration) -> [(String, Date)] {
+    lookAtWallClock()
+    let now = driver.now
+    return devices.values.compactMap { record in
+      let heard = max(record.device.lastHeard, record.device.link?.lastHeard ?? .zero)
+      return record.device.firstSeen != nil && now - heard <= age ? (record.device.name, date(heard)) : nil
+    }
+  }
+
   func device(_ name: String) -> DeviceInfo? {
     guard let record = devices[name] else { return nil }
     noteHeard(record)

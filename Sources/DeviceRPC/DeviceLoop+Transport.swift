@@ -38,6 +38,28 @@ extension DeviceLoop {
     updateAlarm()
   }
 
+  /// A device has proved its name on a session; it can be called when it observes there.
+  package func proved(_ name: String, at address: String) {
+    let now = driver.now
+    guard !hasParted, let record = devices[name] ?? makeDevice(name, now: now) else { return }
+    record.device.firstSeen = record.device.firstSeen ?? now
+    record.device.lastHeard = now
+    if record.device.link == nil { note(record, absentAt: address, "it has proved its name, and does not observe", now: now) }
+  }
+
+  /// The session is over on which a device has proved its name.
+  package func provedNoMore(_ name: String, at address: String) {
+    guard let record = devices[name], record.device.link == nil, record.device.absence?.address == address,
+      record.device.absence?.dialect == nil
+    else { return }
+    note(record, absentAt: address, "its session was closed", now: driver.now)
+  }
+
+  private func note(_ record: DeviceRecord, absentAt address: String, _ reason: String, now: Duration) {
+    record.device.absence = .init(since: now, address: address, reason: reason)
+    noteAbsent(record, since: now)
+  }
+
   /// Calls that wait for the device may leave on this link, unless it has another one by now.
   package func ready(_ link: any DeviceLink) {
     guard let record = link.record, record.device.link === link else { return }

@@ -62,9 +62,8 @@ package actor DeviceLoop {
   // MARK: Calls
 
   /// One hop to the loop, and one back when the call ends: `nonsending` spares those to and from nowhere.
-  nonisolated(nonsending) func perform(_ call: Call, on name: String) async -> Outcome {
+  nonisolated(nonsending) func perform(_ call: Call, on name: String, _ slot: CallSlot = CallSlot()) async -> Outcome {
     if Task.isCancelled { return .failure(.cancelled(.notSent)) }
-    let slot = CallSlot()
     return await withTaskCancellationHandler {
       // The table ends each call exactly once, which is what a checked continuation would watch over.
       await withUnsafeContinuation { continuation in

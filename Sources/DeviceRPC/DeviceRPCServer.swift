@@ -1,3 +1,4 @@
+package import FoundationEssentials
 package import Logging
 public import ServiceLifecycle
 internal import Synchronization
@@ -164,6 +165,20 @@ public final class DeviceRPCServer: Service {
   /// - Throws: every case of `CallError` but `refused` and `unreadableResult`.
   nonisolated(nonsending) public func perform(_ call: Call, on device: String) async throws(CallError) -> CallResult {
     try await directory.home(of: device).perform(call, on: device).get()
+  }
+
+  /// The same, for a caller who wants the id of the call also when it fails: `slot` has it then.
+  nonisolated(nonsending) package func perform(
+    _ call: Call, on device: String, slot: CallSlot
+  ) async throws(CallError) -> CallResult {
+    try await directory.home(of: device).perform(call, on: device, slot).get()
+  }
+
+  /// When each device was last heard, of those that were within `age`.
+  package func heard(within age: Duration) async -> [String: Date] {
+    var all: [String: Date] = [:]
+    for loop in directory.loops { all.merge(await loop.heard(within: age)) { max($0, $1) } }
+    return all
   }
 
   /// What happens from now on, until the subscriber's task or the server ends. Each subscriber has a buffer of

@@ -48,10 +48,15 @@ package struct DeviceState {
 }
 
 /// What connects a waiting caller to its call.
-// Unchecked because it is touched on the loop only.
-final class CallSlot: @unchecked Sendable {
+// Unchecked because it is touched on the loop only, and by the caller when the call has ended.
+package final class CallSlot: @unchecked Sendable {
   var serial: UInt32?
   var isCancelled = false
+
+  package init() {}
+
+  /// The id of a call that has ended; nil when it was refused before it had one.
+  package func id(of call: Call) -> String? { serial.map { DeviceLoop.Pending.id(method: call.method, serial: $0) } }
 }
 
 extension PendingCalls.Entry {

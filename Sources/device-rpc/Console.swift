@@ -41,7 +41,9 @@ final class Console: Service {
   func willEnd() {
     isEnding.store(true, ordering: .relaxed)
     output.endPrompt()
-    output.line("closing: open calls have \(server.limits.grace.readable) to end; Ctrl-C again stops at once")
+    let isOpen = callsUnderWay.load(ordering: .relaxed) > 0
+    output.line(
+      isOpen ? "closing: open calls have \(server.limits.grace.readable) to end; Ctrl-C again stops at once" : "closing")
   }
 
   // MARK: Devices
@@ -150,12 +152,14 @@ final class Console: Service {
   }
 
   private func call(_ method: String, _ params: [RPCValue], on device: String) async {
+    let call = Call(method, params: .array(params), wait: wait)
+    let slot = CallSlot()
     do throws(CallError) {
-      let result = try await server.perform(Call(method, params: .array(params), wait: wait), on: device)
+      let result = try await server.perform(call, on: device, slot: slot)
       let detail = result.detail.map { " \($0)" } ?? ""
       output.line("\(device) \(result.id) \(result.status)\(detail) \(result.roundTrip.milliseconds)")
     } catch {
-      output.line("\(device) \(method): \(error)")
+      output.line("\(device) \(slot.id(of: call) ?? method): \(error.text(naming: false))")
     }
   }
 

@@ -95,7 +95,7 @@ struct DevicesListCommand: AsyncParsableCommand {
     commandName: "list",
     abstract: "Show all devices, by name.",
     discussion: """
-      Times are in UTC. With --json it is an array of what "show --json" prints.
+      Times are in UTC; last seen is at most a few seconds behind while a server runs. With --json it is an array of what "show --json" prints.
 
       Examples:
         device-rpc devices list

@@ -4,27 +4,41 @@ internal import Foundation
 internal import Logging
 internal import ServiceLifecycle
 
-/// Keeps the times at which devices were last heard in the store, for when the server is not running.
+/// Keeps the times at which devices were last heard in the store, for other commands and for when the server is not running.
 struct LastSeenRecorder: Service {
-  // One write to the disk for all devices.
-  private static let interval = Duration.seconds(60)
-
   let server: DeviceRPCServer
   let store: DeviceStore
   let logger: Logger
 
   func run() async throws {
-    await cancelWhenGracefulShutdown {
-      while (try? await Task.sleep(for: Self.interval)) != nil { await record() }
+    var last = await cancelWhenGracefulShutdown {
+      var record = Record()
+      while (try? await Task.sleep(for: record.interval)) != nil { await write(&record) }
+      return record
     }
-    await record()
+    await write(&last)
   }
 
-  private func record() async {
-    let times = await server.devices().map { ($0.name, $0.lastHeard) }
-    do {
-      try await store.noteSeen(Dictionary(times) { max($0, $1) })
+  private struct Record {
+    var last: ContinuousClock.Instant?
+    var interval = Duration.seconds(3)
+    var problem: DeviceStoreError?
+  }
+
+  private func write(_ record: inout Record) async {
+    let now = ContinuousClock.now
+    // A little more than what has passed: what was heard while the last one was under way is in none otherwise.
+    let times = await server.heard(within: record.last.map { now - $0 + .seconds(1) } ?? .seconds(86_400))
+    // One write to the disk for all devices, and less often when they are so many that it takes long.
+    record.interval = max(.seconds(3), .microseconds(300) * times.count)
+    do throws(DeviceStoreError) {
+      try await store.noteSeen(times)
+      record.last = now
+      record.problem = nil
     } catch {
+      // Told once, not every few seconds.
+      guard record.problem != error else { return }
+      record.problem = error
       logger.error("when devices were last seen is not kept", metadata: ["reason": "\(error)"])
     }
   }

@@ -1,3 +1,4 @@
+import DeviceRPCStore
 import Foundation
 import Testing
 
@@ -37,7 +38,7 @@ import Testing
         _ = try await simulate.line(with: "multiply/")
         #expect(try await serve.line(with: "disconnected") == "sensor-1 disconnected: it has deregistered")
         try serve.type("sensor-1 multiply 7 191")
-        #expect(try await serve.line(with: "multiply") == "sensor-1 multiply: the server gave up: sensor-1 is not connected (not sent; it is safe to try again)")
+        #expect(try await serve.line(with: "multiply") == "sensor-1 multiply: the server gave up: it is not connected (not sent; it is safe to try again)")
       }
     }
   }
@@ -115,10 +116,50 @@ import Testing
         try serve.type("sensor-1 sleep 3600")
         _ = try await simulate.line(with: "sleep/")
         serve.send(SIGINT)
-        _ = try await serve.line(with: "closing")
+        #expect(try await serve.line(with: "closing") == "closing: open calls have 5 s to end; Ctrl-C again stops at once")
         serve.send(SIGINT)
         #expect(await serve.exitCode() == 130)
       }
+    }
+  }
+
+  @Test("A call that fails is told with its id")
+  func failure() async throws {
+    try await withServe("--timeout", "0.05") { serve, port in
+      try await withCommand("simulate", "--port", port) { _ in
+        _ = try await serve.line(with: "sensor-1 connected")
+        try serve.type("sensor-1 sleep 3600")
+        let line = try await serve.line(with: "sleep")
+        #expect(line.wholeMatch(of: /sensor-1 sleep\/[0-9a-f]{4,}: the server gave up: no result within 50 ms \(.*\)/) != nil, "\(line)")
+      }
+    }
+  }
+
+  @Test("A device that is connected has been seen, and is listed also when it does not observe")
+  func seen() async throws {
+    let data = FileManager.default.temporaryDirectory.appendingPathComponent("device-rpc-\(UUID())").path
+    defer { try? FileManager.default.removeItem(atPath: data) }
+    for name in ["sensor-1", "mute"] {
+      #expect(try await run(["devices", "add", name, "--key", "secret", "--data", data]).code == 0)
+    }
+    let serve = try RunningCommand(["serve", "--data", data, "--listen", "coaps://127.0.0.1:0"])
+    defer { serve.send(SIGKILL) }
+    let port = String(try #require(try await serve.line(with: "listening on").split(separator: ":").last))
+    try await withCommand("simulate", "--transport", "coaps", "--port", port, "--key", "secret") { _ in
+      _ = try await serve.line(with: "sensor-1 connected")
+      // It proves its name, asks for nothing that there is, and goes.
+      _ = try await run(
+        program: "coap-client-openssl", ["-B", "5", "-u", "mute", "-k", "secret", "coaps://127.0.0.1:\(port)/nothing"])
+      try serve.type("devices")
+      #expect(try await serve.line(with: "mute").hasPrefix("mute offline for "))
+      #expect(try await serve.line(with: "sensor-1").hasPrefix("sensor-1 observing for "))
+      let store = try DeviceStore(directory: data)
+      defer { store.close() }
+      let begin = ContinuousClock.now
+      for name in ["sensor-1", "mute"] {
+        while try await store.device(name)?.lastSeen == nil { await Task.yield() }
+      }
+      #expect(ContinuousClock.now - begin < .seconds(10))
     }
   }
 
@@ -126,6 +167,7 @@ import Testing
   func quit() async throws {
     try await withServe { serve, _ in
       try serve.type("quit")
+      #expect(try await serve.line(with: "closing") == "closing")
       #expect(await serve.exitCode() == 0)
     }
   }
@@ -138,7 +180,7 @@ import Testing
       try serve.type("sensor-1 multiply 7 191")
       #expect(
         try await serve.line(with: "multiply:")
-          == "sensor-1 multiply: the server refused the call: no device named \"sensor-1\" has connected yet (not sent; it is safe to try again)")
+          == "sensor-1 multiply: the server refused the call: no device of that name has connected yet (not sent; it is safe to try again)")
     }
   }
 

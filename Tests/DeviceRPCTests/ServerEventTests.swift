@@ -103,6 +103,42 @@ import Testing
 
   // MARK: Presence
 
+  @Test func `behind its name no error names the device again`() {
+    let result = CallResult(
+      id: "f/74e4", device: "pump", method: "f", status: .unknown, detail: nil, evidence: CallEvidence(.refused))
+    let errors: [CallError] = [
+      .unknownDevice("pump"), .offline("pump"), .notSent(device: "pump", reason: "r"), .undelivered(device: "pump", reason: "r"),
+      .unconfirmed(device: "pump", after: .seconds(1)), .unanswered(device: "pump", after: .seconds(1)),
+      .rejected(device: "pump", reason: "r"), .garbled(device: "pump", reason: "r"), .refused(result),
+      .unreadableResult(result, reason: "r"),
+    ]
+    for error in errors {
+      #expect(error.description.contains("pump"))
+      #expect(!error.text(naming: false).contains("pump"))
+    }
+  }
+
+  @Test func `a device that has proved its name is known before it observes, and what becomes of it then`() async throws {
+    try await withServer { server, transport in
+      let home = try #require(transport.directory).home(of: "sensor-1")
+      await home.proved("sensor-1", at: "here")
+      let known = try #require(await server.devices().first)
+      #expect(!known.isOnline && known.address == "here" && known.evidence == "it has proved its name, and does not observe")
+      #expect(await server.heard(within: .zero).keys.sorted() == ["sensor-1"])
+      await transport.advance(by: .seconds(5))
+      #expect(await server.heard(within: .seconds(4)).isEmpty)
+      await home.provedNoMore("sensor-1", at: "there")
+      #expect(await server.devices().first?.evidence == "it has proved its name, and does not observe")
+      await home.provedNoMore("sensor-1", at: "here")
+      #expect(await server.devices().first?.evidence == "its session was closed")
+      // One that observes is left alone.
+      _ = await transport.scripted()
+      await home.proved("sensor-1", at: "here")
+      await home.provedNoMore("sensor-1", at: "here")
+      #expect(await server.devices().first?.isOnline == true)
+    }
+  }
+
   @Test(arguments: [3_600.0, -3_600])
   func `a clock that is set moves all times of day, and the times since then are right`(step: Double) async throws {
     try await withServer { server, transport in

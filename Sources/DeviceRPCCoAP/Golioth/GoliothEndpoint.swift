@@ -19,7 +19,11 @@ final class GoliothEndpoint: CoAPHandler, Sendable {
   }
 
   func sessionBegan(_ session: CoAPSession) {
-    guard let secured = session.secured, identity.authority.map({ $0.objection(to: secured) != nil }) ?? true else { return }
+    guard let secured = session.secured, identity.authority.map({ $0.objection(to: secured) != nil }) ?? true else {
+      guard let name = CredentialAuthority.device(of: session) else { return }
+      let address = session.address.description
+      return directory.home(of: name).run { $0.proved(name, at: address) }
+    }
     // Revoked since the handshake began.
     secured.principal = nil
     session.loop.atEndOfPass { session.close() }
@@ -29,7 +33,11 @@ final class GoliothEndpoint: CoAPHandler, Sendable {
     for observation in session.observations { (observation.owner as? GoliothLink)?.heard() }
   }
 
-  func sessionEnded(_ session: CoAPSession) {}
+  func sessionEnded(_ session: CoAPSession) {
+    guard let name = CredentialAuthority.device(of: session) else { return }
+    let address = session.address.description
+    directory.home(of: name).run { $0.provedNoMore(name, at: address) }
+  }
 
   func respond(to request: CoAPRequest, on session: CoAPSession) -> CoAPResponse? {
     switch request.path {
