@@ -2,6 +2,7 @@
 // _GNU_SOURCE only. Nothing else belongs here. Not _GNU_SOURCE itself: it changes types that Swift's Glibc module has
 // too (fd_set), and the compiler then refuses one of the two.
 #pragma once
+#include "message.h"
 #include "tls.h"
 #include <coap3/coap.h>
 #include <errno.h>
@@ -27,6 +28,9 @@ struct peeked_datagram {
   uint16_t message_id;
   uint8_t type;           // 0 CON, 1 NON, 2 ACK, 3 RST; 0xff: not CoAP
   uint8_t code;
+  uint8_t verdict;        // enum message_verdict
+  uint16_t bad_option;    // with MESSAGE_HAS_BAD_OPTION, which one
+  const uint8_t *bytes;   // the beginning of it, until the next look
   // The first record, if it is one of DTLS (RFC 6347 §4.1, §4.2.2).
   uint8_t content_type;    // 0: no record
   uint8_t handshake_type;  // of a handshake message in clear, else 0
@@ -45,7 +49,8 @@ struct peeked_datagram {
 };
 
 #define PEEK_BATCH 32
-#define PEEK_BYTES 14
+// COAP_RXBUFFER_SIZE: what libcoap reads of a datagram at most.
+#define PEEK_BYTES 1472
 
 // Looks through the records of a datagram (RFC 6347 §4.1) to its end.
 static inline void peek_records(const uint8_t *bytes, size_t length, struct peeked_datagram *d) {
@@ -91,15 +96,15 @@ static inline _Bool peek_hello(const uint8_t *bytes, size_t length, struct peeke
 }
 
 // Looks at up to PEEK_BATCH waiting datagrams without taking them; they must be taken before the next look. Returns
-// their number, or 0. `bytes` of each are looked at, PEEK_BYTES or more, and copied one behind the other into `buffer`.
-static inline int peek_datagrams(int fd, struct peeked_datagram *out, uint8_t *buffer, size_t bytes) {
+// their number, or 0. `room` has PEEK_BYTES for each, into which its beginning is copied.
+static inline int peek_datagrams(int fd, struct peeked_datagram *out, uint8_t *room, _Bool is_secure) {
   struct { struct msghdr msg_hdr; unsigned int msg_len; } messages[PEEK_BATCH];  // struct mmsghdr
   struct iovec vectors[PEEK_BATCH];
   struct sockaddr_in6 names[PEEK_BATCH];
   memset(messages, 0, sizeof messages);
   for (int i = 0; i < PEEK_BATCH; i++) {
-    vectors[i].iov_base = buffer + (size_t)i * bytes;
-    vectors[i].iov_len = bytes;
+    vectors[i].iov_base = room + i * PEEK_BYTES;
+    vectors[i].iov_len = PEEK_BYTES;
     messages[i].msg_hdr.msg_iov = &vectors[i];
     messages[i].msg_hdr.msg_iovlen = 1;
     messages[i].msg_hdr.msg_name = &names[i];
@@ -109,7 +114,6 @@ static inline int peek_datagrams(int fd, struct peeked_datagram *out, uint8_t *b
   int count = (int)syscall(SYS_recvmmsg, fd, messages, PEEK_BATCH, MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT, NULL);
   for (int i = 0; i < count; i++) {
     struct peeked_datagram *d = &out[i];
-    const uint8_t *head = buffer + (size_t)i * bytes;
     uint32_t length = messages[i].msg_len;
     d->length = length;
     if (names[i].sin6_family == AF_INET6) {
@@ -122,19 +126,21 @@ static inline int peek_datagrams(int fd, struct peeked_datagram *out, uint8_t *b
       d->address_low = v4->sin_addr.s_addr;
       d->port = ntohs(v4->sin_port);
     }
+    const uint8_t *head = d->bytes = vectors[i].iov_base;
+    size_t known = length < PEEK_BYTES ? length : PEEK_BYTES;
     d->type = length >= 4 && head[0] >> 6 == 1 ? (head[0] >> 4) & 3 : 0xff;
     d->code = length >= 4 ? head[1] : 0;
     d->message_id = length >= 4 ? (uint16_t)(head[2] << 8 | head[3]) : 0;
-    d->content_type = length > 13 ? head[0] : 0;
-    d->epoch = (uint16_t)(head[3] << 8 | head[4]);
-    d->handshake_type = d->content_type == 22 && d->epoch == 0 ? head[13] : 0;
-    if (bytes > PEEK_BYTES) {
-      peek_records(head, length < bytes ? length : bytes, d);
-      // libcoap keeps a session for whatever looks like one, and we would answer it with more than it has.
-      if (d->handshake_type == 1 && !peek_hello(head, length < bytes ? length : bytes, d)) {
-        d->content_type = d->handshake_type = 0;
-      }
+    if (!is_secure) {
+      d->verdict = judge_message(head, known, known == length, &d->bad_option);
+      continue;
     }
+    d->content_type = length > 13 ? head[0] : 0;
+    d->epoch = length > 13 ? (uint16_t)(head[3] << 8 | head[4]) : 0;
+    d->handshake_type = d->content_type == 22 && d->epoch == 0 ? head[13] : 0;
+    peek_records(head, known, d);
+    // libcoap keeps a session for whatever looks like one, and we would answer it with more than it has.
+    if (d->handshake_type == 1 && !peek_hello(head, known, d)) d->content_type = d->handshake_type = 0;
   }
   return count < 0 ? 0 : count;
 }

@@ -7,8 +7,8 @@ internal import Glibc
 /// cookie that libcoap wants back with each event (`coap_io_do_epoll`), and replaced by `dup3`. The socket is not put
 /// back into libcoap's epoll: our loop watches it, so a datagram costs no second `epoll_wait`.
 struct AdoptedSocket {
-  /// COAP_RXBUFFER_SIZE: what libcoap reads of a datagram at most.
-  static let largestDatagram = 1_472
+  /// What libcoap reads of a datagram at most.
+  static let largestDatagram = Int(PEEK_BYTES)
 
   let descriptor: Int32
   let cookie: UInt64

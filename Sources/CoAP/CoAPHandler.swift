@@ -1,5 +1,8 @@
 /// Answers the requests that arrive on one loop.
 package protocol CoAPHandler: AnyObject, Sendable {
+  /// The paths of its resources, without a leading slash: a request with a method that nobody knows gets 4.05 there over all
+  /// transports (RFC 7252 §5.8), and libcoap answers it.
+  var paths: [String] { get }
   /// Called on the session's loop for each request once: retransmissions are answered from memory, bodies in blocks
   /// are put together first. Nil defers the answer to `CoAPSession.respond(_:to:)`.
   func respond(to request: CoAPRequest, on session: CoAPSession) -> CoAPResponse?
@@ -8,4 +11,8 @@ package protocol CoAPHandler: AnyObject, Sendable {
   /// A peer has proved who it is, over DTLS or TLS.
   func sessionBegan(_ session: CoAPSession)
   func sessionEnded(_ session: CoAPSession)
+}
+
+extension CoAPHandler {
+  package var paths: [String] { [] }
 }

@@ -4,7 +4,8 @@ internal import Logging
 /// Requests and their answers, and the bodies that come and go in blocks.
 extension CoAPShard {
   func answer(_ handle: OpaquePointer, _ pdu: OpaquePointer?, _ response: OpaquePointer?) {
-    guard let session = session(handle) else { return }
+    // A request in an acknowledgement is none (RFC 7252 §4.2); over UDP it has been seen before.
+    guard coap_pdu_get_type(pdu) != COAP_MESSAGE_ACK, let session = session(handle) else { return }
     handler.heard(from: session)
     defer { if !session.farewells.isEmpty { loop.atEndOfPass { session.repeatFarewells() } } }
     guard !session.scheme.isStream else {
@@ -37,7 +38,9 @@ extension CoAPShard {
     do throws(PDU.Unreadable) {
       request = try PDU.request(pdu, mid: mid, token: token, allowsBERT: session.scheme.isStream)
     } catch {
-      return session.mayAsk(now: loop.passTime) ? .error(.badRequest, error.diagnostic) : tooMany
+      // What is not confirmable and not understood is ignored (RFC 7252 §5.4.1).
+      guard error.code != .badOption || coap_pdu_get_type(pdu) == COAP_MESSAGE_CON else { return nil }
+      return session.mayAsk(now: loop.passTime) ? .error(error.code, error.diagnostic) : tooMany
     }
     // A later block belongs to what was counted with the first one.
     guard session.isLaterBlock(request) || session.mayAsk(now: loop.passTime) else { return tooMany }

@@ -68,6 +68,7 @@ extension CoAPShard {
       if coap_session_get_proto(handle) == COAP_PROTO_TLS { accepting.append(handle) }
     case COAP_EVENT_SERVER_SESSION_NEW:
       deleted = nil
+      silence(handle)
       guard secure != nil, CoAPScheme(coap_session_get_proto(handle))?.isSecure == true else { return }
       accepting.removeAll { $0 == handle }
       // Of a connection the first message may have been read by now.

@@ -48,6 +48,9 @@ final class CoAPShard: EventLoop.EventSource {
   // Sessions to be disconnected at the end of the pass, and the last one that libcoap has told to be gone.
   var ending: [OpaquePointer] = []
   var deleted: OpaquePointer?
+  // The socket on which libcoap is to say nothing to a peer that is new, and the session that it has made for one.
+  var silenced: Int32?
+  var silentlyBegun: OpaquePointer?
 
   /// The time of the pass, in whole seconds.
   var seconds: UInt32 { UInt32(truncatingIfNeeded: loop.passTime / 1_000_000_000) }
@@ -141,10 +144,10 @@ final class CoAPShard: EventLoop.EventSource {
   }
 
   private func registerResources() {
-    // libcoap answers these two itself unless they are resources: what is unknown, and its list of resources.
+    // libcoap answers itself what is no resource, and requests for its list of resources, `.well-known/core`.
     let unknown = coap_resource_unknown_init(onShardRequest)
-    let core = coap_resource_init(coap_new_str_const(".well-known/core", 16), COAP_RESOURCE_FLAGS_RELEASE_URI)
-    for resource in [unknown, core] {
+    let known = handler.paths.map { coap_resource_init(coap_new_str_const($0, $0.utf8.count), COAP_RESOURCE_FLAGS_RELEASE_URI) }
+    for resource in [unknown] + known {
       for method in Int32(COAP_REQUEST_GET.rawValue)...Int32(COAP_REQUEST_IPATCH.rawValue) {
         coap_register_request_handler(resource, request_method(method), onShardRequest)
       }
@@ -215,8 +218,8 @@ final class CoAPShard: EventLoop.EventSource {
     for datagram in peeked {
       // Signalling is for TCP, but libcoap does as it says: it changes sizes, and repeats a pong to a forged address
       // until somebody acknowledges it.
-      guard datagram.code >> 5 != 7 else {
-        pump.discard(from: socket)
+      guard datagram.code >> 5 != 7, datagram.verdict == MESSAGE_PASSES.rawValue else {
+        readException(datagram, from: socket)
         continue
       }
       // Nothing was asked of libcoap that they could answer.

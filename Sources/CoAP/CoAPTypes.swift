@@ -43,6 +43,7 @@ package struct CoAPCode: RawRepresentable, Hashable, Sendable, CustomStringConve
   package static let tooManyRequests = CoAPCode(4, 29)
   package static let internalServerError = CoAPCode(5, 0)
   package static let serviceUnavailable = CoAPCode(5, 3)
+  package static let proxyingNotSupported = CoAPCode(5, 5)
 }
 
 /// A media type by its number in the CoAP Content-Formats registry (RFC 7252 §12.3).

@@ -15,14 +15,14 @@ final class DatagramPump {
   let retransmissions: Retransmissions
   let feed: TLSFeed
   private let peeked = UnsafeMutablePointer<peeked_datagram>.allocate(capacity: Int(PEEK_BATCH))
-  private let heads = UnsafeMutablePointer<UInt8>.allocate(capacity: Int(PEEK_BATCH * PEEK_BYTES))
+  private let peekedBytes = UnsafeMutablePointer<UInt8>.allocate(capacity: Int(PEEK_BATCH * PEEK_BYTES))
   private let events = UnsafeMutablePointer<epoll_event>.allocate(capacity: 64)
   private var cookies: [UInt64] = []
   // What is read of established sessions over DTLS, by the index of its cookie.
   private var records: [(index: Int, session: CoAPSession, bytes: UnsafeBufferPointer<UInt8>)] = []
   private var hasSecure = false
-  // Descriptors to take a datagram from and forget it, or answer it, each before the cookie with this index is used.
-  private var discards: [(before: Int, descriptor: Int32, answer: [UInt8]?)] = []
+  // Datagrams that libcoap does not get, each taken before the cookie with this index is used.
+  private var exceptions: [(before: Int, socket: AdoptedSocket, what: Exception)] = []
   private var reading: [CoAPShard] = []
   private var shards: [CoAPShard] = []
   private var nextDue = UInt64.max
@@ -32,6 +32,12 @@ final class DatagramPump {
   private var trimmedAt: UInt64 = 0
   private var timer: LoopTimer?
   private var isClosed = false
+
+  private enum Exception {
+    case ignored
+    case answered([UInt8])
+    case served([UInt8], PeerKey, CoAPShard)
+  }
 
   /// On the loop's thread.
   init(loop: EventLoop) throws(CoAPSystemError) {
@@ -49,7 +55,7 @@ final class DatagramPump {
   deinit {
     assert(isClosed, "a pump was not closed")
     peeked.deallocate()
-    heads.deallocate()
+    peekedBytes.deallocate()
     events.deallocate()
   }
 
@@ -65,12 +71,11 @@ final class DatagramPump {
 
   func add(_ shard: CoAPShard) { shards.append(shard) }
 
-  /// Looks at the datagrams that wait in a socket, without taking them; valid until the next look. Of each the beginning is
-  /// copied into `buffer`, which has room for PEEK_BATCH times as many bytes.
-  func peek(
-    _ socket: AdoptedSocket, _ buffer: UnsafeMutablePointer<UInt8>? = nil, bytes: Int = Int(PEEK_BYTES)
-  ) -> UnsafeBufferPointer<peeked_datagram> {
-    UnsafeBufferPointer(start: peeked, count: Int(peek_datagrams(socket.descriptor, peeked, buffer ?? heads, bytes)))
+  /// Looks at the datagrams that wait in a socket, without taking them; valid until the next look. They are copied into
+  /// `buffer`, which has PEEK_BYTES for each of PEEK_BATCH.
+  func peek(_ socket: AdoptedSocket, into buffer: UnsafeMutablePointer<UInt8>? = nil) -> UnsafeBufferPointer<peeked_datagram> {
+    UnsafeBufferPointer(
+      start: peeked, count: Int(peek_datagrams(socket.descriptor, peeked, buffer ?? peekedBytes, socket.isSecure)))
   }
 
   /// Reads datagrams of `shard` at the end of this pass: say `read(from:)` or `discard(from:)` for each in their order.
@@ -107,21 +112,35 @@ final class DatagramPump {
 
   /// Keeps the next datagram from libcoap, and answers it with another one.
   func discard(from socket: AdoptedSocket, answer: [UInt8]? = nil) {
-    discards.append((cookies.count, socket.descriptor, answer))
+    exceptions.append((cookies.count, socket, answer.map(Exception.answered) ?? .ignored))
+  }
+
+  /// Keeps the next datagram from libcoap, and has `shard` serve the request in it.
+  func serve(_ message: [UInt8], of peer: PeerKey, from socket: AdoptedSocket, by shard: CoAPShard) {
+    exceptions.append((cookies.count, socket, .served(message, peer, shard)))
+  }
+
+  /// Has libcoap read the next datagram now.
+  func readNow(from socket: AdoptedSocket) {
+    withUnsafePointer(to: socket.cookie) { read_datagrams(context, $0, 1, false) }
   }
 
   private func readAll() {
     var start = 0
-    for (index, descriptor, answer) in discards {
+    for (index, socket, what) in exceptions {
       readDatagrams(start..<index)
-      if let answer { answer_datagram(descriptor, answer, answer.count) } else { discard_datagram(descriptor) }
+      switch what {
+      case .ignored: discard_datagram(socket.descriptor)
+      case .answered(let answer): answer_datagram(socket.descriptor, answer, answer.count)
+      case .served(let message, let peer, let shard): shard.serve(message, of: peer, from: socket)
+      }
       start = index
     }
     readDatagrams(start..<cookies.count)
     cookies.removeAll(keepingCapacity: true)
     records.removeAll(keepingCapacity: true)
     hasSecure = false
-    discards.removeAll(keepingCapacity: true)
+    exceptions.removeAll(keepingCapacity: true)
     // None of them begins to read again before the next pass.
     for shard in reading { shard.hasRead() }
     reading.removeAll(keepingCapacity: true)

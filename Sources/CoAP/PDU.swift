@@ -2,12 +2,16 @@ internal import CLibcoap
 
 /// Reading and writing libcoap's PDUs; a pointer never leaves the call it was given to.
 enum PDU {
-  /// What is wrong with a request, to be answered with 4.00.
+  /// What is wrong with a request, and the code to be answered.
   struct Unreadable: Error {
+    var code = CoAPCode.badRequest
     let diagnostic: String
   }
 
   /// Copies a request out of `pdu`.
+  ///
+  /// Of an option that may not be repeated, one that is not critical counts the first time; a critical one that is repeated
+  /// is like one that is not known (RFC 7252 §5.4.5): 4.02.
   static func request(
     _ pdu: OpaquePointer?, mid: UInt16, token: CoAPToken, allowsBERT: Bool
   ) throws(Unreadable) -> CoAPRequest {
@@ -16,9 +20,16 @@ enum PDU {
       token: token, messageID: mid,
       isConfirmable: coap_pdu_get_type(pdu) == COAP_MESSAGE_CON,
       path: "", query: [], payload: payload(pdu))
-    var problem: String?
+    var problem: Unreadable?
     var isFirstSegment = true
+    var last: Int32 = 0
     forEachOption(pdu) { number, value in
+      if number == last, !isRepeatable(number) {
+        // Critical options have odd numbers (§5.4.6).
+        if number % 2 == 1 { problem = Unreadable(code: .badOption, diagnostic: "option \(number) is there twice") }
+        return
+      }
+      last = number
       switch number {
       case COAP_OPTION_OBSERVE: request.observe = uint(value)
       case COAP_OPTION_CONTENT_FORMAT:
@@ -27,13 +38,17 @@ enum PDU {
       case COAP_OPTION_BLOCK1: request.block1 = block(value, allowsBERT, &problem)
       case COAP_OPTION_BLOCK2: request.block2 = block(value, allowsBERT, &problem)
       case COAP_OPTION_URI_PATH:
-        guard let segment = pathSegment(value) else { return problem = "a path or query is not UTF-8" }
+        guard let segment = pathSegment(value) else { return problem = notUTF8 }
         // The first segment may be empty: //.rpc is another resource than /.rpc.
         request.path += isFirstSegment ? segment : "/" + segment
         isFirstSegment = false
       case COAP_OPTION_URI_QUERY:
-        guard let item = text(value.span) else { return problem = "a path or query is not UTF-8" }
+        guard let item = text(value.span) else { return problem = notUTF8 }
         request.query.append(item)
+      case COAP_OPTION_PROXY_URI, COAP_OPTION_PROXY_SCHEME:
+        problem = Unreadable(code: .proxyingNotSupported, diagnostic: "this server is no proxy")
+      case _ where number % 2 == 1 && number != COAP_OPTION_URI_HOST && number != COAP_OPTION_URI_PORT:
+        problem = Unreadable(code: .badOption, diagnostic: "option \(number) is not understood")
       default:
         guard isCacheKey(number) else { break }
         var hasher = Hasher()
@@ -43,19 +58,33 @@ enum PDU {
         request.otherOptions = hasher.finalize()
       }
     }
-    if let problem { throw Unreadable(diagnostic: problem) }
+    if let problem { throw problem }
     return request
   }
 
   // NoCacheKey is in the number (RFC 7252 §5.4.6).
   private static func isCacheKey(_ number: Int32) -> Bool { number & 0x1e != 0x1c }
 
+  private static let notUTF8 = Unreadable(diagnostic: "a path or query is not UTF-8")
+
+  // RFC 7252 §5.10 and RFC 9175 §3.2.1; of others it does not matter.
+  private static func isRepeatable(_ number: Int32) -> Bool {
+    switch number {
+    case COAP_OPTION_IF_MATCH, COAP_OPTION_ETAG, COAP_OPTION_LOCATION_PATH, COAP_OPTION_URI_PATH, COAP_OPTION_URI_QUERY,
+      COAP_OPTION_LOCATION_QUERY, COAP_OPTION_RTAG:
+      true
+    default: false
+    }
+  }
+
   // The reserved block size must not be taken for no block at all (RFC 7959 §2.2).
   private static func block(
-    _ value: UnsafeBufferPointer<UInt8>, _ allowsBERT: Bool, _ problem: inout String?
+    _ value: UnsafeBufferPointer<UInt8>, _ allowsBERT: Bool, _ problem: inout Unreadable?
   ) -> CoAPBlock? {
     let block = CoAPBlock(optionValue: uint(value), allowsBERT: allowsBERT)
-    if block == nil { problem = allowsBERT ? "there is no block of that number" : "a block size of 7 is reserved" }
+    if block == nil {
+      problem = Unreadable(diagnostic: allowsBERT ? "there is no block of that number" : "a block size of 7 is reserved")
+    }
     return block
   }
 

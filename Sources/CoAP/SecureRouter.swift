@@ -35,7 +35,7 @@ final class SecureRouter: EventLoop.EventSource {
   private let sides: [CoAPShard]
   private let sockets: [AdoptedSocket]
   // The datagrams that are read in a pass.
-  private let bytes = UnsafeMutablePointer<UInt8>.allocate(capacity: Int(PEEK_BATCH) * AdoptedSocket.largestDatagram)
+  private let bytes = UnsafeMutablePointer<UInt8>.allocate(capacity: Int(PEEK_BATCH * PEEK_BYTES))
   private var source: Int?
   private var cookies = HelloCookies()
   // Whether libcoap leaves them to us.
@@ -54,7 +54,7 @@ final class SecureRouter: EventLoop.EventSource {
     self.sides = sides
     sockets = sides.compactMap(\.secureSocket)
     hasCookies = sides.allSatisfy { $0.secure?.leavesCookies == true }
-    bytes.initialize(repeating: 0, count: Int(PEEK_BATCH) * AdoptedSocket.largestDatagram)
+    bytes.initialize(repeating: 0, count: Int(PEEK_BATCH * PEEK_BYTES))
     for (side, shard) in sides.enumerated() {
       shard.onEstablished = { [unowned self] in self.established($0, side) }
       shard.onEnded = { [unowned self] in self.ended($0, side) }
@@ -72,14 +72,14 @@ final class SecureRouter: EventLoop.EventSource {
   }
 
   func ready(_ tag: UInt32) {
-    let peeked = pump.peek(sockets[0], bytes, bytes: AdoptedSocket.largestDatagram)
+    let peeked = pump.peek(sockets[0], into: bytes)
     guard !peeked.isEmpty else {
       _ = rewind_peek(sockets[0].descriptor)
       pump.begin(sides[0])
       return pump.discard(from: sockets[0])
     }
     var hasBegun = [false, false]
-    for (index, datagram) in peeked.enumerated() {
+    for datagram in peeked {
       let peer = PeerKey(datagram)
       // The first fragment of it has the cookie.
       let isHello = datagram.handshake_type == 1 && !datagram.is_continued
@@ -115,8 +115,8 @@ final class SecureRouter: EventLoop.EventSource {
         pump.read(from: sockets[side])
         continue
       }
-      let record = bytes + index * AdoptedSocket.largestDatagram
-      pump.read(from: sockets[side], UnsafeBufferPointer(start: record, count: Int(datagram.length)), of: route.session)
+      let record = UnsafeBufferPointer(start: datagram.bytes, count: Int(datagram.length))
+      pump.read(from: sockets[side], record, of: route.session)
     }
   }
 

@@ -44,6 +44,20 @@ import Testing
     }
   }
 
+  @Test func `a method that nobody knows gets 4 05 over TCP, too`() async throws {
+    try await withServer { _ in } _: { address in
+      let connection = try RawConnection(to: address)
+      // A CSM, and 0.08 to /a.
+      connection.write([0x00, 0xe1, 0x20, 0x08, 0xb1, 0x61])
+      var received: [UInt8] = []
+      while !received.contains(0x85) {
+        let bytes = try connection.read()
+        try #require(!bytes.isEmpty)
+        received += bytes
+      }
+    }
+  }
+
   @Test func `a peer that reads nothing of what it asks for is closed`() async throws {
     try await withServer { _ in } _: { address in
       let connection = try RawConnection(to: address, receiveBuffer: 4_096)

@@ -9,6 +9,7 @@ final class TestHandler: CoAPHandler, CoAPObservationOwner, @unchecked Sendable 
   var answer: (CoAPRequest, CoAPSession) -> CoAPResponse?
   var observations: [CoAPObservation] = []
   let log = Mutex<[String]>([])
+  let paths = ["a"]
   private let lines = AsyncStream.makeStream(of: String.self)
 
   init(_ answer: @escaping (CoAPRequest, CoAPSession) -> CoAPResponse?) { self.answer = answer }

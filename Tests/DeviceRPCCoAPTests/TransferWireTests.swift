@@ -110,12 +110,12 @@ import Testing
     }
   }
 
-  @Test("A block size of 7 gets 4.00 in either direction, an option that is too long a Reset")
+  @Test("A block size of 7 gets 4.00 in either direction, an option that is too long 4.02")
   func reservedSize() async throws {
     try await withEndpoint(CoAPLimits()) { address, _, _ in
       let device = try RawDevice(to: address)
       for option in [23, 27] {
-        for (value, code) in [([UInt8(0x07)], CoAPCode.badRequest), ([0xff, 0xff, 0xf7], .badRequest), ([0x0f], .badRequest), ([0x01, 0, 0, 0x06], CoAPCode(0, 0))] {
+        for (value, code) in [([UInt8(0x07)], CoAPCode.badRequest), ([0xff, 0xff, 0xf7], .badRequest), ([0x0f], .badRequest), ([0x01, 0, 0, 0x06], .badOption)] {
           var packet = Packet(code: option == 23 ? .get : .post, messageID: device.nextMessageID(), token: [1])
           packet.options = Packet.path("x") + [(option, value)]
           #expect(try await device.exchange(packet).code == code, "\(option) \(value)")

@@ -18,6 +18,8 @@ final class GoliothEndpoint: CoAPHandler, Sendable {
     self.log = log
   }
 
+  let paths = [".rpc", ".rpc/status", ".s/logs", ".well-known/core"]
+
   func sessionBegan(_ session: CoAPSession) {
     guard let secured = session.secured, identity.authority.map({ $0.objection(to: secured) != nil }) ?? true else {
       guard let name = CredentialAuthority.device(of: session) else { return }
