@@ -8,7 +8,8 @@
 ///
 /// - Integers are read as floating-point numbers and whole floating-point numbers as integers
 ///   where they fit; a number that does not fit is `DecodingError.dataCorrupted`.
-/// - `Data` and `[UInt8]` are read from byte strings, and from arrays of integers.
+/// - An integer that no `Double` or `Float` is equal to does not fit either.
+/// - `Data` and `[UInt8]` are read from byte strings, and from arrays of integers; bignums (tags 2 and 3) are none.
 /// - `Date` is read from a number of seconds since 1970, with or without tag 1
 ///   (RFC 8949, section 3.4.2).
 /// - Other tags are passed over. Undefined counts as null.
@@ -82,7 +83,7 @@ extension CBORNodeDecoder {
   /// Decodes a type of any kind, those first that have an item type of their own.
   func value<Value: Decodable>(_ type: Value.Type) throws -> Value {
     if type == Date.self, let date = try date() as? Value { return date }
-    if case .bytes(let bytes) = node.untagged {
+    if case .bytes(let bytes) = node.untagged, !node.isBignum {
       if type == [UInt8].self, let bytes = bytes as? Value { return bytes }
       if type == Data.self, let data = Data(bytes) as? Value { return data }
     }
@@ -115,8 +116,12 @@ extension CBORNodeDecoder {
 
   private func number<Value: BinaryFloatingPoint>() throws -> Value {
     switch node.untagged {
-    case .unsigned(let argument): return Value(argument)
-    case .negative(let argument): return -1 - Value(argument)
+    case .unsigned(let argument):
+      guard let value = Value(exactly: argument) else { throw misfit(Value.self) }
+      return value
+    case .negative(let argument):
+      guard let value = Value(exactly: -1 - Int128(argument)) else { throw misfit(Value.self) }
+      return value
     case .single(let number): return Value(number)
     case .double(let number):
       let value = Value(number)

@@ -27,6 +27,8 @@ public struct CBORError: Error, Hashable, CustomStringConvertible {
     case keyNotText
     /// A map key occurs twice (RFC 8949, section 5.6); never raised by ``CBORReader``.
     case duplicateKey
+    /// An item has a value that the reading code cannot keep as it is; never raised by ``CBORReader``.
+    case unkeepable
     /// An item has a type the reading code does not accept; never raised by ``CBORReader``.
     case unexpectedType
   }
@@ -79,6 +81,7 @@ public struct CBORError: Error, Hashable, CustomStringConvertible {
       case .invalidChunk: "\(subject) has a chunk of another type"
       case .keyNotText: "map key is not text"
       case .duplicateKey: "map key occurs twice"
+      case .unkeepable: "\(subject) has a value that cannot be kept as it is"
       case .unexpectedType: "\(subject) is not what is expected here"
       }
     return "CBOR: \(problem) at byte \(offset)"

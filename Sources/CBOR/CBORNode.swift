@@ -22,6 +22,14 @@ enum CBORNode: Sendable {
     return node
   }
 
+  /// Whether it is a number of any length, in a byte string (RFC 8949, section 3.4.3).
+  var isBignum: Bool {
+    var node = self
+    var last: UInt64?
+    while case .tagged(let tag, let content) = node { (node, last) = (content, tag) }
+    return last == 2 || last == 3
+  }
+
   /// The name of the item's type for diagnostics.
   var typeName: String {
     switch self {

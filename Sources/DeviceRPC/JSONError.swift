@@ -44,6 +44,8 @@ package struct JSONError: Error, Hashable, Sendable {
     case loneSurrogate
     /// A number beyond the range of a double, such as `1e999`.
     case numberOutOfRange
+    /// A whole number beyond 64 bits that no double is equal to.
+    case inexactInteger
     /// More arrays and objects inside each other than this limit.
     case tooDeep(limit: Int)
     /// More values than this limit.
@@ -79,6 +81,7 @@ extension JSONError: CustomStringConvertible {
       case .invalidUTF8: "invalid UTF-8"
       case .loneSurrogate: "half of a surrogate pair"
       case .numberOutOfRange: "number out of range"
+      case .inexactInteger: "whole number of more than 64 bits, and no floating-point number is equal to it,"
       case .tooDeep(let limit): "more than \(limit) levels"
       case .tooManyItems(let limit): "more than \(limit) values"
       }

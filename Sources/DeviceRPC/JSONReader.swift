@@ -1,8 +1,8 @@
 /// Reads JSON (RFC 8259, strictly) into an ``RPCValue``.
 ///
-/// Whole numbers that fit `Int64` or `UInt64` stay integers, all others and everything written with
-/// a fraction or an exponent is a double, `-0` is the double −0.0. Of members of the same name the
-/// last one counts. A byte order mark is refused (section 8.1 allows that).
+/// Whole numbers that fit `Int64` or `UInt64` stay integers, everything written with a fraction or an
+/// exponent is a double, `-0` is the double −0.0. Longer whole numbers are doubles where one is equal
+/// to them, and else refused. Of members of the same name the last one counts. A byte order mark is refused (section 8.1 allows that).
 ///
 /// Why not Foundation: it cannot do the job. Measured for
 /// `{"id":"multiply/74e4","status":0,"detail":{"value":1337}}` with Swift 6.3.1 on Linux x86-64,
@@ -150,9 +150,11 @@ extension JSONParser {
     let isNegative = peek() == UInt8(ascii: "-")
     if isNegative { position += 1 }
     let magnitude = try readWholePart()
+    var isWhole = false
     switch peek() {
     case UInt8(ascii: "."), UInt8(ascii: "e"), UInt8(ascii: "E"): break
     default:
+      isWhole = true
       guard let magnitude else { break }
       if !isNegative { return .number(magnitude) }
       if magnitude == 0 { return .double(-0.0) }
@@ -165,6 +167,12 @@ extension JSONParser {
     let text = String(decoding: slice(from: start), as: UTF8.self)
     guard let number = Double(text), number.isFinite else {
       throw JSONError(kind: .numberOutOfRange, offset: start)
+    }
+    if isWhole {
+      // What 128 bits do not hold nobody writes with all its digits who means one of the few doubles among them.
+      guard let exact = Int128(text), Double(exactly: exact) != nil else {
+        throw JSONError(kind: .inexactInteger, offset: start)
+      }
     }
     return .double(number)
   }

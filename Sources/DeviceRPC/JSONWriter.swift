@@ -10,6 +10,8 @@ package struct JSONWriteError: Error, Hashable, Sendable {
   package enum Kind: Hashable, Sendable {
     /// NaN or an infinity, which JSON does not have (RFC 8259 section 6).
     case notFinite
+    /// A byte string, which JSON does not have.
+    case byteString
     /// More arrays and objects inside each other than this limit.
     case tooDeep(limit: Int)
   }
@@ -21,6 +23,7 @@ extension JSONWriteError: CustomStringConvertible {
     let problem =
       switch kind {
       case .notFinite: "JSON cannot express NaN or infinity"
+      case .byteString: "JSON cannot express a byte string"
       case .tooDeep(let limit): "more than \(limit) levels for JSON"
       }
     return path.isEmpty ? problem : "\(problem), at \(path)"
@@ -30,14 +33,14 @@ extension JSONWriteError: CustomStringConvertible {
 /// Writes an ``RPCValue`` as JSON (RFC 8259).
 ///
 /// Doubles are written as briefly as reads back the same, and always as doubles: `7.0`, `1e+20`.
-/// Byte strings become base64 text. Control characters are escaped, those of U+007F to U+009F too:
+/// Control characters are escaped, those of U+007F to U+009F too:
 /// text from a device may end up on a terminal.
 package struct JSONWriter {
   /// Appends a compact document.
   ///
   /// When it throws, `bytes` holds what could be written until then.
   ///
-  /// - Throws: ``JSONWriteError`` for NaN, infinities, and more levels than
+  /// - Throws: ``JSONWriteError`` for NaN, infinities, byte strings, and more levels than
   ///   ``JSONLimits/standard`` reads.
   package static func write(_ value: RPCValue, to bytes: inout [UInt8]) throws(JSONWriteError) {
     let writer = JSONWriter(isPretty: false, isLenient: false)
@@ -54,7 +57,8 @@ package struct JSONWriter {
     return String(decoding: bytes, as: UTF8.self)
   }
 
-  /// Compact JSON in which `null` and `"…"` replace what JSON cannot express.
+  /// Compact JSON; what JSON cannot express is written as in CBOR's diagnostic notation (RFC 8949 section 8), and `"…"` stands
+  /// for too many levels.
   static func description(of value: RPCValue) -> String {
     var bytes: [UInt8] = []
     // A lenient writer does not throw; were it to, a shorter description is the least harm.
@@ -77,12 +81,14 @@ package struct JSONWriter {
       if value.isFinite {
         bytes.append(contentsOf: value.description.utf8)
       } else if isLenient {
-        bytes.append(contentsOf: "null".utf8)
+        bytes.append(contentsOf: (value.isNaN ? "NaN" : value < 0 ? "-Infinity" : "Infinity").utf8)
       } else {
         throw JSONWriteError(kind: .notFinite)
       }
     case .string(let value): Self.append(value, to: &bytes)
-    case .bytes(let value): Self.appendBase64(value, to: &bytes)
+    case .bytes(let value):
+      guard isLenient else { throw JSONWriteError(kind: .byteString) }
+      Self.appendHexadecimal(value, to: &bytes)
     case .array, .object:
       let limit = JSONLimits.standard.maxDepth
       if depth < limit {
@@ -178,19 +184,14 @@ extension JSONWriter {
     (code < 0x10 ? "\\u000" : "\\u00") + String(code, radix: 16)
   }
 
-  private static func appendBase64(_ data: [UInt8], to bytes: inout [UInt8]) {
-    let alphabet: StaticString = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
-    bytes.append(UInt8(ascii: "\""))
-    for start in stride(from: 0, to: data.count, by: 3) {
-      let group = data[start..<min(start + 3, data.count)]
-      var bits = group.reduce(UInt32(0)) { $0 << 8 | UInt32($1) } << (8 * UInt32(3 - group.count))
-      for position in 0..<4 {
-        let sextet = Int(bits >> 18 & 0x3F)
-        bytes.append(position <= group.count ? alphabet.utf8Start[sextet] : UInt8(ascii: "="))
-        bits <<= 6
-      }
+  /// `h'0102ff'`
+  private static func appendHexadecimal(_ data: [UInt8], to bytes: inout [UInt8]) {
+    bytes.append(contentsOf: "h'".utf8)
+    for byte in data {
+      if byte < 0x10 { bytes.append(UInt8(ascii: "0")) }
+      bytes.append(contentsOf: String(byte, radix: 16).utf8)
     }
-    bytes.append(UInt8(ascii: "\""))
+    bytes.append(UInt8(ascii: "'"))
   }
 }
 

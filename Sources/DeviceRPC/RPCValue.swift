@@ -24,14 +24,14 @@ public enum RPCValue: Sendable, Hashable {
 
   /// A floating-point number, or a number written with a fraction or an exponent.
   ///
-  /// NaN and the infinities exist in CBOR only; writing them as JSON is an error. As elsewhere in
+  /// NaN and the infinities exist in CBOR only: a call with them to a device that takes JSON is refused. As elsewhere in
   /// Swift a NaN is not equal to itself.
   case double(Double)
 
   /// Text.
   case string(String)
 
-  /// A byte string; in JSON, which has none, its base64 text (RFC 4648 section 4).
+  /// A byte string, which exists in CBOR only: a call with one to a device that takes JSON is refused.
   case bytes([UInt8])
 
   /// Values in order.
@@ -153,8 +153,9 @@ extension RPCValue {
 extension RPCValue: CustomStringConvertible {
   /// Compact JSON, for logs.
   ///
-  /// Unlike a JSON message it can always be written: byte strings are base64 text, NaN and the
-  /// infinities are `null`, and what is nested deeper than JSON messages may be is `"…"`.
+  /// Unlike a JSON message it can always be written: what JSON does not have looks as in CBOR's
+  /// diagnostic notation (RFC 8949 section 8), `h'0102ff'`, `NaN`, `-Infinity`, and what is nested
+  /// deeper than JSON messages may be is `"…"`.
   public var description: String { JSONWriter.description(of: self) }
 }
 

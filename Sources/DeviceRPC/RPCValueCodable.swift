@@ -35,10 +35,15 @@ extension RPCValue: Codable {
     if let value = try? container.decode(Int64.self) { return .integer(value) }
     if let value = try? container.decode(UInt64.self) { return .number(value) }
     if let value = try? container.decode(Double.self) { return .double(value) }
-    return .string(try container.decode(String.self))
+    do {
+      return .string(try container.decode(String.self))
+    } catch {
+      if let value = try? container.decode(Data.self) { return .bytes([UInt8](value)) }
+      throw error
+    }
   }
 
-  /// Writes the value to any encoder, byte strings as base64 text.
+  /// Writes the value to any encoder, byte strings as `Data`, which JSON's make base64 text of.
   ///
   /// ``RPCValueEncoder`` takes the value over as it is.
   ///
@@ -63,7 +68,7 @@ extension RPCValue: Codable {
       case .unsigned(let value): try container.encode(value)
       case .double(let value): try container.encode(value)
       case .string(let value): try container.encode(value)
-      case .bytes(let value): try container.encode(Data(value).base64EncodedString())
+      case .bytes(let value): try container.encode(Data(value))
       case .null, .array, .object: try container.encodeNil()
       }
     }
@@ -124,7 +129,12 @@ extension UInt64: DirectlyCoded {}
 extension Double: DirectlyCoded {
   init?(coded value: RPCValue) {
     guard let number = value.doubleValue else { return nil }
-    self = number
+    // What a caller reads is what the device has sent.
+    switch value {
+    case .integer(let whole) where Int64(exactly: number) != whole: return nil
+    case .unsigned(let whole) where UInt64(exactly: number) != whole: return nil
+    default: self = number
+    }
   }
   var coded: RPCValue { .double(self) }
 }

@@ -79,12 +79,16 @@ enum ConsoleLine: Equatable {
     return name
   }
 
-  /// JSON where it is JSON, else the token as text; what begins like JSON and is none is a mistake.
+  /// JSON where it is JSON, else the token as text; what begins like JSON and is none is a mistake, and so is a number that
+  /// cannot be kept.
   private static func value(_ token: String) throws(Problem) -> RPCValue {
     do throws(JSONError) {
       return try JSONReader.read(Array(token.utf8))
     } catch {
-      guard let first = token.first, "[{\"".contains(first) else { return .string(token) }
+      switch error.kind {
+      case .numberOutOfRange, .inexactInteger: break
+      default: guard let first = token.first, "[{\"".contains(first) else { return .string(token) }
+      }
       throw Problem(text: "\(token) is not JSON: \(error)")
     }
   }

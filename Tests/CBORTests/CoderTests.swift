@@ -220,6 +220,19 @@ struct CoderTests {
     #expect(try decoder.decode(Int.self, from: hex("d9d9f705")) == 5)
   }
 
+  @Test("A number is never read as another one, nor a bignum as a byte string")
+  func exactNumbers() throws {
+    let decoder = CBORDecoder()
+    #expect(try decoder.decode(Double.self, from: hex("1b0020000000000000")) == 0x1p53)
+    #expect(try decoder.decode(Double.self, from: hex("3bffffffffffffffff")) == -0x1p64)
+    for bytes in ["1b0020000000000001", "3b0020000000000000", "1bffffffffffffffff"] {
+      #expect(throws: DecodingError.self) { try decoder.decode(Double.self, from: hex(bytes)) }
+    }
+    #expect(throws: DecodingError.self) { try decoder.decode([UInt8].self, from: hex("c249010000000000000000")) }
+    #expect(throws: DecodingError.self) { try decoder.decode([UInt8].self, from: hex("d9d9f7c34101")) }
+    #expect(try decoder.decode([UInt8].self, from: hex("d9d9f74101")) == [1])
+  }
+
   @Test("Nesting is encoded and decoded up to the depth and refused beyond it")
   func depth() throws {
     // Every link is a map in an array.

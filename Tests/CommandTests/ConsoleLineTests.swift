@@ -36,7 +36,7 @@ import Testing
     #expect(try ConsoleLine(#""my device" f"#) == .call(device: "my device", method: "f", params: []))
   }
 
-  @Test("What begins like JSON and is none is refused", arguments: ["s f {a:1}", "s f [1,]", #"s f "a"b"#, #""a"b f"#])
+  @Test("What begins like JSON and is none is refused", arguments: ["s f {a:1}", "s f [1,]", "s f 18446744073709551617", "s f 1e999", #"s f "a"b"#, #""a"b f"#])
   func mistakes(_ line: String) {
     #expect(throws: ConsoleLine.Problem.self) { try ConsoleLine(line) }
   }

@@ -72,8 +72,9 @@ import Testing
     ("5f 42 0102 41 03 ff", .bytes([1, 2, 3])),
     ("c0 74 323031332d30332d32315432303a30343a30305a", "2013-03-21T20:04:00Z"),
     ("d9d9f7 82 20 3903e7", [-1, -1_000]),
-    ("c2 49 010000000000000000", .bytes([1, 0, 0, 0, 0, 0, 0, 0, 0])),
-    ("f6", nil), ("f7", nil), ("f5", true), ("80", []), ("a0", [:]), ("bf ff", [:]),
+    ("c2 49 00ffffffffffffffff", .unsigned(.max)), ("c3 48 7fffffffffffffff", .integer(.min)), ("d9d9f7 c2 40", 0),
+    ("3b 7fffffffffffffff", .integer(.min)), ("c1 1a 6553f100", 1_700_000_000), ("d9d9f7 41 07", .bytes([7])),
+    ("f6", nil), ("f5", true), ("80", []), ("a0", [:]), ("bf ff", [:]),
     ("1b ffffffffffffffff", .unsigned(.max)),
     ("83 f4 a1 61 61 81 a1 61 62 f6 60", [false, ["a": [["b": nil]]], ""]),
   ]
@@ -94,6 +95,34 @@ import Testing
         #expect(try await device.post(payload).code == .changed, "\(hex)")
         #expect(try await result.detail == value, "\(hex)")
       }
+    }
+  }
+
+  /// Details whose value has no place in what the caller gets.
+  static let unkeepable = [
+    "c2 49 010000000000000000", "c3 48 8000000000000000", "3b 8000000000000000", "3b ffffffffffffffff", "f7", "f0", "f8 20", "f8 ff",
+    "a1 01 02", "81 f7", "a1 6161 a1 f6 00", "a1 6161 81 c2 49 ffffffffffffffffff", "c2 01", "d9d9f7 c3 f6",
+  ]
+
+  @Test("A detail that cannot be kept as it is gets 4.00, and is never another value; what nobody reads is passed over")
+  func unkeepable() async throws {
+    try await withServer { server, address in
+      let device = try RawDevice(to: address, format: RawDevice.cbor)
+      try await device.observe()
+      async let result = server.device(device.name).call("f")
+      let call = try await device.receiveCall()
+      let id = [UInt8](hex: "62 6964 66") + Array(call.id.utf8)
+      for hex in Self.unkeepable {
+        let payload = [UInt8](hex: "a3") + id + [UInt8](hex: "66 737461747573 00 66 64657461696c") + [UInt8](hex: hex)
+        let answer = try await device.post(payload)
+        #expect(answer.code == .badRequest && answer.text.hasPrefix("CBOR: "), "\(hex): \(answer.text)")
+      }
+      for json in ["18446744073709551617", "-9223372036854775809", "123456789012345678901234567890123456789012345", "[1e999]"] {
+        #expect(try await device.post(#"{"id":"\#(call.id)","status":0,"detail":\#(json)}"#).code == .badRequest, "\(json)")
+      }
+      let extra = [UInt8](hex: "a3") + id + [UInt8](hex: "65 6f74686572 81 a1 01 f7 66 737461747573 00")
+      #expect(try await device.post(extra).code == .changed)
+      #expect(try await result.detail == nil)
     }
   }
 

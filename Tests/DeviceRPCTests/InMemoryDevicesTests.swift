@@ -48,13 +48,12 @@ import Testing
     let server = DeviceRPCServer(devices, logger: silentLog)
     try await server.start()
     await devices.connect("sensor-1") { _, params in .ok(params) }
-    for params in [RPCValue.double(.nan), (0..<100).reduce(1) { value, _ in .array([value]) }] {
+    for params in [RPCValue.double(.nan), .bytes([1, 2, 3]), (0..<100).reduce(1) { value, _ in .array([value]) }] {
       guard case .invalidCall = await server.outcome(Call("m", params: params)).error else {
         Issue.record("\(params) was sent")
         continue
       }
     }
-    #expect(await server.outcome(Call("m", params: .bytes([1, 2, 3]))).detail == "AQID")
     await server.shutdown()
   }
 

@@ -90,7 +90,8 @@ import Testing
       ("-Infinity", 1, .unexpectedByte(0x49, expected: .digit)),
       ("１", 0, .unexpectedByte(0xEF, expected: .value)),
       ("1e999", 0, .numberOutOfRange), ("[0,-1e400]", 3, .numberOutOfRange),
-      ("1.8e308", 0, .numberOutOfRange), ("1e99999999999999999999", 0, .numberOutOfRange),
+      ("99999999999999999999", 0, .inexactInteger), ("[18446744073709551617]", 1, .inexactInteger),
+      ("-9223372036854775809", 0, .inexactInteger), ("1.8e308", 0, .numberOutOfRange), ("1e99999999999999999999", 0, .numberOutOfRange),
     ] as [(String, Int, JSONError.Kind)])
   func `refuses malformed numbers`(text: String, offset: Int, kind: JSONError.Kind) {
     #expect(throws: JSONError(kind: kind, offset: offset)) { try readJSON(text) }

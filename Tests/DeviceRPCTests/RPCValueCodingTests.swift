@@ -72,7 +72,7 @@ private func failure<T: Decodable>(_ value: RPCValue, as type: T.Type) -> String
     #expect(try decode(7, as: Double.self) == 7)
     #expect(try decode(7, as: Float.self) == 7)
     #expect(try decode(.unsigned(.max), as: UInt64.self) == .max)
-    #expect(try decode(.unsigned(.max), as: Double.self) == 0x1p64)
+    #expect(try decode(.unsigned(1 << 63), as: Double.self) == 0x1p63)
     #expect(try decode(0.1, as: Float.self) == 0.1)
     #expect(try decode(.double(.infinity), as: Float.self) == .infinity)
     #expect(try decode(.double(.nan), as: Float.self).isNaN)
@@ -85,6 +85,9 @@ private func failure<T: Decodable>(_ value: RPCValue, as type: T.Type) -> String
     #expect(failure(-1, as: UInt64.self) == "corrupted")
     #expect(failure(.unsigned(.max), as: Int64.self) == "corrupted")
     #expect(failure(.double(.nan), as: Int.self) == "corrupted")
+    #expect(failure(.unsigned(.max), as: Double.self) == "corrupted")
+    #expect(failure(9_007_199_254_740_993, as: Double.self) == "corrupted")
+    #expect(failure(.integer(.max), as: Double.self) == "corrupted")
     #expect(failure(1e300, as: Float.self) == "corrupted")
     #expect(failure(["a": [1, 2.5]], as: [String: [Int]].self) == "corrupted/a/Index 1")
   }
@@ -162,6 +165,8 @@ private func failure<T: Decodable>(_ value: RPCValue, as type: T.Type) -> String
     expected["d"] = "Af8="
     #expect(try JSONDecoder().decode(RPCValue.self, from: data) == .object(expected))
     #expect(throws: EncodingError.self) { try JSONEncoder().encode(RPCValue.double(.nan)) }
+    let list: RPCValue = ["d": .bytes([1, 255]), "s": "Af8="]
+    #expect(try PropertyListDecoder().decode(RPCValue.self, from: PropertyListEncoder().encode(list)) == list)
   }
 
   @Test func `recursion is bounded`() throws {

@@ -97,9 +97,13 @@ enum GoliothCodec {
     case .null: writer.appendNull()
     case .bool(let value): writer.appendBool(value)
     case .integer(let value):
-      if numbers == .floats { writer.appendDouble(Double(value)) } else { writer.appendInteger(value) }
+      guard numbers == .floats else { return writer.appendInteger(value) }
+      guard let float = Double(exactly: value) else { throw inexact("\(value)") }
+      writer.appendDouble(float)
     case .unsigned(let value):
-      if numbers == .floats { writer.appendDouble(Double(value)) } else { writer.appendUnsigned(value) }
+      guard numbers == .floats else { return writer.appendUnsigned(value) }
+      guard let float = Double(exactly: value) else { throw inexact("\(value)") }
+      writer.appendDouble(float)
     case .double(let value): writer.appendDouble(value)
     case .string(let value): writer.appendText(value)
     case .bytes(let value): writer.appendBytes(value)
@@ -113,6 +117,12 @@ enum GoliothCodec {
         try write(value, to: &writer, numbers: numbers, depth: depth + 1)
       }
     }
+  }
+
+  private static func inexact(_ number: String) -> CallError {
+    .invalidCall(
+      "\(number) is no floating-point number, as which all numbers go to this device; if its firmware reads integers, have "
+        + "them sent as written (GoliothSettings.numbers, serve --numbers as-written)")
   }
 
   /// A device's answer to a call.
@@ -165,7 +175,12 @@ enum GoliothCodec {
           _ = try value(first, &reader)
           throw CBORError(.unexpectedType, .map, at: 0)
         }
-        while let key = try key(&reader) { take(key, try value(item(&reader), &reader)) }
+        while let key = try key(&reader) {
+          switch key {
+          case "id", "status", "statusCode", "detail": take(key, try value(item(&reader), &reader))
+          default: try reader.skip()
+          }
+        }
         try reader.finish()
       } catch {
         throw error.kind == .unexpectedType
@@ -198,20 +213,19 @@ enum GoliothCodec {
     }
   }
 
-  // The reader bounds the depth of this recursion.
+  // The reader bounds the depth of this recursion. What has no place in the model is refused: as another value it would
+  // mislead the caller.
   private static func value(_ token: CBORToken, _ reader: inout CBORReader) throws(CBORError) -> RPCValue {
     switch token {
     case .unsigned(let value): return .number(value)
-    case .negative(let value):
-      // -1 - n; below Int64 there is only floating point.
-      return value <= UInt64(Int64.max) ? .integer(-1 - Int64(value)) : .double(-1 - Double(value))
+    case .negative(let value): return try negative(value, reader)
     case .bytes(let bytes): return .bytes(bytes)
     case .text(let text): return .string(text)
     case .float(let value, _): return .double(value)
     case .bool(let value): return .bool(value)
-    case .null, .undefined: return .null
-    case .simple(let value): return .integer(Int64(value))
-    case .tag: return try value(untagged(token, &reader), &reader)
+    case .null: return .null
+    case .undefined, .simple: throw CBORError(.unkeepable, .number, at: reader.tokenOffset)
+    case .tag: return try tagged(token, &reader)
     case .beginArray(let count):
       var items: [RPCValue] = []
       if let count { items.reserveCapacity(min(count, 64)) }
@@ -228,6 +242,24 @@ enum GoliothCodec {
     }
   }
 
+  // A tag says more about its item than a call needs to know, but for bignums (RFC 8949 §3.4.3).
+  private static func tagged(_ token: CBORToken, _ reader: inout CBORReader) throws(CBORError) -> RPCValue {
+    var (token, last) = (token, UInt64(0))
+    while case .tag(let tag) = token { (token, last) = (try item(&reader), tag) }
+    guard last == 2 || last == 3 else { return try value(token, &reader) }
+    guard case .bytes(let bytes) = token else { throw CBORError(.malformed, .tag, at: reader.tokenOffset) }
+    let digits = bytes.drop { $0 == 0 }
+    guard digits.count <= 8 else { throw CBORError(.unkeepable, .integer, at: reader.tokenOffset) }
+    let number = digits.reduce(0) { $0 << 8 | UInt64($1) }
+    return last == 2 ? .number(number) : try negative(number, reader)
+  }
+
+  // -1 - n
+  private static func negative(_ value: UInt64, _ reader: CBORReader) throws(CBORError) -> RPCValue {
+    guard let small = Int64(exactly: value) else { throw CBORError(.unkeepable, .integer, at: reader.tokenOffset) }
+    return .integer(-1 - small)
+  }
+
   // Nil at the end of the map.
   private static func key(_ reader: inout CBORReader) throws(CBORError) -> String? {
     switch try item(&reader) {
@@ -237,7 +269,7 @@ enum GoliothCodec {
     }
   }
 
-  // A tag says more about its item than a call needs to know. Any number of them may follow each other.
+  // Any number of them may follow each other.
   private static func untagged(_ token: CBORToken, _ reader: inout CBORReader) throws(CBORError) -> CBORToken {
     var token = token
     while case .tag = token { token = try item(&reader) }
