@@ -136,12 +136,14 @@ package final class CoAPSession: @unchecked Sendable {
   // MARK: Observations
 
   /// Registers the sender of `request` as an observer, in place of an earlier registration with the same token, whose
-  /// sequence goes on (RFC 7641 §4.1).
+  /// sequence goes on (RFC 7641 §4.1); else it begins with `sequence`, of which 24 bits count.
   ///
   /// Nil when the peer has as many observations as `CoAPLimits.observationsPerSession` allows.
-  package func observe(_ request: CoAPRequest, owner: any CoAPObservationOwner) -> CoAPObservation? {
+  package func observe(
+    _ request: CoAPRequest, owner: any CoAPObservationOwner, sequence: UInt32 = 2
+  ) -> CoAPObservation? {
     assert(loop.isCurrent)
-    var sequence: UInt32 = 2
+    var sequence = sequence
     if let earlier = observation(token: request.token) {
       sequence = earlier.nextSequence()
       drop(earlier, reason: .replaced)

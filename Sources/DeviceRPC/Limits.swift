@@ -47,6 +47,9 @@ public struct Limits: Sendable, Hashable {
   /// Peers without an observation, of which the one idle for longest makes room for another. 20,000, about 1 KB each, 48 KB
   /// over DTLS and TLS.
   public var idleSessions = 20_000
+  /// Observations open from one address and port, on one connection; one more gets 5.03. 4, at least 1: a device needs one,
+  /// and a gateway one for each device that it speaks for from that port.
+  public var observationsPerAddress = 4
   /// Time after which a peer without an observation is forgotten when it says nothing. 300 s.
   public var sessionTimeout: Duration = .seconds(300)
   /// DTLS handshakes under way, of peers that have shown that they are where they say; further ones are not answered until

@@ -121,10 +121,12 @@ package struct DeviceDirectory: Sendable {
     guard loops.count > 1 else { return 0 }
     // Swift takes names for equal that differ in their bytes, and has the same hash for them.
     if device.utf8.contains(where: { $0 >= 0x80 }) { return Int(UInt(bitPattern: device.hashValue) % UInt(loops.count)) }
-    // FNV-1a: Swift's own hashes differ from one run to the next, which makes problems hard to find again.
-    var hash: UInt64 = 0xcbf2_9ce4_8422_2325
-    for byte in device.utf8 { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01b3 }
-    return Int(hash % UInt64(loops.count))
+    return Int(Self.hash(device) % UInt64(loops.count))
+  }
+
+  /// FNV-1a: Swift's own hashes differ from one run to the next, which makes problems hard to find again.
+  package static func hash(_ device: String) -> UInt64 {
+    device.utf8.reduce(0xcbf2_9ce4_8422_2325) { ($0 ^ UInt64($1)) &* 0x100_0000_01b3 }
   }
 
   /// The loop that gave the call of this id, when the sender of its result is not known to be a device.

@@ -70,8 +70,10 @@ package final class CoAPTransport: DeviceTransport {
   }
 
   package func start(_ directory: DeviceDirectory) async throws {
+    let numbers = ObserveNumbers()
     let handlers = loops.map { _ in
-      GoliothEndpoint(directory: directory, configuration: configuration, authority: authority, log: log)
+      GoliothEndpoint(
+        directory: directory, configuration: configuration, authority: authority, numbers: numbers, log: log)
     }
     // Before the first handshake, so that no change is missed.
     let changes = configuration.security?.credentials.changes()
@@ -143,6 +145,7 @@ extension CoAPLimits {
   fileprivate mutating func take(_ limits: Limits) {
     requestsPerSecond = limits.requestsPerSecond
     idleSessions = max(1, limits.idleSessions)
+    observationsPerSession = max(1, limits.observationsPerAddress)
     sessionTimeout = max(1, min(Self.longestTimeout, Int(clamping: limits.sessionTimeout.components.seconds)))
     handshakes = max(1, limits.handshakes)
     connections = max(1, limits.connections)

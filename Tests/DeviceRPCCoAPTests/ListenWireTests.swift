@@ -180,9 +180,12 @@ import Testing
     }
   }
 
-  @Test("A fifth observation of one address gets 5.03, and the four are served on")
-  func observationsPerSession() async throws {
-    try await withServer { server, address in
+  @Test("One observation more than an address may have gets 5.03, and the others are served on", arguments: [nil, 1, 6])
+  func observationsPerAddress(_ limit: Int?) async throws {
+    var limits = Limits.forTests
+    if let limit { limits.observationsPerAddress = limit }
+    let count = UInt8(limit ?? 4)
+    try await withServer(limits: limits) { server, address in
       let peer = try RawDevice(to: address)
       func packet(_ number: UInt8) -> Packet {
         var packet = peer.get(observe: 0, token: [number])
@@ -190,10 +193,10 @@ import Testing
         packet.options.append((15, Array("ep=d\(number)".utf8)))
         return packet
       }
-      for number in UInt8(1)...4 { #expect(try await peer.exchange(packet(number)).code == .content) }
-      let fifth = try await peer.exchange(packet(5))
-      #expect(fifth.code == .serviceUnavailable && fifth.uint(6) == nil)
-      #expect(await server.onlineDevices() == 4)
+      for number in 1...count { #expect(try await peer.exchange(packet(number)).code == .content) }
+      let next = try await peer.exchange(packet(count + 1))
+      #expect(next.code == .serviceUnavailable && next.uint(6) == nil)
+      #expect(await server.onlineDevices() == Int(count))
     }
   }
 

@@ -51,6 +51,67 @@ import Testing
     }
   }
 
+  @Test("The first answer to an observation comes in the acknowledgement, and a call that waits comes behind it")
+  func firstAnswer() async throws {
+    try await withServer(Self.configuration) { server, address in
+      for number in 0..<32 {
+        let device = try RawDevice(to: address, name: "d\(number)")
+        async let result = server.device(device.name).call("f", wait: .seconds(10))
+        await server.entered(1, for: device.name)
+        let packet = device.get(observe: 0)
+        let answer = try await device.exchange(packet)
+        #expect(answer.type == 2 && answer.messageID == packet.messageID && answer.text == "\"OK\"" && answer.uint(6) == 2)
+        try await device.serve()
+        _ = try await result
+      }
+    }
+  }
+
+  @Test("Where there is no room for a device it hears 5.03, at once or as the end of its observation")
+  func noRoom() async throws {
+    var limits = Limits.forTests
+    limits.devices = 1
+    try await withServer(Self.configuration, limits: limits) { server, address in
+      var seen: Set<Bool> = []
+      for number in 0..<64 where seen.count < 2 {
+        let device = try RawDevice(to: address, name: "d\(number)")
+        var answer = try await device.exchange(device.get(observe: 0))
+        guard await server.device(device.name).info?.isOnline != true else { continue }
+        let isAtOnce = answer.code == .serviceUnavailable
+        if !isAtOnce {
+          #expect(answer.code == .content && answer.type == 2)
+          answer = try await device.peer.receiveMessage()
+          #expect(answer.code == .serviceUnavailable && answer.token == device.token && (answer.uint(14) ?? 0) > 0)
+        }
+        seen.insert(isAtOnce)
+        try await device.expectNothingElse()
+      }
+      #expect(seen.count == 2)
+      #expect(await server.onlineDevices() <= 2)
+    }
+  }
+
+  @Test("Observe numbers of a device go on from wherever it registers, on whichever loop")
+  func observeNumbers() async throws {
+    try await withServer(Self.configuration) { server, address in
+      for name in ["a", "b", "c"] {
+        var last = 1
+        for round in 0..<12 {
+          let device = try RawDevice(to: address, name: name, token: [UInt8(round % 3)])
+          let first = try #require(try await device.observe().uint(6))
+          #expect(round == 0 ? first == 2 : first > last && first - last < 1 << 23)
+          async let result = server.device(name).call("f")
+          let call = try await device.receiveCall()
+          last = try #require(call.uint(6))
+          #expect(last == first + 1)
+          _ = try await device.post(#"{"id":"\#(call.id)","status":0}"#)
+          _ = try await result
+          if round % 4 == 3 { _ = try await device.request(device.get(observe: 1)) }
+        }
+      }
+    }
+  }
+
   @Test("Results of strangers find the loop of the call by its id")
   func strangers() async throws {
     try await withServer(Self.configuration) { server, address in

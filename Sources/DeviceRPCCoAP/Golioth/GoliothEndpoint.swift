@@ -7,14 +7,17 @@ final class GoliothEndpoint: CoAPHandler, Sendable {
   private let directory: DeviceDirectory
   private let configuration: CoAPConfiguration
   private let identity: SenderIdentity
+  private let numbers: ObserveNumbers
   private let log: Logger
 
   init(
-    directory: DeviceDirectory, configuration: CoAPConfiguration, authority: CredentialAuthority?, log: Logger
+    directory: DeviceDirectory, configuration: CoAPConfiguration, authority: CredentialAuthority?, numbers: ObserveNumbers,
+    log: Logger
   ) {
     self.directory = directory
     self.configuration = configuration
     identity = SenderIdentity(authority: authority)
+    self.numbers = numbers
     self.log = log
   }
 
@@ -106,7 +109,8 @@ final class GoliothEndpoint: CoAPHandler, Sendable {
     }
     let link = GoliothLink(
       device: name, home: home, format: format, settings: configuration.settings(for: name), session: session)
-    guard let observation = session.observe(request, owner: link) else {
+    let sequence = numbers.first(of: name, now: session.loop.passTime)
+    guard let observation = session.observe(request, owner: link, sequence: sequence) else {
       return .error(.serviceUnavailable, "too many observations from one address")
     }
     link.observation = observation
@@ -114,28 +118,21 @@ final class GoliothEndpoint: CoAPHandler, Sendable {
     var established = CoAPResponse(
       .content, contentFormat: format.contentFormat, payload: GoliothCodec.established(format))
     established.observe = observation.sequence
-    let answer = established
     if home.driver === session.loop {
-      guard home.assumeIsolated({ $0.observed(name, on: link) }) else { return .full }
+      guard home.assumeIsolated({ $0.observed(name, on: link) }) else { return .error(.serviceUnavailable, Self.full) }
       session.loop.atEndOfPass { home.assumeIsolated { $0.ready(link) } }
-      return answer
+      return established
     }
+    // What the home loop has to send comes to this loop behind the answer. A call between observed and ready would find the
+    // device out of reach.
     home.run { loop in
-      guard loop.observed(name, on: link) else {
-        return session.loop.execute {
-          session.respond(.full, to: request)
-          if let observation = session.observation(token: request.token), observation.owner === link {
-            session.drop(observation, reason: .closed)
-          }
-        }
-      }
-      // Calls leave over the same queue, behind the answer. A call between observed and ready would find the device
-      // out of reach.
-      session.loop.execute { session.respond(answer, to: request) }
+      guard loop.observed(name, on: link) else { return link.end(Self.full) }
       loop.ready(link)
     }
-    return nil
+    return established
   }
+
+  private static let full = "the server takes no more devices at the moment"
 
   /// A GET without Observe takes the oldest waiting call away, or `OK`.
   private func poll(
@@ -272,9 +269,5 @@ final class GoliothEndpoint: CoAPHandler, Sendable {
 extension CoAPResponse {
   fileprivate static func methodNotAllowed(_ diagnostic: String) -> CoAPResponse {
     .error(.methodNotAllowed, diagnostic)
-  }
-
-  fileprivate static var full: CoAPResponse {
-    .error(.serviceUnavailable, "the server takes no more devices at the moment")
   }
 }
