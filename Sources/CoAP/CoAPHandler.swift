@@ -11,8 +11,11 @@ package protocol CoAPHandler: AnyObject, Sendable {
   /// A peer has proved who it is, over DTLS or TLS.
   func sessionBegan(_ session: CoAPSession)
   func sessionEnded(_ session: CoAPSession)
+  /// A response did not fit a message to the peer, which has set the size itself, and was sent without what did not.
+  func responseWasCut(_ code: CoAPCode, on session: CoAPSession)
 }
 
 extension CoAPHandler {
   package var paths: [String] { [] }
+  package func responseWasCut(_ code: CoAPCode, on session: CoAPSession) {}
 }

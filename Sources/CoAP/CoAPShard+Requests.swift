@@ -10,7 +10,7 @@ extension CoAPShard {
     defer { if !session.farewells.isEmpty { loop.atEndOfPass { session.repeatFarewells() } } }
     guard !session.scheme.isStream else {
       // Nothing is sent twice over TCP.
-      if let answer = freshAnswer(to: pdu, mid: 0, token: PDU.token(pdu), on: session) { write(answer, to: response) }
+      if let answer = freshAnswer(to: pdu, mid: 0, token: PDU.token(pdu), on: session) { write(answer, to: response, on: session) }
       return
     }
     let mid = UInt16(truncatingIfNeeded: coap_pdu_get_mid(pdu))
@@ -20,14 +20,14 @@ extension CoAPShard {
     let now = seconds
     switch session.earlierAnswer(messageID: mid, token: token, method: method, digest: digest, now: now) {
     case .response(let earlier):
-      write(earlier, to: response)
+      write(earlier, to: response, on: session)
     case .pending:
       // Code 0.00 makes libcoap send the empty acknowledgement again.
       break
     case nil:
       let answer = freshAnswer(to: pdu, mid: mid, token: token, on: session)
       session.remember(answer, messageID: mid, token: token, method: method, digest: digest, now: now)
-      if let answer { write(answer, to: response) }
+      if let answer { write(answer, to: response, on: session) }
     }
   }
 
@@ -77,10 +77,8 @@ extension CoAPShard {
     return response
   }
 
-  func write(_ response: CoAPResponse, to pdu: OpaquePointer?) {
-    if !PDU.write(response, to: pdu) {
-      log.error("a response did not fit its datagram", metadata: ["code": "\(response.code)"])
-    }
+  func write(_ response: CoAPResponse, to pdu: OpaquePointer?, on session: CoAPSession) {
+    if !PDU.write(response, to: pdu) { handler.responseWasCut(response.code, on: session) }
   }
 
   // MARK: Transfers in blocks

@@ -6,7 +6,9 @@ internal import Logging
 extension DeviceLoop {
   func makeDevice(_ name: String, now: Duration) -> DeviceRecord? {
     if devices.count >= limits.devices, !forgetLongestAbsent() {
-      log.warning("no room for another device", metadata: ["device": "\(name)", "limit": "\(limits.devices)"])
+      // Whoever has no room may have any name.
+      peerLog.notice(
+        "no room for another device", about: "", level: .warning, now: now, ["device": name, "limit": "\(limits.devices)"])
       return nil
     }
     let record = DeviceRecord(DeviceState(name: name, now: now))

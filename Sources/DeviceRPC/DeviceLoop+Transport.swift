@@ -154,7 +154,7 @@ extension DeviceLoop {
     let now = driver.now
     if let record { heard(record, now: now) }
     metrics.unreadableResults.increment()
-    logNotice("unreadable result", ["id": id ?? "not known", "device": name ?? "not known", "reason": reason])
+    peerLog.notice("unreadable result", about: name ?? "", now: now, ["id": id ?? "not known", "device": name ?? "not known", "reason": reason])
     hub.send(.unreadableResult(id: id, device: name, reason: reason))
     guard let id, let entry = pending.unreadable(id: id, reason: reason, from: record, now: now) else { return }
     noteArrived(entry)
@@ -187,7 +187,8 @@ extension DeviceLoop {
   /// Somebody has sent a result who may not answer that call; nil: nobody knows who.
   package func forbid(_ id: String, from name: String?) {
     metrics.forbiddenResults.increment()
-    logNotice("result of another device's call", ["id": id, "device": name ?? "not known"])
+    peerLog.notice(
+      "result of another device's call", about: name ?? "", now: driver.now, ["id": id, "device": name ?? "not known"])
     hub.send(.forbiddenResult(id: id, device: name))
   }
 
@@ -227,9 +228,9 @@ extension DeviceLoop {
 
   private func noteStray(_ id: String, _ name: String?, isLate: Bool) {
     metrics.strayResults.increment()
-    log.debug(
-      isLate ? "late or repeated result" : "result of an unknown call",
-      metadata: ["id": "\(id.onOneLine)", "device": "\(name ?? "not known")"])
+    peerLog.notice(
+      isLate ? "late or repeated result" : "result of an unknown call", about: name ?? "", level: .debug, now: driver.now,
+      ["id": id, "device": name ?? "not known"])
     hub.send(.strayResult(id: id, device: name, isLate: isLate))
   }
 

@@ -12,7 +12,8 @@ package actor DeviceLoop {
   typealias Pending = PendingCalls<DeviceState, UnsafeContinuation<Outcome, Never>>
 
   let limits: Limits
-  let log: Logger
+  nonisolated package let peerLog: PeerLog
+  nonisolated var log: Logger { peerLog.log }
   let hub: Hub<DeviceEvent>
   let metrics: ServerMetrics
   // Longer is as good as for ever, and the sum with any time of the clock fits every representation.
@@ -34,14 +35,13 @@ package actor DeviceLoop {
   private var alarm: (any LoopAlarm)?
   private var alarmDeadline: Duration?
   var isEnding = false
-  var logBudget = LogBudget()
   // It has taken leave of its devices.
   var hasParted = false
   private var drainDeadline: Duration?
   private var drainers: [UnsafeContinuation<Void, Never>] = []
 
   init(
-    driver: any LoopDriver, firstSerial: UInt32, step: UInt32, limits: Limits, log: Logger, hub: Hub<DeviceEvent>,
+    driver: any LoopDriver, firstSerial: UInt32, step: UInt32, limits: Limits, log: PeerLog, hub: Hub<DeviceEvent>,
     metrics: ServerMetrics
   ) {
     self.driver = driver
@@ -52,7 +52,7 @@ package actor DeviceLoop {
     limits.unansweredProbes = max(1, limits.unansweredProbes)
     limits.unreachableTime = min(max(limits.unreachableTime, .zero), Self.century)
     self.limits = limits
-    self.log = log
+    peerLog = log
     self.hub = hub
     self.metrics = metrics
     epoch = driver.date.addingTimeInterval(-driver.now.seconds)

@@ -41,12 +41,13 @@ public final class DeviceRPCServer: Service {
     let drivers = transport.drivers
     let step = UInt32(drivers.count)
     let hub = hub
+    let peerLog = PeerLog(log)
     // A loop's numbers are congruent to its own number, so that an id tells which loop gave it.
     let first = drivers.count == 1 ? firstSerial : firstSerial - firstSerial % step
     directory = DeviceDirectory(
       loops: drivers.enumerated().map { number, driver in
         DeviceLoop(
-          driver: driver, firstSerial: first + UInt32(number), step: step, limits: limits, log: log,
+          driver: driver, firstSerial: first + UInt32(number), step: step, limits: limits, log: peerLog,
           hub: hub, metrics: metrics)
       })
   }

@@ -115,6 +115,8 @@ package struct DeviceDirectory: Sendable {
 
   package init(loops: [DeviceLoop]) { self.loops = loops }
 
+  package var peerLog: PeerLog? { loops.first?.peerLog }
+
   package func home(of device: String) -> DeviceLoop { loops[number(of: device)] }
 
   func number(of device: String) -> Int {

@@ -49,7 +49,7 @@ package struct RefusalLog: Sendable {
       return nil
     }
     let repeated = current[kind]?.untold ?? earlier[kind]?.untold ?? 0
-    guard let notShown = budget.take(now: now) else { return nil }
+    guard let notShown = budget.take("connection refused", about: peer, now: now) else { return nil }
     current[kind] = Told(at: now)
     return Line(repeated: repeated, notShown: notShown)
   }

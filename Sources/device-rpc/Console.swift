@@ -13,6 +13,7 @@ final class Console: Service {
   private let events: AsyncStream<DeviceEvent>
   private let isEnding = Atomic(false)
   private let callsUnderWay = Atomic(0)
+  private let budget = Mutex(LogBudget())
   private let quits = AsyncStream.makeStream(of: Void.self)
 
   /// Make it before the server starts, so that it misses no device.
@@ -26,6 +27,7 @@ final class Console: Service {
   func run() async throws {
     await withTaskGroup(of: Void.self) { group in
       group.addTask { await self.showDevices() }
+      group.addTask { await self.showWhatWasLeftOut() }
       group.addTask { await self.readLines() }
       try? await gracefulShutdown()
       group.cancelAll()
@@ -55,24 +57,44 @@ final class Console: Service {
       switch event {
       case .online(let device):
         guard addresses.updateValue(device.address ?? "", forKey: device.name) != device.address else { continue }
-        output.line("\(device.name) connected from \(device.place)")
+        tell("devices connected", device.name, " connected from \(device.place)")
       case .offline(let device, let reason):
         addresses[device.name] = nil
         guard !isEnding.load(ordering: .relaxed) else { continue }
-        output.line("\(device.name) disconnected: \(reason)")
-      case .forbiddenResult(let id, let device?): output.line("\(device) sent a result for \(id), a call to another device")
+        tell("devices disconnected", device.name, " disconnected: \(reason.cut())")
+      case .forbiddenResult(let id, let device?):
+        tell("results of other devices' calls", device, " sent a result for \(id.cut(to: 64)), a call to another device")
       case .forbiddenResult(let id, nil):
-        output.line("somebody without credentials sent a result for \(id), a call to a device that has some")
-      case .quiet(let device): output.line("\(device.name) is quiet: \(device.evidence)")
-      case .heardAgain(let device): output.line("\(device.name) is heard again")
+        let call = "\(id.cut(to: 64)), a call to a device that has some"
+        tell("results of other devices' calls", nil, "somebody without credentials sent a result for \(call)")
+      case .quiet(let device): tell("quiet devices", device.name, " is quiet: \(device.evidence.cut())")
+      case .heardAgain(let device): tell("devices heard again", device.name, " is heard again")
       case .strayResult(let id, let device, let isLate):
-        output.line("\(device ?? "a device") \(id): \(isLate ? "late or repeated result" : "result of an unknown call")")
+        let what = isLate ? "late or repeated result" : "result of an unknown call"
+        tell("late or unknown results", device ?? "a device", " \(id.cut(to: 64)): \(what)")
       case .unreadableResult(let id, let device, let reason):
-        output.line("\(device ?? "a device")\(id.map { " \($0)" } ?? ""): unreadable result: \(reason)")
+        tell("unreadable results", device ?? "a device", "\(id.map { " " + $0.cut(to: 64) } ?? ""): unreadable result: \(reason.cut())")
       case .callQueued, .callSent, .callAcknowledged, .callEnded: break
       }
     }
   }
+
+  /// A line that begins with the name of a device, if there is one left: whatever comes in a packet must not fill the screen.
+  private func tell(_ kind: String, _ device: String?, _ text: String) {
+    guard let dropped = budget.withLock({ $0.take(kind, about: device ?? "", now: Self.now) }) else { return }
+    if dropped > 0 { output.line("\(dropped) more \(kind), not shown") }
+    output.line((device ?? "").cut() + text)
+  }
+
+  // Of what is over; else the next line says it.
+  private func showWhatWasLeftOut() async {
+    while (try? await Task.sleep(for: .seconds(1))) != nil {
+      for (kind, count) in budget.withLock({ $0.takeDropped(now: Self.now) }) { output.line("\(count) more \(kind), not shown") }
+    }
+  }
+
+  private static var now: Duration { start.duration(to: .now) }
+  private static let start = ContinuousClock.now
 
   private func show(_ device: DeviceInfo) {
     let heard = Duration.seconds(max(0, Date().timeIntervalSince(device.lastHeard))).milliseconds

@@ -33,6 +33,7 @@ final class TestHandler: CoAPHandler, CoAPObservationOwner, @unchecked Sendable 
   }
 
   func heard(from session: CoAPSession) {}
+  func responseWasCut(_ code: CoAPCode, on session: CoAPSession) { note("cut \(code)") }
   func sessionBegan(_ session: CoAPSession) {}
   func sessionEnded(_ session: CoAPSession) { note("session ended") }
   func notificationAcknowledged(_ number: UInt32, on observation: CoAPObservation) { note("ack \(number)") }

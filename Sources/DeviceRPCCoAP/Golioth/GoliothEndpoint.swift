@@ -44,6 +44,12 @@ final class GoliothEndpoint: CoAPHandler, Sendable {
     directory.home(of: name).run { $0.provedNoMore(name, at: address) }
   }
 
+  func responseWasCut(_ code: CoAPCode, on session: CoAPSession) {
+    directory.peerLog?.notice(
+      "a response did not fit a message to its peer", about: session.address.host,
+      now: .nanoseconds(Int64(clamping: session.loop.passTime)), ["address": "\(session.address)", "code": "\(code)"])
+  }
+
   func respond(to request: CoAPRequest, on session: CoAPSession) -> CoAPResponse? {
     switch request.path {
     case ".rpc/status":
@@ -260,7 +266,7 @@ final class GoliothEndpoint: CoAPHandler, Sendable {
       let value = try? GoliothCodec.decode(request.payload, format: format)
     {
       let name = (try? identity.sender(of: request, on: session))?.name ?? session.address.description
-      log.debug("device log", metadata: ["device": "\(name)", "line": "\(value)"])
+      log.debug("device log", metadata: ["device": "\(name.onOneLine)", "line": "\("\(value)".cut())"])
     }
     return CoAPResponse(.changed)
   }

@@ -1,0 +1,54 @@
+import Foundation
+import Testing
+
+/// What strangers can have `serve` print.
+@Suite(.timeLimit(.minutes(1))) struct FloodedOutputTests {
+  /// A message to the server, from a port that nothing else has, which waits for its answer.
+  private func exchange(_ bytes: [UInt8], port: UInt16) {
+    let descriptor = socket(AF_INET, Int32(SOCK_DGRAM.rawValue), 0)
+    defer { close(descriptor) }
+    var patience = timeval(tv_sec: 10, tv_usec: 0)
+    setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &patience, socklen_t(MemoryLayout<timeval>.size))
+    var name = sockaddr_in()
+    name.sin_family = sa_family_t(AF_INET)
+    name.sin_port = port.bigEndian
+    name.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
+    withUnsafePointer(to: &name) {
+      $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { _ = connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) }
+    }
+    _ = send(descriptor, bytes, bytes.count, 0)
+    var answer = [UInt8](repeating: 0, count: 2_048)
+    #expect(recv(descriptor, &answer, answer.count, 0) >= 4)
+  }
+
+  /// POST /.rpc/status
+  private func result(_ payload: String) -> [UInt8] {
+    [0x40, 0x02, 0x12, 0x34, 0xb4] + Array(".rpc".utf8) + [0x06] + Array("status".utf8) + [0x11, 50, 0xff] + Array(payload.utf8)
+  }
+
+  /// GET /.rpc?ep=NAME with Observe
+  private func observation(_ name: String) -> [UInt8] {
+    let query = Array("ep=\(name)".utf8)
+    return [0x40, 0x01, 0x12, 0x34, 0x60, 0x54] + Array(".rpc".utf8) + [0x4d, UInt8(query.count - 13)] + query
+  }
+
+  @Test("Whatever strangers send, serve prints some lines of it, short ones, and how many more there were")
+  func flood() async throws {
+    try await withServe { serve, port in
+      let port = try #require(UInt16(port))
+      let long = String(repeating: "x", count: 1_300)
+      for number in 0..<150 {
+        exchange(result(#"{"id":"\#(long)","status":0}"#), port: port)
+        exchange(result(#"{"id":"\#(long)","status":}"#), port: port)
+        exchange(observation("device-\(number)" + long.prefix(200)), port: port)
+      }
+      let summary = try await serve.line(with: "not shown")
+      #expect(summary.contains(" more "))
+      serve.send(SIGINT)
+      let lines = await serve.rest() + serve.rest(.error)
+      #expect(lines.count < 200)
+      #expect(lines.allSatisfy { $0.utf8.count < 700 })
+      #expect(await serve.exitCode() == 0)
+    }
+  }
+}
