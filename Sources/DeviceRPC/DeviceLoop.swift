@@ -121,7 +121,7 @@ package actor DeviceLoop {
     guard device.hasWaiting, device.device.isReady, let link = device.device.link else { return }
     let acknowledgement = link.acknowledgement
     if device.device.isProbing, acknowledgement.exists { return }
-    while let entry = pending.nextToSend(device, window: link.window) {
+    while let entry = pending.nextToSend(device, window: link.window, unanswered: link.unansweredWindow) {
       do throws(CallError) {
         let payload: [UInt8]
         if let encoded = entry.payload { payload = encoded } else { payload = try link.encode(entry.call, id: entry.id) }
@@ -166,7 +166,9 @@ package actor DeviceLoop {
   private func cancel(_ slot: CallSlot) {
     slot.isCancelled = true
     guard let serial = slot.serial, let entry = pending[serial] else { return }
+    let device = entry.lane
     finish(serial, .failure(.cancelled(entry.delivery)))
+    pump(device, now: driver.now)
   }
 
   private func expire() {
@@ -174,6 +176,8 @@ package actor DeviceLoop {
     let now = driver.now
     let expired = pending.expire(now: now) { $0.lane.device.link?.confirm($0.serial, isUrgent: true) }
     for (entry, wasReachable) in expired { complete(entry, .failure(timeout(of: entry, wasReachable, now: now))) }
+    // The end of a call that has left makes room for the next.
+    for (entry, _) in expired { pump(entry.lane, now: now) }
     // Not before: other calls of the same device may still have needed its name.
     for (entry, _) in expired { forgetIfOnlyCalled(entry.lane) }
     if let drainDeadline, drainDeadline <= now { finishDraining() }

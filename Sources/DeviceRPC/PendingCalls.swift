@@ -6,9 +6,10 @@ internal import HeapModule
 /// A pure state machine. It holds no clock, lock or task; each method returns what has to be done. A call leaves the
 /// table exactly once, with its completion. Times are those of the loop's clock.
 ///
-/// Each device has a lane: calls leave it one after the other, the next when the last is acknowledged. A call that has
-/// left is never sent again, since the device may have run it. Lanes belong to the caller, and lead to their calls
-/// without a search: at tens of thousands of devices each look into a dictionary waits for memory.
+/// Each device has a lane: calls leave it one after the other, the next when the last is acknowledged and the device has
+/// not too many others to answer. A call that has left is never sent again, since the device may have run it. Lanes
+/// belong to the caller, and lead to their calls without a search: at tens of thousands of devices each look into a
+/// dictionary waits for memory.
 package struct PendingCalls<Device, Completion> {
   /// A call's number, unique as long as the table lives; it is the second half of its id.
   package typealias Serial = UInt32
@@ -207,8 +208,13 @@ package struct PendingCalls<Device, Completion> {
   }
 
   /// The next call of the lane, if one may leave now. Say `sent(_:)` or `end(_:)` of it.
-  package func nextToSend(_ lane: Lane, window: Int) -> Entry? {
-    guard lane.isOpen, lane.unacknowledged.count < window else { return nil }
+  ///
+  /// - Parameters:
+  ///   - window: how many messages may be under way unacknowledged.
+  ///   - unanswered: how many calls may have left and not ended.
+  package func nextToSend(_ lane: Lane, window: Int, unanswered: Int = .max) -> Entry? {
+    guard lane.isOpen, lane.unacknowledged.count < window, lane.openCalls - lane.waiting.count < unanswered
+    else { return nil }
     return lane.waiting.first
   }
 

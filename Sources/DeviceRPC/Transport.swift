@@ -48,6 +48,8 @@ package protocol DeviceLink: AnyObject, Sendable {
   var lastHeard: Duration { get }
   /// How many messages may be under way unacknowledged.
   var window: Int { get }
+  /// How many calls the device may have that it has not answered; the next one waits until one of them has ended.
+  var unansweredWindow: Int { get }
   /// What can be known of the arrival of its messages.
   var acknowledgement: Acknowledgement { get }
   /// What the home loop keeps of the device: set and read by that loop only, for as long as the link is known to it.
@@ -94,6 +96,7 @@ package enum Acknowledgement: Sendable, Hashable {
 }
 
 extension DeviceLink {
+  package var unansweredWindow: Int { .max }
   package var acknowledgement: Acknowledgement { .each }
   package func hasArrived(_ serial: UInt32) {}
   package func confirm(_ serial: UInt32, isUrgent: Bool) {}

@@ -27,6 +27,7 @@ package final class ScriptedLink: InMemoryLink {
 
   package let name: String
   package let window: Int
+  package let unansweredWindow: Int
   package let acknowledgement: Acknowledgement
   private let answersProbes: Bool
   // Unchecked because it is touched by the home loop only.
@@ -36,15 +37,17 @@ package final class ScriptedLink: InMemoryLink {
 
   /// - Parameters:
   ///   - window: how many messages may be under way unacknowledged.
+  ///   - unansweredWindow: how many calls the device may have that it has not answered.
   ///   - acknowledgement: what it learns of the arrival of its messages.
   ///   - answersProbes: whether it gives a sign of life by itself when it is asked.
   ///   - refuses: why a call cannot be encoded; nil when it can.
   package init(
-    _ name: String, window: Int = 1, acknowledgement: Acknowledgement = .each, answersProbes: Bool = true,
-    refuses: @escaping @Sendable (Call) -> String? = { _ in nil }
+    _ name: String, window: Int = 1, unansweredWindow: Int = .max, acknowledgement: Acknowledgement = .each,
+    answersProbes: Bool = true, refuses: @escaping @Sendable (Call) -> String? = { _ in nil }
   ) {
     self.name = name
     self.window = window
+    self.unansweredWindow = unansweredWindow
     self.acknowledgement = acknowledgement
     self.answersProbes = answersProbes
     self.refuses = refuses

@@ -23,6 +23,29 @@ import Testing
     #expect(table.sendAll(window: 3) == [calls[3]])
   }
 
+  @Test mutating func `of calls without a result the device has as many as its second window lets, until one ends`() {
+    let calls = (0..<6).map { _ in table.call() }
+    for call in calls[0..<2] {
+      #expect(table.sendAll(unanswered: 2) == [call])
+      table.settled(call, on: 1, isDelivered: true)
+    }
+    #expect(table.sendAll(unanswered: 2) == [])
+    #expect(table.result(id: "m/0001", from: 1).serial == calls[0])
+    #expect(table.sendAll(unanswered: 2) == [calls[2]])
+    // One that has not left takes no room, and makes none.
+    #expect(table.end(calls[3]) != nil)
+    table.settled(calls[2], on: 1, isDelivered: true)
+    #expect(table.sendAll(unanswered: 2) == [])
+    #expect(table.end(calls[1]) != nil)
+    #expect(table.sendAll(unanswered: 2) == [calls[4]])
+    table.settled(calls[4], on: 1, isDelivered: false)
+    #expect(table.sendAll(unanswered: 2) == [])
+    // What has left over another link is still to be answered.
+    table.open(1, now: .zero)
+    #expect(table.sendAll(unanswered: 2) == [])
+    #expect(table.expire(now: .seconds(10)).count == 3)
+  }
+
   @Test mutating func `an acknowledgement that comes twice makes no room for two`() {
     let calls = (0..<4).map { _ in table.call() }
     table.sendAll()

@@ -44,8 +44,10 @@ private struct NaiveTable {
     return over
   }
 
-  func next(_ device: Int, window: Int) -> UInt32? {
-    guard open.contains(device), unsettled[device, default: []].count < window else { return nil }
+  func next(_ device: Int, window: Int, unanswered: Int) -> UInt32? {
+    guard open.contains(device), unsettled[device, default: []].count < window,
+      live.count(where: { $0.device == device && $0.delivery != .notSent }) < unanswered
+    else { return nil }
     return waiting(device).first?.serial
   }
 
@@ -125,8 +127,9 @@ private struct NaiveTable {
         owner[serial] = device
       case 5...9:
         let window = 1 + Int(random.next() % 3)
-        let next = table.nextToSend(device, window: window)?.serial
-        #expect(next == model.next(device, window: window), "step \(step)")
+        let unanswered = random.next() % 4 == 0 ? Int.max : 1 + Int(random.next() % 8)
+        let next = table.nextToSend(device, window: window, unanswered: unanswered)?.serial
+        #expect(next == model.next(device, window: window, unanswered: unanswered), "step \(step)")
         if let next {
           table.sent(next, now: now)
           model.sent(next, asked: false, now: now)

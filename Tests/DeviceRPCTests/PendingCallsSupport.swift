@@ -32,10 +32,11 @@ struct Table {
   /// Sends all that may leave now.
   @discardableResult
   mutating func sendAll(
-    _ device: Int = 1, window: Int = 1, by acknowledgement: Acknowledgement = .each, at now: Duration = .zero
+    _ device: Int = 1, window: Int = 1, unanswered: Int = .max, by acknowledgement: Acknowledgement = .each,
+    at now: Duration = .zero
   ) -> [UInt32] {
     var left: [UInt32] = []
-    while let entry = nextToSend(device, window: window) {
+    while let entry = nextToSend(device, window: window, unanswered: unanswered) {
       left.append(entry.serial)
       calls.sent(entry, acknowledgement, now: now)
     }
@@ -49,8 +50,8 @@ struct Table {
   mutating func reserve() -> UInt32 { calls.reserve() }
   mutating func open(_ device: Int, now: Duration) { calls.open(lane(device), now: now) }
   mutating func close(_ device: Int, now: Duration) -> [Calls.Entry] { calls.close(lane(device), now: now) }
-  mutating func nextToSend(_ device: Int, window: Int) -> Calls.Entry? {
-    calls.nextToSend(lane(device), window: window)
+  mutating func nextToSend(_ device: Int, window: Int, unanswered: Int = .max) -> Calls.Entry? {
+    calls.nextToSend(lane(device), window: window, unanswered: unanswered)
   }
   mutating func oldestWaiting(_ device: Int) -> Calls.Entry? { calls.oldestWaiting(lane(device)) }
   mutating func sent(_ serial: UInt32, _ acknowledgement: Acknowledgement = .each, now: Duration) {

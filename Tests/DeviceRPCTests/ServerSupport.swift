@@ -54,11 +54,13 @@ extension DeviceRPCServer {
 extension InMemoryTransport {
   /// A device whose messages the test answers for.
   func scripted(
-    _ name: String = "sensor-1", window: Int = 1, acknowledgement: Acknowledgement = .each,
-    answersProbes: Bool = true, refuses: @escaping @Sendable (Call) -> String? = { _ in nil }
+    _ name: String = "sensor-1", window: Int = 1, unansweredWindow: Int = .max,
+    acknowledgement: Acknowledgement = .each, answersProbes: Bool = true,
+    refuses: @escaping @Sendable (Call) -> String? = { _ in nil }
   ) async -> ScriptedLink {
     let link = ScriptedLink(
-      name, window: window, acknowledgement: acknowledgement, answersProbes: answersProbes, refuses: refuses)
+      name, window: window, unansweredWindow: unansweredWindow, acknowledgement: acknowledgement,
+      answersProbes: answersProbes, refuses: refuses)
     await connect(name, link)
     return link
   }

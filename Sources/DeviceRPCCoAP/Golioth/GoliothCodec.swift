@@ -19,6 +19,12 @@ public struct GoliothSettings: Sendable, Hashable {
   /// 1,096, what fits a datagram that stock firmware takes. It knows no block-wise transfer and would drop more
   /// without a word; for a device that does block-wise (RFC 7959) it may be as large as the device has room.
   public var maximumPayload = 1_096
+  /// Calls that the device has and has not answered; the next one leaves when one of them has ended: with its result, at its
+  /// deadline, or because its caller gave up. 5, at least 1; `Int.max` for no bound.
+  ///
+  /// Stock firmware acknowledges a call before its result is sent, keeps 10 to 20 requests of its own in a queue, of which
+  /// cloud logging takes one or more a call, and drops without a word what does not fit.
+  public var unansweredCalls = 5
 
   public init() {}
 }

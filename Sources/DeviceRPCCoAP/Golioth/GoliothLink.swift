@@ -54,6 +54,7 @@ final class GoliothLink: DeviceLink, CoAPObservationOwner {
   var lastHeard: Duration { .nanoseconds(Int64(clamping: heardAt.load(ordering: .relaxed))) }
   // Firmware remembers only the last message id: of two confirmable messages that cross it would run one twice.
   var window: Int { 1 }
+  var unansweredWindow: Int { max(1, settings.unansweredCalls) }
 
   func encode(_ call: Call, id: String) throws(CallError) -> [UInt8] {
     try GoliothCodec.encode(call, id: id, format: format, settings: settings)
