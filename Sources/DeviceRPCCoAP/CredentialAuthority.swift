@@ -2,6 +2,7 @@ internal import CoAP
 internal import Crypto
 internal import DeviceRPC
 internal import Logging
+internal import Synchronization
 
 /// Checks handshakes against the credentials of the devices, and tells in the log why one is refused.
 final class CredentialAuthority: CoAPAuthority {
