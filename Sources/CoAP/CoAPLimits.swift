@@ -20,6 +20,9 @@ package struct CoAPLimits: Sendable, Hashable {
   /// Requests remembered per session to recognise a retransmission, for EXCHANGE_LIFETIME at most. 4, 32 bytes each
   /// and the response if it had a payload; a peer has one request under way at a time (NSTART, RFC 7252 §4.7).
   package var exchangesPerSession = 4
+  /// Answers remembered per session besides, each for the whole of EXCHANGE_LIFETIME: those to polls that have taken a call
+  /// away; the oldest makes room. 64.
+  package var keptExchangesPerSession = 64
   /// Requests of one session in a second, of which as many may come at once; 0 for no bound, which is the default. More
   /// are answered with 4.29 (RFC 8516).
   package var requestsPerSecond = 0

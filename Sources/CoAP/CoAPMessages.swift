@@ -42,6 +42,9 @@ package struct CoAPResponse: Sendable, Equatable {
   /// Size1 in a 4.13 response, Size2 in a 2.xx response: the whole body's size in bytes (RFC 7959 §4).
   package var size: UInt32?
   package var etag: UInt64?
+  /// Whether the same request, made again, would be answered otherwise: then a retransmission is recognised for the whole of
+  /// EXCHANGE_LIFETIME (RFC 7252 §4.5), however many other requests come between.
+  package var isOnce = false
   package var payload: [UInt8]
 
   package init(_ code: CoAPCode, contentFormat: ContentFormat? = nil, payload: [UInt8] = []) {

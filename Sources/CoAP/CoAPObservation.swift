@@ -4,11 +4,17 @@ internal import CLibcoap
 package protocol CoAPObservationOwner: AnyObject, Sendable {
   /// The peer has acknowledged the notification with this number, which has gone out whole.
   func notificationAcknowledged(_ number: UInt32, on observation: CoAPObservation)
+  /// The peer has acknowledged the first block of the notification with this number, and is to fetch the others.
+  func notificationBegun(_ number: UInt32, on observation: CoAPObservation)
   /// The notification is under way no longer, and nothing says that it has arrived, or arrived whole.
   func notificationSettled(_ number: UInt32, on observation: CoAPObservation)
   /// The notification did not arrive.
   func notification(_ number: UInt32, failed: CoAPFailure, on observation: CoAPObservation)
   func observationEnded(_ observation: CoAPObservation, reason: CoAPObservation.End)
+}
+
+extension CoAPObservationOwner {
+  package func notificationBegun(_ number: UInt32, on observation: CoAPObservation) {}
 }
 
 /// A peer that wants to be told when a resource changes, by session and token (RFC 7641).
@@ -42,7 +48,18 @@ package final class CoAPObservation: @unchecked Sendable {
   private(set) var outstanding: UInt16?
   private var outstandingNumber: UInt32 = 0
   // The last notification, if it goes in blocks: its acknowledgement is that of the first one.
-  private var body: (number: UInt32, isFetched: Bool, isOver: Bool)?
+  private var body: Body?
+
+  // Apart, so that it takes no room of those who get none.
+  private final class Body {
+    let number: UInt32
+    var isFetched = false
+    var isOver = false
+    // When the peer is to have asked for the second block; nil before the first is acknowledged, and when it has.
+    var fetchBy: UInt64?
+
+    init(_ number: UInt32) { self.number = number }
+  }
 
   init(
     session: CoAPSession, token: CoAPToken, transfer: TransferKey, sequence: UInt32,
@@ -75,7 +92,7 @@ package final class CoAPObservation: @unchecked Sendable {
     guard
       let first = session.firstBlock(of: response, transfer, exponent: exponent, notification: number)
     else { throw session.room < 16 ? .tooLong : .closed }
-    if first.block2?.more == true { body = (number, isFetched: false, isOver: false) }
+    if first.block2?.more == true { body = Body(number) }
     guard let mid = session.transmit(first, token: token, as: { _ in .notification(number, self) }) else { throw .closed }
     (outstanding, outstandingNumber) = (mid, number)
     session.allowRequest()
@@ -93,37 +110,58 @@ package final class CoAPObservation: @unchecked Sendable {
 
   func acknowledged(_ number: UInt32) {
     settle(number)
-    if body?.number == number { settleBody() } else { owner?.notificationAcknowledged(number, on: self) }
+    guard let body, body.number == number else {
+      owner?.notificationAcknowledged(number, on: self)
+      return
+    }
+    settleBody()
+    guard !body.isFetched, !body.isOver else { return }
+    owner?.notificationBegun(number, on: self)
+    let due = session.loop.passTime + session.shard.transmission.patience
+    body.fetchBy = due
+    session.shard.pump.retransmissions.watch(session, due: due)
+  }
+
+  /// A peer that knows no transfer in blocks acknowledges the first one and leaves it at that: what comes behind must not wait
+  /// for the others. Returns when to look again.
+  func endOverdueFetch(_ now: UInt64) -> UInt64? {
+    guard let body, let due = body.fetchBy, !body.isOver else { return nil }
+    guard due <= now else { return due }
+    body.fetchBy = nil
+    owner?.notificationSettled(body.number, on: self)
+    return nil
   }
 
   /// Something else than an acknowledgement says that a notification has arrived, such as its result: it is not sent again,
   /// and the owner is told no more of it.
   package func hasArrived(_ number: UInt32) {
     assert(session.loop.isCurrent)
-    if body?.number == number { body?.isOver = true }
+    if let body, body.number == number { body.isOver = true }
     guard let mid = outstanding, outstandingNumber == number else { return }
     session.takeBack(mid)
     outstanding = nil
   }
 
-  /// The peer has asked for all blocks.
-  func fetchedLastBlock(of number: UInt32) {
-    guard body?.number == number else { return }
-    body?.isFetched = true
+  /// The peer has asked for a later block, or with it for all.
+  func fetched(of number: UInt32, isWhole: Bool) {
+    guard let body, body.number == number else { return }
+    body.fetchBy = nil
+    guard isWhole else { return }
+    body.isFetched = true
     settleBody()
   }
 
   // Whether the last block has arrived nobody says, only that the peer has come to it.
   private func settleBody() {
     guard let body, body.isFetched, !body.isOver, outstanding == nil else { return }
-    self.body?.isOver = true
+    body.isOver = true
     owner?.notificationSettled(body.number, on: self)
   }
 
   /// The blocks that were not fetched are there no longer; the observation itself is sound.
   func lostBody(of number: UInt32) {
     guard let body, body.number == number, !body.isFetched, !body.isOver else { return }
-    self.body?.isOver = true
+    body.isOver = true
     owner?.notification(number, failed: .notFetched, on: self)
   }
 

@@ -25,7 +25,7 @@ extension CoAPSession {
   package func ping(_ done: @escaping (CoAPPingEnd) -> Void) {
     assert(loop.isCurrent)
     guard let handle, !isLost, pings.count < 4 else { return loop.atEndOfPass { done(.closed) } }
-    let due = loop.passTime + shard.transmission.pingTimeout
+    let due = loop.passTime + shard.transmission.patience
     if scheme.isStream {
       guard coap_session_send_ping(handle) != COAP_INVALID_MID else { return loop.atEndOfPass { done(.closed) } }
       pings.append((nil, due, done))

@@ -142,21 +142,21 @@ extension CoAPSession {
     return false
   }
 
-  /// A later block of a body that the peer is fetching, and the notification of which it has asked for all with it.
-  func laterBlock(_ block: CoAPBlock, of request: CoAPRequest) -> (CoAPResponse, completed: UInt32?) {
+  /// A later block of a body that the peer is fetching, the notification that it is of, and whether it has asked for all with it.
+  func laterBlock(_ block: CoAPBlock, of request: CoAPRequest) -> (CoAPResponse, notification: UInt32?, isWhole: Bool) {
     let key = TransferKey(request)
     guard let transfers, let index = transfers.outgoing.firstIndex(where: { $0.key == key }) else {
-      return (.error(.badRequest, "no body to fetch block \(block.number) of"), nil)
+      return (.error(.badRequest, "no body to fetch block \(block.number) of"), nil, false)
     }
     guard let slice = transfers.outgoing[index].block(block.number, exponent: block.exponent, room: room) else {
-      return (.error(.badRequest, "block \(block.number) is beyond the end"), nil)
+      return (.error(.badRequest, "block \(block.number) is beyond the end"), nil, false)
     }
     var body = transfers.outgoing.remove(at: index)
     body.touched = EventLoop.monotonic
     let isWhole = body.ask(slice)
     // The body stays until it is replaced or forgotten: the answer to this request may get lost.
     transfers.outgoing.append(body)
-    return (slice, isWhole ? body.notification : nil)
+    return (slice, body.notification, isWhole)
   }
 
   /// Forgets transfers without progress since `time`. False when none is left.

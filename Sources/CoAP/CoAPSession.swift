@@ -17,6 +17,8 @@ package final class CoAPSession: @unchecked Sendable {
   var index = 0
   private var exchanges: [Exchange] = []
   private var oldestExchange = 0
+  // Those whose answer cannot be given anew.
+  private var keptExchanges: [Exchange] = []
   // Most sessions never transfer anything in blocks: those that do pay for the room.
   var transfers: BlockTransfers?
   private var allowance = RequestAllowance()
@@ -90,10 +92,11 @@ package final class CoAPSession: @unchecked Sendable {
   func earlierAnswer(
     messageID: UInt16, token: CoAPToken, method: CoAPCode, digest: UInt32, now: UInt32
   ) -> Answer? {
-    for exchange in exchanges where exchange.messageID == messageID {
-      guard exchange.token == token, exchange.method == method, exchange.digest == digest,
-        now &- exchange.seconds < UInt32(CoAPTransmission.exchangeLifetime)
-      else { continue }
+    let isSame = { (exchange: Exchange) in
+      exchange.messageID == messageID && exchange.token == token && exchange.method == method
+        && exchange.digest == digest && now &- exchange.seconds < UInt32(CoAPTransmission.exchangeLifetime)
+    }
+    if let exchange = exchanges.first(where: isSame) ?? keptExchanges.first(where: isSame) {
       if exchange.code.rawValue == 0 { return .pending }
       guard let response = exchange.response?.response else { return .response(CoAPResponse(exchange.code)) }
       return response.observe == nil || observation(token: token) != nil ? .response(response) : nil
@@ -112,6 +115,11 @@ package final class CoAPSession: @unchecked Sendable {
       token: token, seconds: now, messageID: messageID, method: method,
       code: response?.code ?? CoAPCode(rawValue: 0), digest: digest ?? index.map { exchanges[$0].digest } ?? 0,
       response: hasMore ? response.map(CachedResponse.init) : nil)
+    if response?.isOnce == true {
+      keptExchanges.removeAll { now &- $0.seconds >= UInt32(CoAPTransmission.exchangeLifetime) }
+      if keptExchanges.count >= max(1, shard.limits.keptExchangesPerSession) { keptExchanges.removeFirst() }
+      keptExchanges.append(exchange)
+    }
     if let index {
       exchanges[index] = exchange
     } else if exchanges.count < shard.limits.exchangesPerSession {

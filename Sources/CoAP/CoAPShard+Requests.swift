@@ -55,9 +55,11 @@ extension CoAPShard {
     } else if let block = request.block2, block.number > 0,
       request.method == .get || request.method == .fetch
     {
-      let (response, completed) = session.laterBlock(block, of: request)
-      if let completed {
-        loop.atEndOfPass { for observation in session.observations { observation.fetchedLastBlock(of: completed) } }
+      let (response, notification, isWhole) = session.laterBlock(block, of: request)
+      if let notification {
+        loop.atEndOfPass {
+          for observation in session.observations { observation.fetched(of: notification, isWhole: isWhole) }
+        }
       }
       return response
     }

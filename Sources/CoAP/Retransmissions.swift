@@ -68,8 +68,9 @@ extension CoAPTransmission {
     UInt64(min(60_000, max(1, ackTimeout)) * .random(in: 1...max(1, ackRandomFactor)) * 1e9)
   }
 
-  /// How long the answer to a ping is waited for, which is sent once. It may still come later, and counts then too.
-  var pingTimeout: UInt64 { UInt64(min(60_000, max(1, ackTimeout)) * max(1, ackRandomFactor) * 2e9) }
+  /// How long a peer has for what it does at once when it is there: to answer a ping, which is sent once, and to ask for the
+  /// second block of a body. What comes later counts all the same.
+  var patience: UInt64 { UInt64(min(60_000, max(1, ackTimeout)) * max(1, ackRandomFactor) * 2e9) }
 }
 
 /// Confirmable messages to one peer.
@@ -96,7 +97,7 @@ extension CoAPSession {
   /// Sends an empty message once, and waits for its answer.
   func transmitPing(_ mid: UInt16) {
     transmit(
-      Confirmable(message: .ping(mid, self), bytes: MessageWriter.ping(mid), timeout: shard.transmission.pingTimeout,
+      Confirmable(message: .ping(mid, self), bytes: MessageWriter.ping(mid), timeout: shard.transmission.patience,
         due: 0, retransmissionsLeft: 0), mid)
   }
 
@@ -143,6 +144,7 @@ extension CoAPSession {
       }
       next = min(next ?? .max, confirmable.due)
     }
+    for due in observations.compactMap({ $0.endOverdueFetch(now) }) { next = min(next ?? .max, due) }
     if let due = endOverduePings(now) { next = min(next ?? .max, due) }
     return next
   }

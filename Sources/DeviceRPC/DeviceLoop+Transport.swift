@@ -126,6 +126,11 @@ extension DeviceLoop {
     pump(record, now: now)
   }
 
+  /// A part of the message that carried a call has arrived; `missing` says what is still to come, if nothing more does.
+  package func begun(_ serial: UInt32, on link: any DeviceLink, _ missing: String) {
+    if link.record != nil { pending.begun(serial, missing) }
+  }
+
   /// The message that carried a call is under way no longer, and nothing says that it has arrived: the next one may leave,
   /// and the call waits on for its result.
   package func settled(_ serial: UInt32, on link: any DeviceLink) {

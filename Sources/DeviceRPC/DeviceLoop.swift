@@ -191,7 +191,7 @@ package actor DeviceLoop {
     case .delivered, .refused: return .unanswered(device: name, after: entry.timeout)
     case .unreadable: return .garbled(device: name, reason: entry.problem ?? "malformed")
     case .sentNoAck where entry.isAcknowledgeable:
-      return .undelivered(device: name, reason: "no acknowledgement seen within \(after.readable)")
+      return .undelivered(device: name, reason: entry.problem ?? "no acknowledgement seen within \(after.readable)")
     case .sentNoAck: return .unconfirmed(device: name, after: after)
     case .notSent where entry.lane.device.isProbing:
       return .notSent(device: name, reason: "it has not answered a ping that was sent before for \(after.readable)")

@@ -57,6 +57,8 @@ public struct Limits: Sendable, Hashable {
   public var handshakes = 5_000
   /// Connections of TCP and TLS at a time; the next one is closed at once. 10,000, a descriptor each.
   public var connections = 10_000
+  /// Bodies under way in blocks per session, in each direction; the one that was touched longest ago makes room. 8.
+  public var transfersPerSession = 8
   /// Bytes of all bodies under way in blocks, in both directions; a transfer that would be too much gets 5.03. 64 MiB.
   public var transferBytes = 64 << 20
 

@@ -34,7 +34,7 @@ package struct PendingCalls<Device, Completion> {
     fileprivate var sentOver = 0
     fileprivate var acknowledged: Duration?
     fileprivate var answered: Duration?
-    /// What was wrong with an answer that could not be read.
+    /// What was wrong with an answer that could not be read, or what of the message has not arrived.
     package fileprivate(set) var problem: String?
     /// The encoded call, for as long as the device's link is the one it was encoded for.
     package fileprivate(set) var payload: [UInt8]?
@@ -261,6 +261,11 @@ package struct PendingCalls<Device, Completion> {
       if entry.delivery == .sentNoAck { entry.delivery = .delivered }
     }
     return entry
+  }
+
+  /// A part of the message that carried the call has arrived.
+  package func begun(_ serial: Serial, _ missing: String) {
+    if let entry = entries[serial], entry.delivery == .sentNoAck { entry.problem = missing }
   }
 
   /// An answer to a call has arrived that cannot be read: the call stays, since a better one may come. Nil when no call

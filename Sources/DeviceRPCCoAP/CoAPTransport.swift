@@ -150,6 +150,7 @@ extension CoAPLimits {
     handshakes = max(1, limits.handshakes)
     connections = max(1, limits.connections)
     transferBytes = max(0, limits.transferBytes)
+    transfersPerSession = max(1, limits.transfersPerSession)
   }
 }
 

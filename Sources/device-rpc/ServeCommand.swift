@@ -66,6 +66,17 @@ struct ServeCommand: AsyncParsableCommand {
 
   @Option(
     help: ArgumentHelp(
+      "How long a device may say nothing before it is asked for a sign of life, and is asked again; 0 for never.",
+      valueName: "seconds"))
+  var probeInterval = 30.0
+
+  @Option(
+    help: ArgumentHelp(
+      "How many such intervals in a row without a word make a device count as offline, 1 to 1000.", valueName: "number"))
+  var unansweredProbes = 3
+
+  @Option(
+    help: ArgumentHelp(
       "Threads that serve devices, 1 to 64; one serves tens of thousands of calls a second.", valueName: "number"))
   var threads = 1
 
@@ -79,6 +90,12 @@ struct ServeCommand: AsyncParsableCommand {
     }
     guard (0.001...86_400).contains(timeout) else { throw ValidationError("--timeout is 0.001 to 86400 seconds.") }
     guard wait == 0 || (0.001...86_400).contains(wait) else { throw ValidationError("--wait is 0, or 0.001 to 86400 seconds.") }
+    guard probeInterval == 0 || (1...86_400).contains(probeInterval) else {
+      throw ValidationError("--probe-interval is 0, or 1 to 86400 seconds.")
+    }
+    guard (1...1_000).contains(unansweredProbes) else {
+      throw ValidationError("--unanswered-probes is a number from 1 to 1000.")
+    }
     guard (1...64).contains(threads) else { throw ValidationError("--threads is a number from 1 to 64.") }
   }
 
@@ -119,6 +136,8 @@ struct ServeCommand: AsyncParsableCommand {
     configuration.loops = threads
     var limits = Limits()
     limits.defaultTimeout = .seconds(timeout)
+    limits.probeInterval = probeInterval == 0 ? nil : .seconds(probeInterval)
+    limits.unansweredProbes = unansweredProbes
     do {
       return try DeviceRPCServer(coap: configuration, limits: limits, logger: logger)
     } catch let error as CoAPConfigurationError {

@@ -254,7 +254,7 @@ import Testing
       ["devices", "rotate", "a", "--certificate", ""], ["devices", "list", "--data", ""],
       ["serve", "--host", "0.0.0.0"], ["serve", "--host", "nowhere"], ["serve", "--timeout", "-1"],
       ["serve", "--max-payload", "0"], ["simulate", "--devices", "0"], ["simulate", "--server", "1.2.3"], ["nonsense"],
-      ["serve", "--threads", "0"], ["serve", "--data", "x", "--cipher-suite", "RC4"],
+      ["serve", "--threads", "0"], ["serve", "--probe-interval", "-1"], ["serve", "--unanswered-probes", "0"], ["serve", "--data", "x", "--cipher-suite", "RC4"],
       ["serve", "--cipher-suite", "TLS_PSK_WITH_AES_128_CCM_8"],
       ["simulate", "--name", "a\u{200b}"], ["simulate", "--name", "cafe\u{301}"],
     ])

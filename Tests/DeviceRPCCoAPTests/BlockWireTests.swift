@@ -181,6 +181,32 @@ import Testing
     }
   }
 
+  @Test("A device that knows no blocks holds up nobody for long, and its call is told to have begun to arrive")
+  func knowsNoBlocks() async throws {
+    try await withServer(Self.configuration, transmission: CoAPTransmission(ackTimeout: 1, ackRandomFactor: 1)) { server, address in
+      let device = try RawDevice(to: address)
+      try await device.observe()
+      let long = String(repeating: "x", count: 2_000)
+      async let first = failure { try await server.device(device.name).call("f", long, timeout: .seconds(3)) }
+      await server.entered(1, for: device.name)
+      async let second = server.device(device.name).call("g")
+      await server.entered(2, for: device.name)
+      #expect(try await device.receiveCall().uint(23) == 14)
+      // Two seconds later.
+      let next = try await device.receiveCall()
+      #expect(next.id == "g/74e5")
+      _ = try await device.post(#"{"id":"\#(next.id)","status":0}"#)
+      _ = try await second
+      #expect(
+        await first == .undelivered(device: device.name, reason: "its first block was acknowledged, the others were not fetched"))
+      // The same where the deadline comes first.
+      async let third = failure { try await server.device(device.name).call("f", long, timeout: .milliseconds(500)) }
+      _ = try await device.receiveCall()
+      #expect(
+        await third == .undelivered(device: device.name, reason: "its first block was acknowledged, the others were not fetched"))
+    }
+  }
+
   @Test("Of a call of which blocks are missing the last one is not the end, and it is not delivered")
   func skippedBlocks() async throws {
     try await withServer(Self.configuration) { server, address in

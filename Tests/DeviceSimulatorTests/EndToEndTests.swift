@@ -84,8 +84,13 @@ private func withDevice(
       }
       #expect(try await device.call("echo", 7).detail?["value"]?.intValue == 7)
       #expect(try await device.call("echo", "a", "b").detail == ["value": ["a", "b"]])
-      let bytes = try await device.call("echo", RPCValue.bytes([0, 255])).detail?["value"]
-      #expect(bytes == (format == .cbor ? .bytes([0, 255]) : "AP8="))
+      guard format == .cbor else {
+        // JSON has no byte strings.
+        let error = await #expect(throws: CallError.self) { try await device.call("echo", RPCValue.bytes([0, 255])) }
+        guard case .invalidCall = error else { throw CancellationError() }
+        return
+      }
+      #expect(try await device.call("echo", RPCValue.bytes([0, 255])).detail?["value"] == .bytes([0, 255]))
     }
   }
 

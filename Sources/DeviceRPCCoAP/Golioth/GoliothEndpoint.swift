@@ -150,8 +150,10 @@ final class GoliothEndpoint: CoAPHandler, Sendable {
       let call = loop.poll(name) { (call, id) throws(CallError) in
         try GoliothCodec.encode(call, id: id, format: format, settings: settings)
       }
-      return CoAPResponse(
+      var response = CoAPResponse(
         .content, contentFormat: format.contentFormat, payload: call ?? GoliothCodec.established(format))
+      response.isOnce = call != nil
+      return response
     }
     if home.driver === session.loop { return home.assumeIsolated { ask($0) } }
     home.run { loop in

@@ -137,13 +137,18 @@ final class GoliothLink: DeviceLink, CoAPObservationOwner {
     home.noteAcknowledged(number, on: self)
   }
 
+  func notificationBegun(_ number: UInt32, on observation: CoAPObservation) {
+    heard()
+    home.run { $0.begun(number, on: self, CoAPFailure.notFetched.description) }
+  }
+
   func notificationSettled(_ number: UInt32, on observation: CoAPObservation) { home.run { $0.settled(number, on: self) } }
 
   func notification(_ number: UInt32, failed failure: CoAPFailure, on observation: CoAPObservation) {
     if failure == .reset { heard() }
     let text = failure.description
     // One that has said something since may be deaf to this message alone.
-    let isSilent = failure == .notAcknowledged && heardAt.load(ordering: .relaxed) < sentAt
+    let isSilent = failure == .notAcknowledged && heardAt.load(ordering: .relaxed) <= sentAt
     home.run { loop in
       // In this order: told of the call alone it would send the next one.
       if isSilent { loop.unreachable(self, reason: text) }
