@@ -10,11 +10,25 @@ extension DeviceLoop {
   package func observed(_ name: String, on link: any DeviceLink) -> Bool {
     let now = driver.now
     guard !hasParted, let record = devices[name] ?? makeDevice(name, now: now) else { return false }
+    // One that was kept is of a device that was away, and comes back from wherever it likes.
+    if let open = record.device.link, open !== link { noteReplaced(name, open, by: link, now: now) }
     let earlier = record.device.link ?? takeKept(of: record)
     link.record = record
     connected(record, link, now: now)
     if let earlier, earlier !== link { earlier.replaced(by: link) }
     return true
+  }
+
+  private func noteReplaced(_ name: String, _ earlier: any DeviceLink, by link: any DeviceLink, now: Duration) {
+    let (was, address) = (earlier.address, link.address)
+    guard was != address, let line = replacements.take(name, now: now) else { return }
+    var metadata = ["device": name, "address": address, "earlier": was]
+    switch line {
+    case .replaced: peerLog.notice("replaced by a session from another address", about: name, now: now, metadata)
+    case .takingTurns(let times):
+      metadata["replaced"] = "\(times)"
+      peerLog.notice("two devices seem to use one identity", about: name, level: .warning, now: now, metadata)
+    }
   }
 
   /// Calls to the device go over this link from now on, as soon as it is ready.

@@ -30,6 +30,7 @@ package actor DeviceLoop {
   // Devices that cannot be reached, in the order of the time at which that was found, and how many links are kept for them.
   var unreachable: Deque<(record: DeviceRecord, since: Duration)> = []
   var keptLinks = 0
+  var replacements = Replacements()
   var presenceAlarm: (any LoopAlarm)?
   var presenceDue: Duration?
   private var alarm: (any LoopAlarm)?

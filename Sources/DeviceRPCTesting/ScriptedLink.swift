@@ -26,6 +26,7 @@ package final class ScriptedLink: InMemoryLink {
   }
 
   package let name: String
+  package let address: String
   package let window: Int
   package let unansweredWindow: Int
   package let acknowledgement: Acknowledgement
@@ -36,16 +37,19 @@ package final class ScriptedLink: InMemoryLink {
   private let state = Mutex(State())
 
   /// - Parameters:
+  ///   - address: where the device is; nil: in memory, under its name.
   ///   - window: how many messages may be under way unacknowledged.
   ///   - unansweredWindow: how many calls the device may have that it has not answered.
   ///   - acknowledgement: what it learns of the arrival of its messages.
   ///   - answersProbes: whether it gives a sign of life by itself when it is asked.
   ///   - refuses: why a call cannot be encoded; nil when it can.
   package init(
-    _ name: String, window: Int = 1, unansweredWindow: Int = .max, acknowledgement: Acknowledgement = .each,
-    answersProbes: Bool = true, refuses: @escaping @Sendable (Call) -> String? = { _ in nil }
+    _ name: String, address: String? = nil, window: Int = 1, unansweredWindow: Int = .max,
+    acknowledgement: Acknowledgement = .each, answersProbes: Bool = true,
+    refuses: @escaping @Sendable (Call) -> String? = { _ in nil }
   ) {
     self.name = name
+    self.address = address ?? "memory:\(name)"
     self.window = window
     self.unansweredWindow = unansweredWindow
     self.acknowledgement = acknowledgement
@@ -131,7 +135,6 @@ package final class ScriptedLink: InMemoryLink {
     heard()
   }
 
-  package var address: String { "memory:\(name)" }
   package var dialect: String { "scripted" }
   package var lastHeard: Duration { state.withLock { $0.lastHeard } }
 

@@ -1,6 +1,4 @@
 import DeviceRPC
-import Logging
-import Synchronization
 import Testing
 
 /// What peers can have printed.
@@ -46,34 +44,17 @@ import Testing
     #expect("\u{2028}a\u{7f}".onOneLine == #"\u{2028}a\u{7F}"#)
   }
 
-  private struct Capture: LogHandler {
-    let lines: Mutex<[Logger.Metadata]>.Reference
-    var logLevel = Logger.Level.notice
-    var metadata: Logger.Metadata = [:]
-    subscript(metadataKey key: String) -> Logger.Metadata.Value? {
-      get { metadata[key] }
-      set { metadata[key] = newValue }
-    }
-    func log(event: LogEvent) { lines.mutex.withLock { $0.append(event.metadata ?? [:]) } }
-  }
-
   @Test func `a log of all loops has one budget, and cut values`() {
-    let lines = Mutex<[Logger.Metadata]>.Reference()
-    let log = PeerLog(Logger(label: "test") { _ in Capture(lines: lines) })
+    let recorded = RecordedLog()
+    let log = PeerLog(recorded.logger)
     for number in 0..<100 {
       log.notice("x", about: "\(number)", now: .zero, ["id": String(repeating: "i", count: 100_000)])
       log.notice("y", about: "", level: .debug, now: .zero, [:])
     }
     log.notice("x", about: "last", now: .seconds(1), [:])
-    let all = lines.mutex.withLock { $0 }
+    let all = recorded.lines.map(\.metadata)
     #expect(all.count == 11)
-    #expect(all.allSatisfy { $0["id"].map { "\($0)".utf8.count < 300 } ?? true })
+    #expect(all.allSatisfy { $0["id"].map { $0.utf8.count < 300 } ?? true })
     #expect(all.last?["not-shown"] == "90")
-  }
-}
-
-extension Mutex where Value == [Logger.Metadata] {
-  fileprivate final class Reference: Sendable {
-    let mutex = Mutex<[Logger.Metadata]>([])
   }
 }

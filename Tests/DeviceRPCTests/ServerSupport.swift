@@ -1,11 +1,39 @@
 import DeviceRPC
 import DeviceRPCTesting
 import Logging
+import Synchronization
 import Testing
 
 typealias Outcome = Result<CallResult, CallError>
 
 let silentLog = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+
+/// Keeps what is logged at notice level or above.
+final class RecordedLog: Sendable {
+  struct Line: Sendable, Hashable {
+    let level: Logger.Level
+    let message: String
+    let metadata: [String: String]
+  }
+
+  private let recorded = Mutex<[Line]>([])
+  var lines: [Line] { recorded.withLock { $0 } }
+  var logger: Logger { Logger(label: "test") { _ in Handler(log: self) } }
+
+  private struct Handler: LogHandler {
+    let log: RecordedLog
+    var logLevel = Logger.Level.notice
+    var metadata: Logger.Metadata = [:]
+    subscript(metadataKey key: String) -> Logger.Metadata.Value? {
+      get { metadata[key] }
+      set { metadata[key] = newValue }
+    }
+    func log(event: LogEvent) {
+      let metadata = (event.metadata ?? [:]).mapValues { "\($0)" }
+      log.recorded.withLock { $0.append(Line(level: event.level, message: "\(event.message)", metadata: metadata)) }
+    }
+  }
+}
 
 extension Limits {
   /// Open calls end at once when the server does.
@@ -19,14 +47,14 @@ extension Limits {
 
 /// A started server over manual loops, shut down afterwards. Nothing of it may be left then.
 func withServer(
-  loops: Int = 1, limits: Limits = .testing(),
+  loops: Int = 1, limits: Limits = .testing(), log: Logger = silentLog,
   _ body: (DeviceRPCServer, InMemoryTransport) async throws -> Void
 ) async throws {
   weak var leakedServer: DeviceRPCServer?
   weak var leakedTransport: InMemoryTransport?
   do {
     let transport = InMemoryTransport(loops: loops)
-    let server = DeviceRPCServer(transport: transport, limits: limits, log: silentLog, firstSerial: 0x74e4)
+    let server = DeviceRPCServer(transport: transport, limits: limits, log: log, firstSerial: 0x74e4)
     try await server.start()
     try await body(server, transport)
     await server.shutdown()
@@ -54,12 +82,12 @@ extension DeviceRPCServer {
 extension InMemoryTransport {
   /// A device whose messages the test answers for.
   func scripted(
-    _ name: String = "sensor-1", window: Int = 1, unansweredWindow: Int = .max,
+    _ name: String = "sensor-1", address: String? = nil, window: Int = 1, unansweredWindow: Int = .max,
     acknowledgement: Acknowledgement = .each, answersProbes: Bool = true,
     refuses: @escaping @Sendable (Call) -> String? = { _ in nil }
   ) async -> ScriptedLink {
     let link = ScriptedLink(
-      name, window: window, unansweredWindow: unansweredWindow, acknowledgement: acknowledgement,
+      name, address: address, window: window, unansweredWindow: unansweredWindow, acknowledgement: acknowledgement,
       answersProbes: answersProbes, refuses: refuses)
     await connect(name, link)
     return link
