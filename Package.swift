@@ -95,7 +95,9 @@ let package = Package(
         .product(name: "X509", package: "swift-certificates"),
       ],
       swiftSettings: strict),
-    .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: strict),
+    .target(
+      name: "TestSupport", dependencies: [.product(name: "Logging", package: "swift-log")], path: "Tests/TestSupport",
+      swiftSettings: strict),
     .testTarget(name: "CBORTests", dependencies: ["CBOR", "TestSupport"], swiftSettings: strictForTests),
     .testTarget(
       name: "CoAPTests",
@@ -125,7 +127,12 @@ let package = Package(
       swiftSettings: strict),
     .testTarget(
       name: "DeviceRPCCoAPTests",
-      dependencies: ["DeviceRPC", "DeviceRPCCoAP", "DeviceSimulator", "CoAP", "CBOR", "TestSupport"],
+      dependencies: [
+        "DeviceRPC", "DeviceRPCCoAP", "DeviceSimulator", "CoAP", "CBOR", "TestSupport",
+        .product(name: "Logging", package: "swift-log"),
+        .product(name: "MetricsTestKit", package: "swift-metrics"),
+        .product(name: "Metrics", package: "swift-metrics"),
+      ],
       swiftSettings: strictForTests),
     .testTarget(
       name: "DeviceRPCStoreTests",
@@ -148,7 +155,8 @@ let package = Package(
     .testTarget(
       name: "ForeignClientTests",
       dependencies: [
-        "DeviceRPC", "DeviceRPCCoAP", "CoAP", "device-rpc", .product(name: "Logging", package: "swift-log"),
+        "DeviceRPC", "DeviceRPCCoAP", "CoAP", "device-rpc", "TestSupport",
+        .product(name: "Logging", package: "swift-log"),
       ],
       exclude: ["Resources"], swiftSettings: strictForTests),
     .testTarget(

@@ -46,6 +46,8 @@ struct IncomingBody {
   // When it is whole: its last block, and what that was answered with, as soon as it is.
   private var last: (block: CoAPBlock, digest: UInt32)?
   var answer: CoAPResponse?
+  /// It was begun over its sender's rate, and is asked for no more of it.
+  var isOverRate = false
 
   enum Outcome: Equatable {
     /// The block was taken, or had been before; more is to come (2.31).
@@ -70,7 +72,9 @@ struct IncomingBody {
     if let last {
       if last.block == block, last.digest == PDU.digest(payload) { return .repeated }
       guard block.number == 0 else { return .outOfOrder }
+      let isOverRate = isOverRate
       self = IncomingBody(key)
+      self.isOverRate = isOverRate
       return append(block, payload, limit: limit, now: now)
     }
     guard block.offset <= bytes.count else { return .outOfOrder }

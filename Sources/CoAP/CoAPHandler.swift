@@ -6,6 +6,11 @@ package protocol CoAPHandler: AnyObject, Sendable {
   /// Called on the session's loop for each request once: retransmissions are answered from memory, bodies in blocks
   /// are put together first. Nil defers the answer to `CoAPSession.respond(_:to:)`.
   func respond(to request: CoAPRequest, on session: CoAPSession) -> CoAPResponse?
+  /// Whether `respond` is to see a request whose sender has used up what it may ask; it finds `isOverRate` set then, and
+  /// refuses with `CoAPSession.tooManyRequests()` what it does not want. All others are refused so at once.
+  func mayExceedRate(_ request: CoAPRequest) -> Bool
+  /// A request is answered with 4.29 because of its sender's rate; `isFirst` of its session.
+  func refusedForRate(_ session: CoAPSession, isFirst: Bool)
   /// Called for each request, retransmitted or not, before it is answered.
   func heard(from session: CoAPSession)
   /// A peer has proved who it is, over DTLS or TLS.
@@ -18,4 +23,6 @@ package protocol CoAPHandler: AnyObject, Sendable {
 extension CoAPHandler {
   package var paths: [String] { [] }
   package func responseWasCut(_ code: CoAPCode, on session: CoAPSession) {}
+  package func mayExceedRate(_ request: CoAPRequest) -> Bool { false }
+  package func refusedForRate(_ session: CoAPSession, isFirst: Bool) {}
 }

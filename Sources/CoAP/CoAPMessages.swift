@@ -17,6 +17,8 @@ package struct CoAPRequest: Sendable {
   package var block2: CoAPBlock?
   /// A hash of all other options that belong to the cache key, such as Request-Tag (RFC 7252 §5.4.6); 0 without any.
   package var otherOptions = 0
+  /// Its sender had used up what it may ask when it came, or when the first block of its body did.
+  package var isOverRate = false
   package var payload: [UInt8]
 
   /// The value of the first query parameter of that name, `ep` of `ep=sensor-1`.

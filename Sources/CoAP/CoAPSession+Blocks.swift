@@ -21,6 +21,7 @@ extension CoAPSession {
     guard var body = takeIncoming(key) ?? (block.number == 0 ? IncomingBody(key) : nil) else {
       return .error(.requestEntityIncomplete, "block \(block.number) without the blocks before it; start again")
     }
+    if block.number == 0 { body.isOverRate = request.isOverRate }
     let held = body.bytes.count
     let outcome = body.append(block, request.payload, limit: shard.limits.bodyBytes, now: now)
     guard shard.budget.take(body.bytes.count - held) else {
@@ -37,6 +38,7 @@ extension CoAPSession {
       shard.budget.give(body.bytes.count)
       let payload = request.payload
       request.payload = body.finish(block, payload)
+      request.isOverRate = body.isOverRate
       keep(body)
       return nil
     case .repeated:

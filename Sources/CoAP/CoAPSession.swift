@@ -132,10 +132,22 @@ package final class CoAPSession: @unchecked Sendable {
 
   // MARK: Requests per second
 
+  /// How many the peer may send in a second; 0 for no bound.
+  package var requestsPerSecond: Int { shard.limits.requestsPerSecond }
+
   /// Takes a request off what the peer is allowed; false when there is nothing left.
   func mayAsk(now: UInt64) -> Bool {
     let limit = shard.limits.requestsPerSecond
     return limit <= 0 || allowance.take(now: now, perSecond: limit)
+  }
+
+  /// The refusal of a request that is beyond it (RFC 8516), which the handler is told of.
+  package func tooManyRequests() -> CoAPResponse {
+    shard.handler.refusedForRate(self, isFirst: allowance.refuse())
+    var response = CoAPResponse.error(
+      .tooManyRequests, "at most \(shard.limits.requestsPerSecond) requests a second, and one for each call")
+    response.maxAge = 1
+    return response
   }
 
   /// The peer may ask once more: something was sent that it answers with a request.

@@ -40,10 +40,13 @@ extension CoAPShard {
     } catch {
       // What is not confirmable and not understood is ignored (RFC 7252 §5.4.1).
       guard error.code != .badOption || coap_pdu_get_type(pdu) == COAP_MESSAGE_CON else { return nil }
-      return session.mayAsk(now: loop.passTime) ? .error(error.code, error.diagnostic) : tooMany
+      return session.mayAsk(now: loop.passTime) ? .error(error.code, error.diagnostic) : session.tooManyRequests()
     }
     // A later block belongs to what was counted with the first one.
-    guard session.isLaterBlock(request) || session.mayAsk(now: loop.passTime) else { return tooMany }
+    if !session.isLaterBlock(request), !session.mayAsk(now: loop.passTime) {
+      guard handler.mayExceedRate(request) else { return session.tooManyRequests() }
+      request.isOverRate = true
+    }
     if !truncated.isEmpty, truncated.contains(key(session.address, mid)) {
       return .error(
         .requestEntityTooLarge, "a datagram may have \(AdoptedSocket.largestDatagram) bytes; use Block1")
@@ -70,13 +73,6 @@ extension CoAPShard {
       session.drop(observation, reason: .closed)
     }
     return session.cutting(response, for: request)
-  }
-
-  private var tooMany: CoAPResponse {
-    var response = CoAPResponse.error(
-      .tooManyRequests, "at most \(limits.requestsPerSecond) requests a second, and one for each call")
-    response.maxAge = 1
-    return response
   }
 
   func write(_ response: CoAPResponse, to pdu: OpaquePointer?, on session: CoAPSession) {

@@ -2,6 +2,7 @@
 struct RequestAllowance {
   // Milliseconds of the loop's clock; nil before the first request.
   private var filledAt: UInt32?
+  private var hasRefused = false
   private var left: Float = 0
 
   /// Takes one. The bucket holds what a second brings, and what was given besides.
@@ -19,6 +20,12 @@ struct RequestAllowance {
     guard left >= 1 else { return false }
     left -= 1
     return true
+  }
+
+  /// Notes that a request was refused; true the first time.
+  mutating func refuse() -> Bool {
+    defer { hasRefused = true }
+    return !hasRefused
   }
 
   /// Adds one; a million are as good as no bound, and exact in this representation.

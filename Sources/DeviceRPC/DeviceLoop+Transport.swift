@@ -203,6 +203,16 @@ extension DeviceLoop {
     return true
   }
 
+  /// A result has arrived, from `name` if that is known, of a sender that sends more than it may. False, and nothing has
+  /// happened, when no open call waits for it.
+  package func receivedIfAwaited(id: String, status: RPCStatus, detail: RPCValue?, from name: String?) -> Bool {
+    guard let record = (name ?? device(ofCall: id)).flatMap({ devices[$0] }), pending.isAwaited(id, from: record) else {
+      return false
+    }
+    received(id: id, status: status, detail: detail, from: name)
+    return true
+  }
+
   /// Somebody has sent a result who may not answer that call; nil: nobody knows who.
   package func forbid(_ id: String, from name: String?) {
     metrics.forbiddenResults.increment()

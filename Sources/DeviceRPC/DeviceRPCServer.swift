@@ -9,8 +9,10 @@ internal import Synchronization
 /// `ServiceGroup`, or between `start()` and `shutdown()`. All methods may be called from anywhere, at any time.
 ///
 /// Metrics, through swift-metrics: the counters `device_rpc_calls_sent_total`, `device_rpc_calls_answered_total`,
-/// `device_rpc_calls_failed_total`, `device_rpc_stray_results_total`, `device_rpc_forbidden_results_total` and `device_rpc_unreadable_results_total`, the gauge
-/// `device_rpc_devices_online` and the timer `device_rpc_round_trip`.
+/// `device_rpc_calls_failed_total`, `device_rpc_stray_results_total`, `device_rpc_forbidden_results_total`,
+/// `device_rpc_unreadable_results_total`, `device_rpc_rate_limited_requests_total` (answered with 4.29, see
+/// `Limits.requestsPerSecond`) and `device_rpc_dropped_logs_total` (lines of devices that came too fast, and were answered
+/// as if they had been taken), the gauge `device_rpc_devices_online` and the timer `device_rpc_round_trip`.
 public final class DeviceRPCServer: Service {
   public let limits: Limits
 

@@ -43,6 +43,9 @@ public struct Limits: Sendable, Hashable {
   /// Requests of a device in a second, on each of its sessions, of which as many may come at once; beyond that it gets 4.29
   /// with a Max-Age. Each call to it pays for a request more, which is its result. 100; 0 for no bound. Later blocks of a
   /// body, and what comes again because its answer was lost, do not count.
+  ///
+  /// Two things are answered as ever: the result of an open call, which the device may not send a second time, and what it
+  /// logs, which is dropped, since firmware logs an error and sends that too.
   public var requestsPerSecond = 100
   /// Peers without an observation, of which the one idle for longest makes room for another. 20,000, about 1 KB each, 48 KB
   /// over DTLS and TLS.

@@ -310,6 +310,9 @@ package struct PendingCalls<Device, Completion> {
     return entry.sent == nil ? nil : entry
   }
 
+  /// Whether a call of this lane that has left and not ended has this id.
+  package func isAwaited(_ id: String, from lane: Lane) -> Bool { sentEntry(id: id, from: lane) != nil }
+
   /// The lane of the open call of this id.
   package func lane(ofCall id: String) -> Lane? {
     Self.serial(in: id).flatMap { entries[$0] }.flatMap { $0.id == id ? $0.lane : nil }

@@ -8,6 +8,8 @@ struct ServerMetrics: Sendable {
   let strayResults = Counter(label: "device_rpc_stray_results_total")
   let forbiddenResults = Counter(label: "device_rpc_forbidden_results_total")
   let unreadableResults = Counter(label: "device_rpc_unreadable_results_total")
+  let rateLimitedRequests = Counter(label: "device_rpc_rate_limited_requests_total")
+  let droppedLogs = Counter(label: "device_rpc_dropped_logs_total")
   let devicesOnline = Meter(label: "device_rpc_devices_online")
   let roundTrip = Timer(label: "device_rpc_round_trip")
 }

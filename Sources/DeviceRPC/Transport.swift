@@ -1,4 +1,5 @@
 package import FoundationEssentials
+internal import Metrics
 
 /// A loop as the core sees it: the thread on which the devices of one `DeviceLoop` live, its clock and its timer.
 package protocol LoopDriver: SerialExecutor {
@@ -133,6 +134,12 @@ package struct DeviceDirectory: Sendable {
   package static func hash(_ device: String) -> UInt64 {
     device.utf8.reduce(0xcbf2_9ce4_8422_2325) { ($0 ^ UInt64($1)) &* 0x100_0000_01b3 }
   }
+
+  /// A request was answered with 4.29, from any thread.
+  package func countRateLimitedRequest() { loops.first?.metrics.rateLimitedRequests.increment() }
+
+  /// A line that a device has logged was dropped, from any thread.
+  package func countDroppedLog() { loops.first?.metrics.droppedLogs.increment() }
 
   /// The loop that gave the call of this id, when the sender of its result is not known to be a device.
   package func loop(ofCall id: String) -> DeviceLoop? {

@@ -54,6 +54,11 @@ struct SenderIdentity: Sendable {
     return Sender(name: link.device, isProved: false, link: link)
   }
 
+  /// The device of a session, by its proof or because it is the only one that observes there; for people.
+  static func device(of session: CoAPSession) -> String? {
+    CredentialAuthority.device(of: session) ?? link(of: nil, on: session)?.device
+  }
+
   private func mayBear(_ name: String) throws(ForbiddenSender) {
     if isReserved(name) { throw ForbiddenSender(name: name, reason: CredentialAuthority.unproved, isUnproved: true) }
   }

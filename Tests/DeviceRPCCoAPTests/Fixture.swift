@@ -4,15 +4,15 @@ import DeviceRPCCoAP
 import Logging
 import Testing
 
+let silentLog = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+
 /// A server on loopback for the length of `body`, closed whatever happens.
 func withServer<Result>(
   _ configuration: CoAPConfiguration = .forTests, limits: Limits = .forTests,
   // A peer that is slow because the machine is must not get anything twice; tests of retransmission say so.
-  transmission: CoAPTransmission = CoAPTransmission(ackTimeout: 30),
+  transmission: CoAPTransmission = CoAPTransmission(ackTimeout: 30), log: Logger = silentLog,
   _ body: (DeviceRPCServer, CoAPAddress) async throws -> Result
 ) async throws -> Result {
-  var log = Logger(label: "test")
-  log.logLevel = .critical
   let transport = try CoAPTransport(configuration, limits: limits, transmission: transmission, log: log)
   let server = DeviceRPCServer(transport: transport, limits: limits, log: log, firstSerial: 0x74e4)
   do {

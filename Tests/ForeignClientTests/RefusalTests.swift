@@ -1,6 +1,7 @@
 import DeviceRPC
 import DeviceRPCCoAP
 import Foundation
+import TestSupport
 import Testing
 
 /// Clients that are not let in.

@@ -2,7 +2,7 @@ import CoAP
 import DeviceRPC
 import DeviceRPCCoAP
 import Logging
-import Synchronization
+import TestSupport
 import Testing
 
 /// A server that listens with each transport of CoAP, and what it logs.
@@ -68,45 +68,5 @@ extension DeviceCredential {
   ) -> DeviceCredential {
     DeviceCredential(
       device: device, identity: device, proof: .certificate(fingerprint: fingerprint), isEnabled: isEnabled)
-  }
-}
-
-/// Keeps what is logged at notice level or above.
-final class RecordedLog: Sendable {
-  struct Line: Sendable, Hashable {
-    let level: Logger.Level
-    let message: String
-    var metadata: [String: String]
-  }
-
-  private let recorded = Mutex<[Line]>([])
-  private let (stream, continuation) = AsyncStream.makeStream(of: Line.self)
-
-  var lines: [Line] { recorded.withLock { $0 } }
-
-  var logger: Logger { Logger(label: "test") { _ in Handler(log: self) } }
-
-  /// Waits for the next line with this message; those before it are passed over.
-  func next(_ message: String) async throws -> Line {
-    guard let line = await stream.first(where: { $0.message == message }) else { throw CancellationError() }
-    return line
-  }
-
-  private struct Handler: LogHandler {
-    let log: RecordedLog
-    var logLevel = Logger.Level.notice
-    var metadata: Logger.Metadata = [:]
-
-    subscript(metadataKey key: String) -> Logger.Metadata.Value? {
-      get { metadata[key] }
-      set { metadata[key] = newValue }
-    }
-
-    func log(event: LogEvent) {
-      let line = Line(
-        level: event.level, message: "\(event.message)", metadata: (event.metadata ?? [:]).mapValues { "\($0)" })
-      log.recorded.withLock { $0.append(line) }
-      log.continuation.yield(line)
-    }
   }
 }

@@ -45,9 +45,13 @@ final class GoliothEndpoint: CoAPHandler, Sendable {
   }
 
   func responseWasCut(_ code: CoAPCode, on session: CoAPSession) {
+    notice("a response did not fit a message to its peer", of: session, ["code": "\(code)"])
+  }
+
+  private func notice(_ message: String, of session: CoAPSession, _ metadata: [String: String]) {
     directory.peerLog?.notice(
-      "a response did not fit a message to its peer", about: session.address.host,
-      now: .nanoseconds(Int64(clamping: session.loop.passTime)), ["address": "\(session.address)", "code": "\(code)"])
+      message, about: session.address.host, now: .nanoseconds(Int64(clamping: session.loop.passTime)),
+      metadata.merging(["address": "\(session.address)"]) { $1 })
   }
 
   func respond(to request: CoAPRequest, on session: CoAPSession) -> CoAPResponse? {
@@ -72,6 +76,23 @@ final class GoliothEndpoint: CoAPHandler, Sendable {
     default:
       return .error(.notFound, "no such resource; devices observe /.rpc and POST to /.rpc/status")
     }
+  }
+
+  // MARK: Over the rate
+
+  func mayExceedRate(_ request: CoAPRequest) -> Bool {
+    request.path == ".s/logs" || (request.path == ".rpc/status" && request.method == .post)
+  }
+
+  func refusedForRate(_ session: CoAPSession, isFirst: Bool) {
+    directory.countRateLimitedRequest()
+    guard isFirst else { return }
+    notice(
+      "more requests than it may send", of: session,
+      [
+        "device": SenderIdentity.device(of: session) ?? "not known",
+        "requests-per-second": "\(session.requestsPerSecond)",
+      ])
   }
 
   // MARK: Listening
@@ -146,7 +167,7 @@ final class GoliothEndpoint: CoAPHandler, Sendable {
   ) -> CoAPResponse? {
     let home = directory.home(of: name)
     let settings = configuration.settings(for: name)
-    let ask = { @Sendable (loop: isolated DeviceLoop) -> CoAPResponse in
+    let ask = { @Sendable (loop: isolated DeviceLoop) -> CoAPResponse? in
       let call = loop.poll(name) { (call, id) throws(CallError) in
         try GoliothCodec.encode(call, id: id, format: format, settings: settings)
       }
@@ -155,10 +176,22 @@ final class GoliothEndpoint: CoAPHandler, Sendable {
       response.isOnce = call != nil
       return response
     }
-    if home.driver === session.loop { return home.assumeIsolated { ask($0) } }
+    return answer(request, on: session, from: home, ask)
+  }
+
+  /// Answers with what the home loop says, at once if that is the session's loop; nil stands for 4.29.
+  private func answer(
+    _ request: CoAPRequest, on session: CoAPSession, from home: DeviceLoop,
+    _ ask: @escaping @Sendable (isolated DeviceLoop) -> CoAPResponse?
+  ) -> CoAPResponse? {
+    if home.driver === session.loop {
+      var response: CoAPResponse?
+      home.onLoop { response = ask($0) }
+      return response ?? session.tooManyRequests()
+    }
     home.run { loop in
       let response = ask(loop)
-      session.loop.execute { session.respond(response, to: request) }
+      session.loop.execute { session.respond(response ?? session.tooManyRequests(), to: request) }
     }
     return nil
   }
@@ -169,6 +202,7 @@ final class GoliothEndpoint: CoAPHandler, Sendable {
     let format: GoliothCodec.Format
     if let contentFormat = request.contentFormat {
       guard let known = GoliothCodec.Format(contentFormat) else {
+        if request.isOverRate { return session.tooManyRequests() }
         let reason = "a result is JSON (50) or CBOR (60), not \(contentFormat)"
         unreadable(nil, reason, request, on: session)
         return .error(.unsupportedContentFormat, reason)
@@ -183,9 +217,11 @@ final class GoliothEndpoint: CoAPHandler, Sendable {
     do throws(GoliothCodec.Malformed) {
       result = try GoliothCodec.decodeResult(request.payload, format: format)
     } catch {
+      if request.isOverRate { return session.tooManyRequests() }
       unreadable(error.id, error.diagnostic, request, on: session)
       return .error(.badRequest, error.diagnostic)
     }
+    if request.isOverRate { return takeIfAwaited(result, request, on: session) }
     let sender: Sender
     do throws(ForbiddenSender) {
       sender = try identity.sender(of: request, on: session)
@@ -216,7 +252,7 @@ final class GoliothEndpoint: CoAPHandler, Sendable {
       home.run { $0.received(id: id, status: result.status, detail: result.detail, from: sender.name) }
       return CoAPResponse(.changed)
     }
-    let take = { @Sendable [identity] (loop: isolated DeviceLoop) -> CoAPResponse in
+    return answer(request, on: session, from: home) { [identity] loop in
       if sender.isProved, let name = sender.name {
         return loop.received(id: id, status: result.status, detail: result.detail, proved: name)
           ? CoAPResponse(.changed) : .error(.forbidden, "this call was made to another device")
@@ -228,16 +264,20 @@ final class GoliothEndpoint: CoAPHandler, Sendable {
       loop.received(id: id, status: result.status, detail: result.detail, from: sender.name)
       return CoAPResponse(.changed)
     }
-    if home.driver === session.loop {
-      var response: CoAPResponse?
-      home.onLoop { response = take($0) }
-      return response
+  }
+
+  /// Over the rate a result is taken if it ends an open call of its sender; of anything else nothing is told or counted.
+  private func takeIfAwaited(
+    _ result: GoliothCodec.Result, _ request: CoAPRequest, on session: CoAPSession
+  ) -> CoAPResponse? {
+    guard let sender = try? identity.sender(of: request, on: session) else { return session.tooManyRequests() }
+    let id = result.id
+    return answer(request, on: session, from: home(ofCall: id, of: sender.name)) { [identity] loop in
+      // Of a call to a device that has a proof nobody else says anything.
+      if !sender.isProved, loop.device(ofCall: id).map(identity.isReserved) == true { return nil }
+      return loop.receivedIfAwaited(id: id, status: result.status, detail: result.detail, from: sender.name)
+        ? CoAPResponse(.changed) : nil
     }
-    home.run { loop in
-      let response = take(loop)
-      session.loop.execute { session.respond(response, to: request) }
-    }
-    return nil
   }
 
   private func unreadable(_ id: String?, _ reason: String, _ request: CoAPRequest, on session: CoAPSession) {
@@ -264,7 +304,9 @@ final class GoliothEndpoint: CoAPHandler, Sendable {
   }
 
   private func deviceLog(_ request: CoAPRequest, on session: CoAPSession) -> CoAPResponse {
-    if log.logLevel <= .debug, let format = GoliothCodec.Format(request.contentFormat ?? .cbor),
+    if request.isOverRate {
+      directory.countDroppedLog()
+    } else if log.logLevel <= .debug, let format = GoliothCodec.Format(request.contentFormat ?? .cbor),
       let value = try? GoliothCodec.decode(request.payload, format: format)
     {
       let name = (try? identity.sender(of: request, on: session))?.name ?? session.address.description
