@@ -25,6 +25,11 @@ public enum CallError: Error, Sendable, Hashable {
   case unreadableResult(CallResult, reason: String)
   /// The device sent something for a result that could not be read, and nothing better in time.
   case garbled(device: String, reason: String)
+  /// The device was disabled or removed, or has another key or certificate by now, and its session was ended for that.
+  ///
+  /// Also when it has proved nothing and there are credentials for its name by now.
+  /// A call that has not left and still has time to wait for its device goes on waiting: it may come back with its new key.
+  case revoked(device: String, reason: String, delivery: Delivery)
   /// The caller's task was cancelled.
   case cancelled(Delivery)
   /// The server is ending.
@@ -38,7 +43,7 @@ public enum CallError: Error, Sendable, Hashable {
     case .unanswered: .delivered
     case .rejected, .refused: .refused
     case .unreadableResult, .garbled: .unreadable
-    case .cancelled(let delivery), .shuttingDown(let delivery): delivery
+    case .revoked(_, _, let delivery), .cancelled(let delivery), .shuttingDown(let delivery): delivery
     }
   }
 }
@@ -78,6 +83,8 @@ extension CallError: CustomStringConvertible {
         + "\(result.detail.map(String.init(describing:)) ?? "nothing"): \(reason) (run; trying again runs it again)"
     case .garbled(let device, let reason):
       return "the server cannot read what \(it(device)) answered: \(reason) (\(delivery.phrase))"
+    case .revoked(let device, let reason, let delivery):
+      return "the server ended \(naming ? "the session of \(device)" : "its session"): \(reason) (\(delivery.phrase))"
     case .cancelled(let delivery):
       return "the caller gave up (\(delivery.phrase))"
     case .shuttingDown(let delivery):

@@ -82,16 +82,23 @@ extension DeviceLoop {
   }
 
   /// A link has ended. It means nothing if the device has another one by now.
-  package func unobserved(_ link: any DeviceLink, reason: String) {
+  ///
+  /// With `isRevoked` it has because its device is trusted no longer: its calls end, but for those that have not left and
+  /// can wait for it.
+  package func unobserved(_ link: any DeviceLink, reason: String, isRevoked: Bool = false) {
     guard let record = link.record else { return }
-    // One that was kept: the device is away already.
-    if record.device.absence?.link === link { takeKept(of: record) }
-    guard record.device.link === link else { return }
-    disconnected(record, link, reason: reason)
+    if record.device.absence?.link === link {
+      // One that was kept: the device is away already.
+      takeKept(of: record)
+    } else {
+      guard record.device.link === link else { return }
+      disconnected(record, link, reason: reason, isRevoked: isRevoked)
+    }
+    if isRevoked { endSentCalls(of: record, reason: reason) }
   }
 
   /// Calls to the device go nowhere for now.
-  func disconnected(_ record: DeviceRecord, _ link: any DeviceLink, reason: String) {
+  func disconnected(_ record: DeviceRecord, _ link: any DeviceLink, reason: String, isRevoked: Bool = false) {
     let now = driver.now
     record.device.lastHeard = max(record.device.lastHeard, link.lastHeard)
     record.device.link = nil
@@ -101,7 +108,9 @@ extension DeviceLoop {
     onlineCount -= 1
     metrics.devicesOnline.decrement()
     let name = record.device.name
-    for entry in pending.close(record, now: now) { complete(entry, .failure(.offline(name))) }
+    for entry in pending.close(record, now: now) {
+      complete(entry, .failure(isRevoked ? .revoked(device: name, reason: reason, delivery: .notSent) : .offline(name)))
+    }
     log.debug("device offline", metadata: ["device": "\(name)", "reason": "\(reason)"])
     hub.send(.offline(info(record), reason: reason))
     updateAlarm()

@@ -35,6 +35,8 @@ package actor DeviceLoop {
   var presenceDue: Duration?
   private var alarm: (any LoopAlarm)?
   private var alarmDeadline: Duration?
+  // Devices that are trusted no longer, and whose calls end soon.
+  var revocations: [ObjectIdentifier: (device: DeviceRecord, reason: String)] = [:]
   var isEnding = false
   // It has taken leave of its devices.
   var hasParted = false

@@ -88,6 +88,9 @@ package struct PendingCalls<Device, Completion> {
       unacknowledged.reserveCapacity(1)
     }
 
+    /// Whether there are calls that have left and not ended.
+    package var hasSent: Bool { openCalls > waiting.count }
+
     /// Whether there are calls that have not left.
     package var hasWaiting: Bool { !waiting.isEmpty }
 
@@ -277,6 +280,12 @@ package struct PendingCalls<Device, Completion> {
     entry.answered = now
     entry.problem = reason
     return entry
+  }
+
+  /// The calls that have left and not ended, in the order of their numbers, of those lanes for which `isMeant` says so: one
+  /// walk over all calls for any number of lanes.
+  package func sentCalls(where isMeant: (Lane) -> Bool) -> [Entry] {
+    entries.values.filter { $0.sent != nil && isMeant($0.lane) }.sorted { $0.serial < $1.serial }
   }
 
   // MARK: A call's end

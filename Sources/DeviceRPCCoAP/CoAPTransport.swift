@@ -80,7 +80,7 @@ package final class CoAPTransport: DeviceTransport {
     let endpoint = try await CoAPEndpoint(endpointConfiguration, loops: loops, handlers: handlers, log: log)
     var watchers: [Task<Void, Never>] = []
     if let changes, let authority {
-      watchers.append(Task { await Self.closeRevoked(endpoint, authority, changes) })
+      watchers.append(Task { await Self.closeRevoked(endpoint, authority, changes, directory) })
     }
     if let certificate = configuration.security?.certificate {
       watchers.append(
@@ -107,11 +107,19 @@ package final class CoAPTransport: DeviceTransport {
   /// Ends the sessions whose credential is no longer what it was when they began, and those of devices that have proved
   /// nothing and have to by now.
   private static func closeRevoked(
-    _ endpoint: CoAPEndpoint, _ authority: CredentialAuthority, _ changes: AsyncStream<Void>
+    _ endpoint: CoAPEndpoint, _ authority: CredentialAuthority, _ changes: AsyncStream<Void>,
+    _ directory: DeviceDirectory
   ) async {
     for await _ in changes {
       await endpoint.closeSessions { session in
-        if let secured = session.secured { return authority.objection(to: secured) }
+        if let secured = session.secured {
+          guard let reason = authority.objection(to: secured) else { return nil }
+          // It may have calls though nothing observes: it has polled, or deregistered.
+          if let device = CredentialAuthority.device(of: session) {
+            directory.home(of: device).run { $0.revoked(device, reason: reason) }
+          }
+          return reason
+        }
         let mustProve = session.observations.contains {
           ($0.owner as? GoliothLink).map { authority.knows(device: $0.device) } ?? false
         }

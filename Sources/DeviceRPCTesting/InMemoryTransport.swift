@@ -49,9 +49,11 @@ package final class InMemoryTransport: DeviceTransport {
     return await Self.attach(link, name, directory)
   }
 
-  package func disconnect(_ name: String, reason: String = "it was disconnected") async {
+  package func disconnect(
+    _ name: String, reason: String = "it was disconnected", isRevoked: Bool = false
+  ) async {
     let (directory, link) = state.withLock { ($0.directory, $0.links.removeValue(forKey: name)) }
-    if let link { await directory?.home(of: name).unobserved(link, reason: reason) }
+    if let link { await directory?.home(of: name).unobserved(link, reason: reason, isRevoked: isRevoked) }
   }
 
   @discardableResult

@@ -311,17 +311,48 @@ import Testing
   }
 
   @Test(arguments: Change.allCases)
+  func `a call under way ends at once when its device's credential changes`(change: Change) async throws {
+    try await Self.withSecureServer { server, credentials, address in
+      for polls in [false, true] {
+        credentials.set(try Self.credential("sensor-1"))
+        try await Self.withClient(of: "sensor-1", at: address(.dtls)) { device in
+          let calls = polls ? nil : try await device.observe()
+          async let failed = failure {
+            try await server.device("sensor-1").call("m", timeout: .seconds(600), wait: .seconds(polls ? 60 : 0))
+          }
+          if let calls {
+            for await _ in calls { break }
+          } else {
+            await server.entered(1, for: "sensor-1")
+            #expect(try await device.listen("ep=sensor-1", observe: false) == .content)
+          }
+          try Self.make(change, credentials)
+          guard case .revoked("sensor-1", change.rawValue, let delivery) = await failed else {
+            Issue.record("it has ended otherwise")
+            return
+          }
+          #expect(delivery == .sentNoAck || delivery == .delivered && !polls)
+        }
+      }
+    }
+  }
+
+  private static func make(_ change: Change, _ credentials: InMemoryCredentials) throws {
+    switch change {
+    case .disable: credentials.set(try credential("sensor-1", isEnabled: false))
+    case .remove: credentials.remove(.preSharedKey, identity: "sensor-1@lab")
+    case .rotate: credentials.set(try credential("sensor-1", key: "another-key"))
+    }
+  }
+
+  @Test(arguments: Change.allCases)
   func `a credential that changes ends the sessions that were opened with it`(change: Change) async throws {
     try await Self.withSecureServer { server, credentials, address in
       try await Self.withDevice("sensor-1", .coaps, at: address(.dtls)) {
         try await Self.withDevice("sensor-2", .coaps, at: address(.dtls)) {
           for name in Self.keys.keys { try await server.device(name).call("echo", 1, wait: .seconds(20)) }
           var events = server.events().makeAsyncIterator()
-          switch change {
-          case .disable: credentials.set(try Self.credential("sensor-1", isEnabled: false))
-          case .remove: credentials.remove(.preSharedKey, identity: "sensor-1@lab")
-          case .rotate: credentials.set(try Self.credential("sensor-1", key: "another-key"))
-          }
+          try Self.make(change, credentials)
           while let event = await events.next() {
             guard case .offline(let device, let reason) = event else { continue }
             #expect(device.name == "sensor-1" && reason == change.rawValue)

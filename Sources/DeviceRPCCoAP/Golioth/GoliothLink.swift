@@ -167,6 +167,7 @@ final class GoliothLink: DeviceLink, CoAPObservationOwner {
       case .revoked(let reason): reason
       case .closed, .replaced: "its session was closed"
       }
-    home.run { $0.unobserved(self, reason: text) }
+    let isRevoked = if case .revoked = reason { true } else { false }
+    home.run { $0.unobserved(self, reason: text, isRevoked: isRevoked) }
   }
 }
