@@ -58,7 +58,9 @@ extension DeviceLoop {
     guard !hasParted, let record = devices[name] ?? makeDevice(name, now: now) else { return }
     record.device.firstSeen = record.device.firstSeen ?? now
     record.device.lastHeard = now
-    if record.device.link == nil { note(record, absentAt: address, "it has proved its name, and does not observe", now: now) }
+    // A link that is kept for it is replaced when it observes.
+    guard record.device.link == nil, record.device.absence?.link == nil else { return }
+    note(record, absentAt: address, "it has proved its name, and does not observe", now: now)
   }
 
   /// The session is over on which a device has proved its name.
