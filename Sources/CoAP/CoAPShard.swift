@@ -222,12 +222,11 @@ final class CoAPShard: EventLoop.EventSource {
         readException(datagram, from: socket)
         continue
       }
-      // Nothing was asked of libcoap that they could answer.
-      guard datagram.type != 2, datagram.type != 3 else {
-        pump.discard(from: socket)
-        if datagram.length == 4, datagram.code == 0 { answered(key(datagram), isReset: datagram.type == 3) }
-        continue
+      if datagram.type >= 2, datagram.type <= 3, datagram.length == 4, datagram.code == 0 {
+        answered(key(datagram), isReset: datagram.type == 3)
       }
+      // Also what says nothing to libcoap, which has asked nothing: taken one by one they would cost more, for the messages
+      // between them could not be read together.
       pump.read(from: socket)
       let isTruncated = datagram.length > AdoptedSocket.largestDatagram
       if isTruncated { truncated.insert(key(datagram)) }
