@@ -1,4 +1,5 @@
 import DeviceRPC
+import TestSupport
 import Testing
 
 /// What peers can have printed.

@@ -1,4 +1,5 @@
 import DeviceRPCTesting
+import TestSupport
 import Testing
 
 @testable import DeviceRPC

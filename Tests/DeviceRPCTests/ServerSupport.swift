@@ -1,39 +1,11 @@
 import DeviceRPC
 import DeviceRPCTesting
 import Logging
-import Synchronization
 import Testing
 
 typealias Outcome = Result<CallResult, CallError>
 
 let silentLog = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
-
-/// Keeps what is logged at notice level or above.
-final class RecordedLog: Sendable {
-  struct Line: Sendable, Hashable {
-    let level: Logger.Level
-    let message: String
-    let metadata: [String: String]
-  }
-
-  private let recorded = Mutex<[Line]>([])
-  var lines: [Line] { recorded.withLock { $0 } }
-  var logger: Logger { Logger(label: "test") { _ in Handler(log: self) } }
-
-  private struct Handler: LogHandler {
-    let log: RecordedLog
-    var logLevel = Logger.Level.notice
-    var metadata: Logger.Metadata = [:]
-    subscript(metadataKey key: String) -> Logger.Metadata.Value? {
-      get { metadata[key] }
-      set { metadata[key] = newValue }
-    }
-    func log(event: LogEvent) {
-      let metadata = (event.metadata ?? [:]).mapValues { "\($0)" }
-      log.recorded.withLock { $0.append(Line(level: event.level, message: "\(event.message)", metadata: metadata)) }
-    }
-  }
-}
 
 extension Limits {
   /// Open calls end at once when the server does.

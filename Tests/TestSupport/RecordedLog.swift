@@ -7,6 +7,10 @@ package final class RecordedLog: Sendable {
     package let level: Logger.Level
     package let message: String
     package var metadata: [String: String]
+
+    package init(level: Logger.Level, message: String, metadata: [String: String]) {
+      (self.level, self.message, self.metadata) = (level, message, metadata)
+    }
   }
 
   private let recorded = Mutex<[Line]>([])
