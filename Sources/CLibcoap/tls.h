@@ -82,6 +82,7 @@ struct tls_feed {
   long (*control)(void *, int, long, void *);
   int (*fill)(void *, const void *, int);
   int (*peek)(void *, void *, int);
+  int (*read)(void *, void *, int);
   int (*write)(void *, const void *, int);
   void (*release)(void *);
 };
@@ -95,10 +96,11 @@ static inline _Bool open_tls_feed(struct tls_feed *feed) {
   feed->control = (long (*)(void *, int, long, void *))dlsym(NULL, "BIO_ctrl");
   feed->fill = (int (*)(void *, const void *, int))dlsym(NULL, "BIO_write");
   feed->peek = (int (*)(void *, void *, int))dlsym(NULL, "SSL_peek");
+  feed->read = (int (*)(void *, void *, int))dlsym(NULL, "SSL_read");
   feed->write = (int (*)(void *, const void *, int))dlsym(NULL, "SSL_write");
   feed->release = (void (*)(void *))dlsym(NULL, "BIO_free_all");
   if (!make || !kind || !feed->get_rbio || !feed->set_rbio || !feed->up_ref || !feed->control || !feed->fill ||
-      !feed->peek || !feed->write || !feed->release) return 0;
+      !feed->peek || !feed->read || !feed->write || !feed->release) return 0;
   feed->memory = make(kind());
   if (!feed->memory) return 0;
   feed->control(feed->memory, 130, -1, NULL);  // BIO_C_SET_BUF_MEM_EOF_RETURN: read all is no end
@@ -126,6 +128,12 @@ static inline int peek_tls(
   feed->set_rbio(ssl, own);
   if (count < 1) clear_tls_errors();
   return count;
+}
+
+// Takes away what was peeked, `size` bytes at most.
+static inline void discard_peeked_tls(struct tls_feed *feed, const coap_session_t *session, uint8_t *room, int size) {
+  void *ssl = session_tls(session);
+  if (ssl && feed->read(ssl, room, size) < 1) clear_tls_errors();
 }
 
 static inline void write_tls(struct tls_feed *feed, const coap_session_t *session, const uint8_t *bytes, size_t length) {

@@ -29,17 +29,6 @@ extension CoAPShard {
     if let confirmable = underWay.removeValue(forKey: key) { answered.append((confirmable.message, isReset)) }
   }
 
-  /// A record of an established DTLS session, which libcoap reads next.
-  func peek(_ record: UnsafeBufferPointer<UInt8>, of session: CoAPSession) {
-    guard let handle = session.handle, let head = pump.feed.peek(record, on: handle), head.count == 4, head.code == 0
-    else { return }
-    switch head.first {
-    case 0x60: answered(key(session.address, head.mid), isReset: false)
-    case 0x70: answered(key(session.address, head.mid), isReset: true)
-    default: break
-    }
-  }
-
   func tellAnswered() {
     // Nobody adds to them here: only what is read does.
     for (message, isReset) in answered { if isReset { message.failed(.reset) } else { message.acknowledged() } }

@@ -1,41 +1,65 @@
 internal import CLibcoap
 internal import Glibc
 
-/// Datagrams of plain UDP that libcoap does not get: it would answer with a Reset what is to be ignored, or answered (`message.h`).
-/// Over DTLS nobody sees them before it.
+/// Messages over UDP that libcoap does not get: it would answer with a Reset what is to be ignored, or answered (`message.h`).
 extension CoAPShard {
   func readException(_ datagram: peeked_datagram, from socket: AdoptedSocket) {
     switch message_verdict(UInt32(datagram.verdict)) {
     case MESSAGE_HAS_BAD_OPTION:
-      pump.discard(
-        from: socket, answer: refusal(.badOption, "option \(datagram.bad_option) has a length that it cannot have", of: datagram))
+      pump.discard(from: socket, answer: refusal(of: message(in: datagram), badOption: datagram.bad_option))
     case MESSAGE_HAS_UNKNOWN_METHOD:
-      let method = CoAPCode(rawValue: datagram.code)
-      pump.discard(from: socket, answer: refusal(.methodNotAllowed, "there is no method \(method)", of: datagram))
+      pump.discard(from: socket, answer: refusalOfMethod(of: message(in: datagram)))
     case MESSAGE_IS_OURS:
-      let message = UnsafeBufferPointer(start: datagram.bytes, count: Int(datagram.length))
-      pump.serve(Array(message), of: PeerKey(datagram), from: socket, by: self)
+      pump.serve(Array(message(in: datagram)), of: PeerKey(datagram), from: socket, by: self)
     default: pump.discard(from: socket)
     }
   }
 
-  private func refusal(_ code: CoAPCode, _ diagnostic: String, of datagram: peeked_datagram) -> [UInt8] {
-    let head = UnsafeBufferPointer(start: datagram.bytes, count: Int(datagram.length)).prefix(12)
-    let tokenCount = (head.first ?? 0) & 15
-    // Piggybacked, or else with a message id of its own.
-    let type: UInt8 = datagram.type == 0 ? 2 : 1
-    let mid = datagram.type == 0 ? datagram.message_id : .random(in: 0...UInt16.max)
-    return [0x40 | type << 4 | tokenCount, code.rawValue, UInt8(mid >> 8), UInt8(mid & 0xff)]
-      + head.dropFirst(4).prefix(Int(tokenCount)) + [0xff] + Array(diagnostic.utf8)
+  private func message(in datagram: peeked_datagram) -> UnsafeBufferPointer<UInt8> {
+    UnsafeBufferPointer(start: datagram.bytes, count: Int(datagram.length))
+  }
+
+  /// A record of an established DTLS session. False, and its message is taken, when libcoap is not to have it.
+  func mayRead(_ record: UnsafeBufferPointer<UInt8>, of session: CoAPSession) -> Bool {
+    guard let handle = session.handle, let message = pump.feed.peek(record, on: handle) else { return true }
+    var badOption: UInt16 = 0
+    let verdict = judge_message(message.baseAddress, message.count, true, &badOption)
+    guard verdict != MESSAGE_PASSES else {
+      if message.count == 4, message[1] == 0, message[0] == 0x60 || message[0] == 0x70 {
+        let mid = UInt16(message[2]) << 8 | UInt16(message[3])
+        answered(key(session.address, mid), isReset: message[0] == 0x70)
+      }
+      return true
+    }
+    pump.feed.discardPeeked(on: handle)
+    switch verdict {
+    case MESSAGE_HAS_BAD_OPTION: pump.feed.write(refusal(of: message, badOption: badOption), on: handle)
+    case MESSAGE_HAS_UNKNOWN_METHOD: pump.feed.write(refusalOfMethod(of: message), on: handle)
+    case MESSAGE_IS_OURS: serve(message, on: handle)
+    default: return false
+    }
+    heard(from: session)
+    return false
+  }
+
+  private func refusal(of message: UnsafeBufferPointer<UInt8>, badOption: UInt16) -> [UInt8] {
+    MessageWriter.refusal(.badOption, "option \(badOption) has a length that it cannot have", of: message)
+  }
+
+  private func refusalOfMethod(of message: UnsafeBufferPointer<UInt8>) -> [UInt8] {
+    MessageWriter.refusal(.methodNotAllowed, "there is no method \(CoAPCode(rawValue: message[1]))", of: message)
   }
 
   /// Answers the request in the next datagram of the socket, whose bytes these are, as if libcoap had handed it on.
   func serve(_ message: [UInt8], of peer: PeerKey, from socket: AdoptedSocket) {
     let known = sessions.first { $0.scheme == .coap && PeerKey($0.address) == peer }?.handle
     if known != nil { discard_datagram(socket.descriptor) }
-    guard let handle = known ?? beginSilently(from: socket),
-      let request = message.withUnsafeBufferPointer({ readable_request($0.baseAddress, $0.count) })
-    else { return }
+    guard let handle = known ?? beginSilently(from: socket) else { return }
+    message.withUnsafeBufferPointer { serve($0, on: handle) }
+  }
+
+  private func serve(_ message: UnsafeBufferPointer<UInt8>, on handle: OpaquePointer) {
+    guard let request = readable_request(message.baseAddress, message.count) else { return }
     defer { coap_delete_pdu(request) }
     let isConfirmable = coap_pdu_get_type(request) == COAP_MESSAGE_CON
     guard

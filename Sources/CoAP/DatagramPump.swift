@@ -19,7 +19,7 @@ final class DatagramPump {
   private let events = UnsafeMutablePointer<epoll_event>.allocate(capacity: 64)
   private var cookies: [UInt64] = []
   // What is read of established sessions over DTLS, by the index of its cookie.
-  private var records: [(index: Int, session: CoAPSession, bytes: UnsafeBufferPointer<UInt8>)] = []
+  private var records: [(index: Int, socket: AdoptedSocket, session: CoAPSession, bytes: UnsafeBufferPointer<UInt8>)] = []
   private var hasSecure = false
   // Datagrams that libcoap does not get, each taken before the cookie with this index is used.
   private var exceptions: [(before: Int, socket: AdoptedSocket, what: Exception)] = []
@@ -92,7 +92,7 @@ final class DatagramPump {
 
   /// The same, for `bytes` of an established DTLS session, which stay where they are until the end of the pass.
   func read(from socket: AdoptedSocket, _ bytes: UnsafeBufferPointer<UInt8>, of session: CoAPSession) {
-    records.append((cookies.count, session, bytes))
+    records.append((cookies.count, socket, session, bytes))
     read(from: socket)
   }
 
@@ -151,10 +151,12 @@ final class DatagramPump {
       guard !range.isEmpty, let base = $0.baseAddress else { return }
       guard hasSecure else { return read_datagrams(context, base + range.lowerBound, range.count, false) }
       var start = range.lowerBound
-      for (index, session, bytes) in records where range.contains(index) {
+      for (index, socket, session, bytes) in records where range.contains(index) {
         read_datagrams(context, base + start, index - start, true)
-        session.shard.peek(bytes, of: session)
         start = index
+        guard !session.shard.mayRead(bytes, of: session) else { continue }
+        discard_datagram(socket.descriptor)
+        start += 1
       }
       read_datagrams(context, base + start, range.upperBound - start, true)
     }

@@ -30,6 +30,21 @@ struct MessageWriter {
     return writer.bytes
   }
 
+  /// The answer to a request, whose bytes these are, that is refused unread.
+  static func refusal(_ code: CoAPCode, _ diagnostic: String, of request: UnsafeBufferPointer<UInt8>) -> [UInt8] {
+    let tokenCount = request[0] & 15
+    let isConfirmable = request[0] >> 4 & 3 == 0
+    var writer = MessageWriter(capacity: 16 + diagnostic.utf8.count)
+    // Piggybacked, or else with a message id of its own.
+    writer.bytes.append((isConfirmable ? 0x60 : 0x50) | tokenCount)
+    writer.bytes.append(code.rawValue)
+    if isConfirmable { writer.bytes += request[2..<4] } else { writer.appendBytes(of: .random(in: 0...0xffff), count: 2) }
+    writer.bytes += request[4..<(4 + Int(tokenCount))]
+    writer.bytes.append(0xff)
+    writer.bytes += diagnostic.utf8
+    return writer.bytes
+  }
+
   private init(capacity: Int) {
     bytes = []
     bytes.reserveCapacity(capacity)

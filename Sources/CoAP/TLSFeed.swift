@@ -1,9 +1,10 @@
 internal import CLibcoap
 
-/// What is read and written on DTLS sessions past libcoap: acknowledgements, of which it tells nobody, and messages that are
-/// to be acknowledged, of which it would keep one at a time.
+/// What is read and written on DTLS sessions past libcoap: acknowledgements, of which it tells nobody, messages that it would
+/// answer wrongly, and those that are to be acknowledged, of which it would keep one at a time.
 final class TLSFeed {
   private var functions = tls_feed()
+  private let message = UnsafeMutablePointer<UInt8>.allocate(capacity: AdoptedSocket.largestDatagram)
 
   init() throws(CoAPSystemError) {
     guard open_tls_feed(&functions) else {
@@ -11,16 +12,22 @@ final class TLSFeed {
     }
   }
 
-  deinit { close_tls_feed(&functions) }
+  deinit {
+    close_tls_feed(&functions)
+    message.deallocate()
+  }
 
-  /// The head of the message in a record that libcoap is about to read: OpenSSL decrypts it now, and hands libcoap the rest.
-  /// Nil for what is no message, or does not decrypt.
-  func peek(_ record: UnsafeBufferPointer<UInt8>, on session: OpaquePointer) -> (first: UInt8, code: UInt8, mid: UInt16, count: Int)? {
-    withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 5) { head in
-      let count = Int(peek_tls(&functions, session, record.baseAddress, record.count, head.baseAddress, 5))
-      guard count >= 4 else { return nil }
-      return (head[0], head[1], UInt16(head[2]) << 8 | UInt16(head[3]), count)
-    }
+  /// The message in a record that libcoap is about to read, until the next one: OpenSSL decrypts it now, and keeps it for
+  /// libcoap. Nil for what is no message, or does not decrypt.
+  func peek(_ record: UnsafeBufferPointer<UInt8>, on session: OpaquePointer) -> UnsafeBufferPointer<UInt8>? {
+    let count = peek_tls(
+      &functions, session, record.baseAddress, record.count, message, Int32(AdoptedSocket.largestDatagram))
+    return count > 0 ? UnsafeBufferPointer(start: message, count: Int(count)) : nil
+  }
+
+  /// Keeps the message that was peeked last from libcoap.
+  func discardPeeked(on session: OpaquePointer) {
+    discard_peeked_tls(&functions, session, message, Int32(AdoptedSocket.largestDatagram))
   }
 
   func write(_ bytes: [UInt8], on session: OpaquePointer) { write_tls(&functions, session, bytes, bytes.count) }
