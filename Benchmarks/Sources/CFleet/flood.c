@@ -31,6 +31,16 @@ static size_t request(uint8_t *out) {
   return sizeof message;
 }
 
+// An observation of a device that says nothing more.
+static size_t observe(uint8_t *out) {
+  uint16_t mid = (uint16_t)next();
+  const uint8_t head[] = {0x41, 1, (uint8_t)(mid >> 8), (uint8_t)mid, 7, 0x60, 0x54, '.', 'r', 'p', 'c', 0x4c, 'e', 'p', '=', 'f'};
+  memcpy(out, head, sizeof head);
+  uint64_t name = next();
+  for (size_t i = 0; i < 8; i++) out[sizeof head + i] = "0123456789abcdef"[(name >> (4 * i)) & 15];
+  return sizeof head + 8;
+}
+
 static size_t garbage(uint8_t *out) {
   size_t count = 1 + next() % 64;
   for (size_t i = 0; i < count; i++) out[i] = (uint8_t)next();
@@ -45,6 +55,15 @@ static size_t hello(uint8_t *out) {
   for (size_t i = 0; i < 32; i++) out[sizeof head + i] = (uint8_t)next();
   memcpy(out + sizeof head + 32, tail, sizeof tail);
   return sizeof head + 32 + sizeof tail;
+}
+
+static size_t write_packet(enum flood_kind kind, uint8_t *out) {
+  switch (kind) {
+    case FLOOD_OBSERVERS: return observe(out);
+    case FLOOD_GARBAGE: return garbage(out);
+    case FLOOD_HELLOS: return hello(out);
+    default: return request(out);
+  }
 }
 
 static struct sockaddr_in any_source(void) {
@@ -84,7 +103,7 @@ int flood_run(const struct flood_options *options, struct flood_report *report) 
     } else if (is_stream) {
       done = connect(fd, (struct sockaddr *)&server, sizeof server) == 0;
     } else {
-      size_t count = options->kind == FLOOD_HELLOS ? hello(bytes) : options->kind == FLOOD_GARBAGE ? garbage(bytes) : request(bytes);
+      size_t count = write_packet(options->kind, bytes);
       done = sendto(fd, bytes, count, 0, (struct sockaddr *)&server, sizeof server) == (ssize_t)count;
     }
     if (done) report->sent++; else report->failures++;

@@ -12,11 +12,12 @@ struct Flood: ParsableCommand {
       """)
 
   enum Kind: String, ExpressibleByArgument, CaseIterable {
-    case requests, garbage, hellos, connections
+    case requests, observers, garbage, hellos, connections
 
     var flood: flood_kind {
       switch self {
       case .requests: FLOOD_REQUESTS
+      case .observers: FLOOD_OBSERVERS
       case .garbage: FLOOD_GARBAGE
       case .hellos: FLOOD_HELLOS
       case .connections: FLOOD_CONNECTIONS

@@ -5,6 +5,7 @@
 
 enum flood_kind {
   FLOOD_REQUESTS,     ///< CoAP requests that are answered with 4.04.
+  FLOOD_OBSERVERS,    ///< Observations of devices that never say anything more.
   FLOOD_GARBAGE,      ///< Random bytes.
   FLOOD_HELLOS,       ///< DTLS ClientHellos without a cookie, whose senders never answer.
   FLOOD_CONNECTIONS,  ///< TCP connections on which nothing is said, kept open to the end.
