@@ -8,6 +8,11 @@ extension Mutator {
     return bytes
   }
 
+  /// A CSM, in half of all cases with Max-Message-Size and Block-Wise-Transfer: its sender takes BERT.
+  mutating func firstFrame() -> [UInt8] {
+    generator.chance(50) ? [0x00, 0xe1] : [0x50, 0xe1, 0x23, 0, 0x40 << generator.below(2), 0, 0x20]
+  }
+
   private mutating func frame() -> [UInt8] {
     let token = generator.chance(80) ? [] : generator.bytes(generator.below(9))
     switch generator.below(20) {

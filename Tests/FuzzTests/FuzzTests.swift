@@ -119,7 +119,7 @@ import Testing
     var configuration = CoAPEndpoint.Configuration(
       addresses: [try #require(CoAPAddress(host: "127.0.0.1", port: 0))], shardsPerLoop: 2)
     configuration.limits.idleSessions = 64
-    let endpoint = try await CoAPEndpoint(configuration, loops: [loop], handlers: [handler], log: Logger(label: "fuzz"))
+    let endpoint = try await CoAPEndpoint(configuration, loops: [loop], handlers: [handler])
     let address = endpoint.addresses[0]
     try await onThread {
       for _ in 0..<1_000 { try FuzzSocket(to: address).barrier() }

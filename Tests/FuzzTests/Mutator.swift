@@ -13,6 +13,7 @@ struct Mutator {
   var generator: SeededGenerator
   /// A message id and token of the server's, to acknowledge, reset or answer.
   var lastReceived: (messageID: UInt16, token: [UInt8]) = (0, [])
+  private var uploads: BlockUploads
 
   struct Shape {
     var type: UInt8 = 0
@@ -23,7 +24,11 @@ struct Mutator {
     var payload: [UInt8] = []
   }
 
-  init(seed: UInt64) { generator = SeededGenerator(state: seed) }
+  /// - Parameter isStream: over TCP, where blocks may be BERT (RFC 8323 §6).
+  init(seed: UInt64, isStream: Bool = false) {
+    generator = SeededGenerator(state: seed)
+    uploads = BlockUploads(largestSize: isStream ? 7 : 6)
+  }
 
   mutating func datagram() -> [UInt8] {
     // One in thirty is noise from the first byte on.
@@ -49,7 +54,7 @@ struct Mutator {
     let token = generator.chance(70) ? [UInt8(generator.below(4))] : generator.bytes(generator.below(9))
     let name = Array("ep=d\(generator.below(12))".utf8)
     let format: [UInt8] = generator.chance(50) ? [50] : [60]
-    switch generator.below(12) {
+    switch generator.below(16) {
     case 0, 1:
       return Shape(code: 1, messageID: mid, token: token, options: [(6, []), path(".rpc"), (15, name), (17, format)])
     case 2:
@@ -77,8 +82,25 @@ struct Mutator {
       return Shape(
         type: UInt8(generator.below(4)), code: generator.chance(60) ? 0 : 0x45, messageID: lastReceived.messageID,
         token: generator.chance(60) ? [] : lastReceived.token)
+    case 11: return Shape(code: 1, messageID: mid, token: token, options: [path(".well-known"), path("core")])
+    case 12:
+      // The rest of a call that did not fit.
+      let block = uploads.block(number: generator.below(5), hasMore: false, size: generator.below(uploads.largestSize + 1))
+      let tag: [(Int, [UInt8])] = generator.chance(30) ? [(292, [generator.byte() & 1])] : []
+      return Shape(
+        code: 1, messageID: mid, token: token, options: [path(".rpc"), (15, name), (17, format), (23, block)] + tag)
     default:
-      return Shape(code: 1, messageID: mid, token: token, options: [path(".well-known"), path("core")])
+      if uploads.hasRoom, generator.chance(30) {
+        let tag: [(Int, [UInt8])] = generator.chance(50) ? [(292, [generator.byte() & 3])] : []
+        let isResult = generator.chance(70)
+        let body = generator.chance(50) ? json() + [UInt8](repeating: 0x20, count: generator.below(6_000)) : generator.bytes(generator.below(6_000))
+        uploads.begin(
+          body, size: generator.below(uploads.largestSize + 1), token: token,
+          options: [path(isResult ? ".rpc" : ".s"), path(isResult ? "status" : "logs"), (12, format), (15, name)] + tag)
+      }
+      guard var part = uploads.next(&generator) else { return Shape(code: 4, messageID: mid, token: token) }
+      part.messageID = mid
+      return part
     }
   }
 

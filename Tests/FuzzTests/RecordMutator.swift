@@ -6,6 +6,8 @@ struct RecordMutator {
   /// Of the last HelloVerifyRequest that came.
   private(set) var cookie: [UInt8] = []
   private var sequence: UInt64 = 0
+  // Fragments of a message that are still to be sent, the next one last.
+  private var fragments: [[UInt8]] = []
   private let isDatagram: Bool
 
   init(seed: UInt64, isDatagram: Bool) {
@@ -22,6 +24,11 @@ struct RecordMutator {
   /// A datagram of DTLS, or as much as one might write at once on a connection.
   mutating func next() -> [UInt8] {
     if generator.below(40) == 0 { return generator.bytes(1 + generator.below(200)) }
+    if isDatagram {
+      if fragments.isEmpty, generator.chance(5) { fragments = fragmentsOfHello() }
+      // Between them comes anything else.
+      if !fragments.isEmpty, generator.chance(70) { return record(22, fragments.removeLast()) }
+    }
     var bytes: [UInt8] = []
     for _ in 0...(generator.chance(80) ? 0 : generator.below(4)) { bytes += record() }
     if generator.chance(40) { spoil(&bytes) }
@@ -34,6 +41,24 @@ struct RecordMutator {
     let number16 = number(cookie.isEmpty ? 0 : 1, 2)
     let message = [1] + number(body.count, 3) + number16 + number(0, 3) + number(body.count, 3) + body
     return [22, 0xfe, 0xfd] + number(0, 2) + number(cookie.isEmpty ? 0 : 1, 6) + number(message.count, 2) + message
+  }
+
+  /// A ClientHello without a mistake, cut into pieces that overlap, are there twice, or change their places (RFC 6347 §4.2.3).
+  private mutating func fragmentsOfHello() -> [[UInt8]] {
+    let body = hello(cookie: cookie)
+    let number16 = number(cookie.isEmpty ? 0 : 1, 2)
+    var cuts: [(start: Int, end: Int)] = []
+    var start = 0
+    while start < body.count {
+      let end = min(body.count, start + 1 + generator.below(80))
+      cuts.append((generator.chance(90) ? start : generator.below(start + 1), end))
+      if generator.chance(10) { cuts.append(cuts[generator.below(cuts.count)]) }
+      start = end
+    }
+    if generator.chance(30) { cuts.swapAt(generator.below(cuts.count), generator.below(cuts.count)) }
+    return cuts.reversed().map { cut in
+      [1] + number(body.count, 3) + number16 + number(cut.start, 3) + number(cut.end - cut.start, 3) + body[cut.start..<cut.end]
+    }
   }
 
   private mutating func record() -> [UInt8] {

@@ -57,9 +57,9 @@ import Testing
 
   @Test func `Mutated messages over TCP end nothing but their own connections`() async throws {
     try await FuzzServer.withstand(.tcp) { fuzz in
-      var mutator = Mutator(seed: Self.seed)
+      var mutator = Mutator(seed: Self.seed, isStream: true)
       try Self.throwBytes(at: fuzz, .tcp) { isFirst in
-        (isFirst && mutator.generator.chance(80) ? [0x00, 0xe1] : []) + mutator.frames()
+        (isFirst && mutator.generator.chance(80) ? mutator.firstFrame() : []) + mutator.frames()
       }
     }
   }
@@ -141,13 +141,13 @@ import Testing
   @Test func `Whoever has a key may say what he likes over TLS`() async throws {
     try await FuzzServer.withstand(.tls) { fuzz in
       let barrier = try FuzzSocket(to: fuzz.address(.udp))
-      var mutator = Mutator(seed: Self.seed)
+      var mutator = Mutator(seed: Self.seed, isStream: true)
       // Each costs a process: most messages end their connection sooner or later.
       let peers = max(10, Self.packets / 1_000)
       var watch = MemoryWatch(peers)
       for number in 0..<peers {
         let peer = try KeyedPeer(to: fuzz.address(.tls), "-tls1_2")
-        peer.socket.send([0x00, 0xe1])
+        peer.socket.send(mutator.firstFrame())
         // Its own CSM.
         _ = try peer.socket.receive()
         for _ in 0..<100 where peer.socket.send(mutator.frames()) {
