@@ -1,4 +1,3 @@
-package import Logging
 internal import Glibc
 
 /// A CoAP server: where it listens, and the libcoap contexts that serve that on one or more loops.
@@ -72,7 +71,7 @@ package final class CoAPEndpoint: Sendable {
   /// `handlers` has one handler for each loop. Throws `CoAPSystemError` when an address cannot be bound, with
   /// `isAddressInUse` when somebody else has it; nothing is left open then.
   package init(
-    _ configuration: Configuration, loops: [EventLoop], handlers: [any CoAPHandler], log: Logger
+    _ configuration: Configuration, loops: [EventLoop], handlers: [any CoAPHandler]
   ) async throws(CoAPSystemError) {
     CoAPLibrary.start()
     var sockets: [Sockets] = []
@@ -105,7 +104,7 @@ package final class CoAPEndpoint: Sendable {
       }
       let result = await loop.perform { () -> CoAPSystemError? in
         do throws(CoAPSystemError) {
-          try part.open(mine, configuration, contexts: loops.count, loop, handler, budget, log)
+          try part.open(mine, configuration, contexts: loops.count, loop, handler, budget)
           return nil
         } catch {
           return error
@@ -163,7 +162,7 @@ extension CoAPEndpoint.Part {
   /// Opens the contexts for `sockets`, a list for each listener, and closes those that it cannot.
   fileprivate func open(
     _ sockets: [[BoundSocket]], _ configuration: CoAPEndpoint.Configuration, contexts: Int, _ loop: EventLoop,
-    _ handler: any CoAPHandler, _ budget: ByteBudget, _ log: Logger
+    _ handler: any CoAPHandler, _ budget: ByteBudget
   ) throws(CoAPSystemError) {
     // The nth sockets of all listeners of a kind go to one context.
     func columns(_ belongs: (CoAPScheme) -> Bool) -> [[BoundSocket]] {
@@ -188,7 +187,7 @@ extension CoAPEndpoint.Part {
           loop: loop, sockets: sockets, security: security, limits: limits,
           idleSessions: max(16, limits.idleSessions / endpoints), handshakes: handshakes,
           connections: max(1, limits.connections / streamLoops),
-          transmission: configuration.transmission, budget: budget, pump: pump, handler: handler, log: log)
+          transmission: configuration.transmission, budget: budget, pump: pump, handler: handler)
         shards.append(shard)
         return shard
       }

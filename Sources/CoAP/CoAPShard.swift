@@ -1,6 +1,5 @@
 internal import CLibcoap
 internal import Glibc
-internal import Logging
 
 /// A socket of ours that is still to be given to a libcoap context.
 struct BoundSocket {
@@ -20,7 +19,6 @@ final class CoAPShard: EventLoop.EventSource {
   let transmission: CoAPTransmission
   let budget: ByteBudget
   let handler: any CoAPHandler
-  let log: Logger
   let context: OpaquePointer
   let pump: DatagramPump
   private var sockets: [(socket: AdoptedSocket, source: Int)] = []
@@ -59,7 +57,7 @@ final class CoAPShard: EventLoop.EventSource {
   init(
     loop: EventLoop, sockets bound: [BoundSocket], security: CoAPSecurity?, limits: CoAPLimits,
     idleSessions: Int, handshakes: Int, connections: Int, transmission: CoAPTransmission, budget: ByteBudget,
-    pump: DatagramPump, handler: any CoAPHandler, log: Logger
+    pump: DatagramPump, handler: any CoAPHandler
   ) throws(CoAPSystemError) {
     assert(loop.isCurrent)
     self.loop = loop
@@ -68,7 +66,6 @@ final class CoAPShard: EventLoop.EventSource {
     self.transmission = transmission
     self.budget = budget
     self.handler = handler
-    self.log = log
     guard let context = coap_new_context(nil) else { throw CoAPSystemError("coap_new_context") }
     self.context = context
     coap_set_app_data(context, Unmanaged.passUnretained(self).toOpaque())

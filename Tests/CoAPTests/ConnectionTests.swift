@@ -1,7 +1,6 @@
 import CoAP
 import Dispatch
 import Glibc
-import Logging
 import Testing
 
 /// Peers that open connections and do nothing good with them.
@@ -19,9 +18,7 @@ import Testing
     var configuration = CoAPEndpoint.Configuration(
       listeners: [CoAPListener(.coapTCP, try #require(CoAPAddress(host: "127.0.0.1", port: 0)))])
     change(&configuration.limits)
-    let endpoint = try await CoAPEndpoint(
-      configuration, loops: [loop], handlers: [TestHandler(answer)],
-      log: Logger(label: "test"))
+    let endpoint = try await CoAPEndpoint(configuration, loops: [loop], handlers: [TestHandler(answer)])
     let address = endpoint.addresses[0]
     let result = await withCheckedContinuation { continuation in
       DispatchQueue(label: "connections").async {

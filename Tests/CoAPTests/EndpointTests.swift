@@ -1,6 +1,5 @@
 import CoAP
 import Glibc
-import Logging
 import Synchronization
 import Testing
 
@@ -149,7 +148,7 @@ import Testing
       let error = await #expect(throws: CoAPSystemError.self) {
         _ = try await CoAPEndpoint(
           CoAPEndpoint.Configuration(addresses: [served.address]), loops: [served.loop],
-          handlers: [served.handler], log: .init(label: "test"))
+          handlers: [served.handler])
       }
       #expect(error?.isAddressInUse == true)
       #expect(error?.description.contains("cannot listen on \(served.address)") == true)

@@ -1,5 +1,4 @@
 import CoAP
-import Logging
 import Synchronization
 import Testing
 
@@ -79,8 +78,7 @@ func withEndpoint<Result>(
     addresses: [try #require(CoAPAddress(host: host, port: 0))], shardsPerLoop: shards)
   configuration.transmission = transmission
   configuration.limits = limits
-  let endpoint = try await CoAPEndpoint(
-    configuration, loops: [loop], handlers: [handler], log: Logger(label: "test"))
+  let endpoint = try await CoAPEndpoint(configuration, loops: [loop], handlers: [handler])
   let client = try await CoAPClient(loop: loop, transmission: transmission)
   func close() async {
     await client.close()

@@ -1,5 +1,4 @@
 import CoAP
-import Logging
 import Synchronization
 import Testing
 
@@ -61,8 +60,7 @@ final class TestAuthority: CoAPAuthority {
     configuration.security = CoAPSecurity(
       authority: authority, certificate: certificate, cipherSuites: cipherSuites)
     configuration.transmission = transmission
-    let endpoint = try await CoAPEndpoint(
-      configuration, loops: [loop], handlers: [handler], log: Logger(label: "test"))
+    let endpoint = try await CoAPEndpoint(configuration, loops: [loop], handlers: [handler])
     let client = try await CoAPClient(loop: loop, transmission: transmission)
     func close() async {
       await client.close()

@@ -1,7 +1,6 @@
 import CoAP
 import DeviceRPC
 import DeviceRPCCoAP
-import Logging
 import Synchronization
 import Testing
 
@@ -48,8 +47,7 @@ import Testing
     var configuration = CoAPEndpoint.Configuration(
       addresses: [try #require(CoAPAddress(host: "127.0.0.1", port: 0))], shardsPerLoop: 2)
     configuration.limits = limits
-    let endpoint = try await CoAPEndpoint(
-      configuration, loops: [loop], handlers: [handler], log: Logger(label: "test"))
+    let endpoint = try await CoAPEndpoint(configuration, loops: [loop], handlers: [handler])
     do {
       try await body(endpoint.addresses[0], loop, handler)
     } catch {
