@@ -53,9 +53,10 @@ extension DeviceLoop {
   }
 
   /// A device has proved its name on a session; it can be called when it observes there.
-  package func proved(_ name: String, at address: String) {
+  package func proved(_ credential: DeviceCredential, at address: String) {
     let now = driver.now
-    guard !hasParted, let record = devices[name] ?? makeDevice(name, now: now) else { return }
+    guard !hasParted, let record = devices[credential.device] ?? makeDevice(credential.device, now: now) else { return }
+    record.device.proof = .init(credential)
     record.device.firstSeen = record.device.firstSeen ?? now
     record.device.lastHeard = now
     // A link that is kept for it is replaced when it observes.
@@ -85,8 +86,7 @@ extension DeviceLoop {
 
   /// A link has ended. It means nothing if the device has another one by now.
   ///
-  /// With `isRevoked` it has because its device is trusted no longer: its calls end, but for those that have not left and
-  /// can wait for it.
+  /// With `isRevoked` it has because its device is trusted no longer. `endCalls` ends those that have left.
   package func unobserved(_ link: any DeviceLink, reason: String, isRevoked: Bool = false) {
     guard let record = link.record else { return }
     if record.device.absence?.link === link {
@@ -96,7 +96,6 @@ extension DeviceLoop {
       guard record.device.link === link else { return }
       disconnected(record, link, reason: reason, isRevoked: isRevoked)
     }
-    if isRevoked { endSentCalls(of: record, reason: reason) }
   }
 
   /// Calls to the device go nowhere for now.

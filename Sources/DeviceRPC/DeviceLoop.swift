@@ -35,8 +35,6 @@ package actor DeviceLoop {
   var presenceDue: Duration?
   private var alarm: (any LoopAlarm)?
   private var alarmDeadline: Duration?
-  // Devices that are trusted no longer, and whose calls end soon.
-  var revocations: [ObjectIdentifier: (device: DeviceRecord, reason: String)] = [:]
   var isEnding = false
   // It has taken leave of its devices.
   var hasParted = false
@@ -123,21 +121,19 @@ package actor DeviceLoop {
   func pump(_ device: DeviceRecord, now: Duration) {
     guard device.hasWaiting, device.device.isReady, let link = device.device.link else { return }
     let acknowledgement = link.acknowledgement
-    if device.device.isProbing, acknowledgement.exists { return }
+    if device.device.isProbing, acknowledgement == .each { return }
     while let entry = pending.nextToSend(device, window: link.window, unanswered: link.unansweredWindow) {
       do throws(CallError) {
         let payload: [UInt8]
         if let encoded = entry.payload { payload = encoded } else { payload = try link.encode(entry.call, id: entry.id) }
         noteSent(entry, acknowledgement, now: now)
         link.transmit(payload, serial: entry.serial)
-        if acknowledgement.isConfirmable, entry.call.isOneWay { link.confirm(entry.serial, isUrgent: true) }
+        if acknowledgement == .ping, entry.call.isOneWay { link.confirm(entry.serial) }
       } catch {
         finish(entry.serial, .failure(error))
       }
     }
-    guard acknowledgement.isConfirmable else { return }
-    if let last = pending.nextToConfirm(device) { link.confirm(last, isUrgent: false) }
-    updateAlarm()
+    if acknowledgement == .ping { updateAlarm() }
   }
 
   func noteSent(_ entry: Pending.Entry, _ acknowledgement: Acknowledgement, now: Duration) {
@@ -177,7 +173,7 @@ package actor DeviceLoop {
   private func expire() {
     alarmDeadline = nil
     let now = driver.now
-    let expired = pending.expire(now: now) { $0.lane.device.link?.confirm($0.serial, isUrgent: true) }
+    let expired = pending.expire(now: now) { $0.lane.device.link?.confirm($0.serial) }
     for (entry, wasReachable) in expired { complete(entry, .failure(timeout(of: entry, wasReachable, now: now))) }
     // The end of a call that has left makes room for the next.
     for (entry, _) in expired { pump(entry.lane, now: now) }

@@ -19,12 +19,20 @@ package struct DeviceState {
   var firstSeen: Duration?
   // Nil while there is a link.
   var absence: Absence?
+  // With what it has proved its name last; nil: never.
+  var proof: Proof?
 
   init(name: String, now: Duration) {
     self.name = name
     lastHeard = now
     presence = Presence(since: now)
     absence = Absence(since: now)
+  }
+
+  /// Apart, so that it takes no room of devices that have none.
+  final class Proof {
+    let credential: DeviceCredential
+    init(_ credential: DeviceCredential) { self.credential = credential }
   }
 
   /// What is kept of the last link, if there ever was one. Apart, so that it takes no room of connected devices.

@@ -74,8 +74,6 @@ package struct PendingCalls<Device, Completion> {
     fileprivate var waiting: Deque<Entry> = []
     // Sent, not acknowledged; a call that was given up stays here until its message is settled.
     fileprivate var unacknowledged: [Serial] = []
-    // The last of them of which it was asked whether it has arrived.
-    fileprivate var asked: Serial?
     // How often it was opened or closed: what was sent before says nothing about the link of now.
     fileprivate var changes = 0
     // Last, so that what each call needs lies together.
@@ -182,7 +180,6 @@ package struct PendingCalls<Device, Completion> {
     lane.changes += 1
     // What has left over the old link is settled there or never; it must not hold up the new one.
     lane.unacknowledged.removeAll(keepingCapacity: true)
-    lane.asked = nil
     for entry in lane.waiting {
       entry.payload = nil
       if !wasOpen { setDeadline(now + entry.timeout, of: entry) }
@@ -195,7 +192,6 @@ package struct PendingCalls<Device, Completion> {
     lane.isOpen = false
     lane.changes += 1
     lane.unacknowledged = []
-    lane.asked = nil
     var ended: [Entry] = []
     for entry in lane.waiting {
       let reachableBy = entry.started + entry.call.wait
@@ -229,29 +225,22 @@ package struct PendingCalls<Device, Completion> {
     guard entry.sent == nil else { return }
     entry.sent = now
     entry.delivery = .sentNoAck
-    entry.isAcknowledgeable = acknowledgement.exists
+    entry.isAcknowledgeable = acknowledgement == .each
     entry.sentOver = entry.lane.changes
     entry.payload = nil
     entry.lane.leave(entry)
     if entry.lane.isOpen {
-      if acknowledgement.exists { entry.lane.unacknowledged.append(entry.serial) }
+      if acknowledgement == .each { entry.lane.unacknowledged.append(entry.serial) }
     } else {
       // A device that polls is reachable by its asking.
       setDeadline(now + entry.timeout, of: entry)
     }
-    if acknowledgement.isConfirmable {
+    if acknowledgement == .ping {
       // Late, since most calls are answered before, and early enough for the answer of a slow network.
       let confirmAt = entry.deadline - min(entry.timeout / 4, .seconds(5))
       entry.confirmAt = confirmAt
       alarms.insert(Alarm(deadline: confirmAt, serial: entry.serial))
     }
-  }
-
-  /// The last message of a lane that holds up others and whose arrival nobody has asked for yet; it counts as asked then.
-  package func nextToConfirm(_ lane: Lane) -> Serial? {
-    guard !lane.waiting.isEmpty, let last = lane.unacknowledged.last, last != lane.asked else { return nil }
-    lane.asked = last
-    return last
   }
 
   /// The message that carried the call is acknowledged, or will never be. Returns the call if it has not ended before.

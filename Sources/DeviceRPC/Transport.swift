@@ -64,10 +64,8 @@ package protocol DeviceLink: AnyObject, Sendable {
   /// is sent again, and the next one may leave.
   func hasArrived(_ serial: UInt32)
   /// Finds out whether the message of this call has arrived, and those before it, and tells the home loop `acknowledged`
-  /// of each that has. Said only where `acknowledgement` is `.onRequest` or `.ping`; what it does not find out it need not
-  /// tell. With `isUrgent` somebody waits for nothing else; without, other calls wait behind this one, whose result may
-  /// come first.
-  func confirm(_ serial: UInt32, isUrgent: Bool)
+  /// of each that has. Said only where `acknowledgement` is `.ping`; what it does not find out it need not tell.
+  func confirm(_ serial: UInt32)
   /// Tells the home loop `noteHeard(on:)` when the device is heard next, once.
   func tellWhenHeard()
   /// Asks the device for a sign of life, with a CoAP ping. The home loop is told `noteProbeEnded` once, also when nothing
@@ -81,26 +79,20 @@ package protocol DeviceLink: AnyObject, Sendable {
 
 /// What a link learns of the arrival of the messages that it sends.
 package enum Acknowledgement: Sendable, Hashable {
-  /// Each acknowledgement is seen: plain CoAP on UDP.
+  /// Each acknowledgement is seen: CoAP over UDP, plain or in DTLS.
   case each
-  /// They cannot be seen, but found out with a message that is answered only behind them, which `DeviceLink.confirm`
-  /// sends: the acknowledgements inside DTLS are libcoap's secret, a ping's answer is not.
-  case onRequest
   /// There are none, as over TCP, and nothing is held up for them. The answer to a ping that was sent behind a message
   /// says that the message has arrived; a device need not give one.
   case ping
   /// There are none, and nothing but a result tells.
   case none
-
-  var exists: Bool { self == .each || self == .onRequest }
-  var isConfirmable: Bool { self == .onRequest || self == .ping }
 }
 
 extension DeviceLink {
   package var unansweredWindow: Int { .max }
   package var acknowledgement: Acknowledgement { .each }
   package func hasArrived(_ serial: UInt32) {}
-  package func confirm(_ serial: UInt32, isUrgent: Bool) {}
+  package func confirm(_ serial: UInt32) {}
 }
 
 /// Why a message has not taken its call to the device, in words for people.

@@ -77,7 +77,7 @@ package final class CoAPTransport: DeviceTransport {
     }
     // Before the first handshake, so that no change is missed.
     let changes = configuration.security?.credentials.changes()
-    let endpoint = try await CoAPEndpoint(endpointConfiguration, loops: loops, handlers: handlers, log: log)
+    let endpoint = try await CoAPEndpoint(endpointConfiguration, loops: loops, handlers: handlers)
     var watchers: [Task<Void, Never>] = []
     if let changes, let authority {
       watchers.append(Task { await Self.closeRevoked(endpoint, authority, changes, directory) })
@@ -104,26 +104,30 @@ package final class CoAPTransport: DeviceTransport {
 
   // MARK: Changes while it runs
 
-  /// Ends the sessions whose credential is no longer what it was when they began, and those of devices that have proved
-  /// nothing and have to by now.
+  /// Ends the sessions whose credential is no longer what it was when they began, those of devices that have proved nothing
+  /// and have to by now, and the calls to both.
   private static func closeRevoked(
     _ endpoint: CoAPEndpoint, _ authority: CredentialAuthority, _ changes: AsyncStream<Void>,
     _ directory: DeviceDirectory
   ) async {
     for await _ in changes {
       await endpoint.closeSessions { session in
-        if let secured = session.secured {
-          guard let reason = authority.objection(to: secured) else { return nil }
-          // It may have calls though nothing observes: it has polled, or deregistered.
-          if let device = CredentialAuthority.device(of: session) {
-            directory.home(of: device).run { $0.revoked(device, reason: reason) }
-          }
-          return reason
+        if session.secured != nil {
+          guard let credential = CredentialAuthority.credential(of: session) else { return "it has proved nothing" }
+          return authority.objection(to: credential)
         }
         let mustProve = session.observations.contains {
           ($0.owner as? GoliothLink).map { authority.knows(device: $0.device) } ?? false
         }
         return mustProve ? CredentialAuthority.unproved : nil
+      }
+      for home in directory.loops {
+        home.run { home in
+          home.endCalls { device, credential in
+            if let credential { return authority.objection(to: credential) }
+            return authority.knows(device: device) ? CredentialAuthority.unproved : nil
+          }
+        }
       }
     }
   }

@@ -79,12 +79,11 @@ final class CredentialAuthority: CoAPAuthority {
 
   // MARK: Sessions
 
-  /// The device that a session has proved to be; nil when nothing is proved.
-  static func device(of session: CoAPSession) -> String? { (session.secured?.principal as? DeviceCredential)?.device }
+  /// With what a session has proved which device it is; nil when nothing is proved.
+  static func credential(of session: CoAPSession) -> DeviceCredential? { session.secured?.principal as? DeviceCredential }
 
-  /// Why the credential with which a session has begun is good for it no longer; nil when it still is what it was.
-  func objection(to secured: SecuredPeer) -> String? {
-    guard let credential = secured.principal as? DeviceCredential else { return "it has proved nothing" }
+  /// Why a credential with which something was proved is good for it no longer; nil when it still is what it was.
+  func objection(to credential: DeviceCredential) -> String? {
     let proof = credential.kind == .preSharedKey ? "key" : "certificate"
     guard let current = credentials.credential(credential.kind, identity: credential.identity) else {
       return "its \(proof) was removed"

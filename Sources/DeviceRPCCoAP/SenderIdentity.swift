@@ -33,7 +33,7 @@ struct SenderIdentity: Sendable {
   /// The device that a request names, by the proof of its session or as `ep`.
   func named(by request: CoAPRequest, on session: CoAPSession) throws(ForbiddenSender) -> Sender {
     let said = request.queryValue("ep")
-    if let proved = CredentialAuthority.device(of: session) {
+    if let proved = CredentialAuthority.credential(of: session)?.device {
       guard said == nil || said == proved else {
         throw ForbiddenSender(
           name: proved, reason: "the credentials are those of another device than ep", isUnproved: false)
@@ -56,7 +56,7 @@ struct SenderIdentity: Sendable {
 
   /// The device of a session, by its proof or because it is the only one that observes there; for people.
   static func device(of session: CoAPSession) -> String? {
-    CredentialAuthority.device(of: session) ?? link(of: nil, on: session)?.device
+    CredentialAuthority.credential(of: session)?.device ?? link(of: nil, on: session)?.device
   }
 
   private func mayBear(_ name: String) throws(ForbiddenSender) {

@@ -49,11 +49,17 @@ package final class InMemoryTransport: DeviceTransport {
     return await Self.attach(link, name, directory)
   }
 
-  package func disconnect(
-    _ name: String, reason: String = "it was disconnected", isRevoked: Bool = false
-  ) async {
+  package func disconnect(_ name: String, reason: String = "it was disconnected") async {
     let (directory, link) = state.withLock { ($0.directory, $0.links.removeValue(forKey: name)) }
-    if let link { await directory?.home(of: name).unobserved(link, reason: reason, isRevoked: isRevoked) }
+    if let link { await directory?.home(of: name).unobserved(link, reason: reason) }
+  }
+
+  /// Nobody trusts a device any more: its link ends, if there is one, and with it its calls.
+  package func revoke(_ name: String, reason: String) async {
+    let (directory, link) = state.withLock { ($0.directory, $0.links.removeValue(forKey: name)) }
+    guard let home = directory?.home(of: name) else { return }
+    if let link { await home.unobserved(link, reason: reason, isRevoked: true) }
+    await home.endCalls { device, _ in device == name ? reason : nil }
   }
 
   @discardableResult

@@ -157,7 +157,7 @@ package final class ScriptedLink: InMemoryLink {
     reader?.resume(returning: transmission)
   }
 
-  package func confirm(_ serial: UInt32, isUrgent: Bool) { state.withLock { $0.confirmed.append(serial) } }
+  package func confirm(_ serial: UInt32) { state.withLock { $0.confirmed.append(serial) } }
 
   package func tellWhenHeard() { state.withLock { $0.isAwaited = true } }
 

@@ -337,6 +337,25 @@ import Testing
     }
   }
 
+  @Test(arguments: Change.allCases)
+  func `a call to a device whose session is over ends at once when its credential changes`(change: Change) async throws {
+    try await Self.withSecureServer { server, credentials, address in
+      var events = server.events().makeAsyncIterator()
+      async let failed = failure {
+        try await server.device("sensor-1").call("m", timeout: .seconds(600), wait: .seconds(60))
+      }
+      try await Self.withClient(of: "sensor-1", at: address(.dtls)) { device in
+        for await _ in try await device.observe() { break }
+      }
+      while let event = await events.next() { if case .offline = event { break } }
+      try Self.make(change, credentials)
+      guard case .revoked("sensor-1", change.rawValue, _) = await failed else {
+        Issue.record("it has ended otherwise")
+        return
+      }
+    }
+  }
+
   private static func make(_ change: Change, _ credentials: InMemoryCredentials) throws {
     switch change {
     case .disable: credentials.set(try credential("sensor-1", isEnabled: false))

@@ -100,28 +100,16 @@ import Testing
     #expect(table.result(id: "m/0001", from: 1).serial == call)
   }
 
-  @Test mutating func `what is not acknowledged holds up nobody, what is on request is asked for once`() {
-    let calls = (0..<4).map { _ in table.call() }
-    table.sent(calls[0], .none, now: .zero)
+  @Test(arguments: [Acknowledgement.ping, .none])
+  mutating func `what is not acknowledged holds up nobody`(_ acknowledgement: Acknowledgement) {
+    let calls = (0..<2).map { _ in table.call() }
+    #expect(table.sendAll(by: acknowledgement) == calls)
     #expect(table[calls[0]]?.isAcknowledgeable == false)
-    #expect(table.sendAll(by: .onRequest) == [calls[1]])
-    #expect(table.nextToConfirm(1) == calls[1])
-    #expect(table.nextToConfirm(1) == nil)
-    // Nor is one that was given up forgotten: it holds up the others all the same.
-    #expect(table.end(calls[1]) != nil)
-    table.settled(calls[1], on: 1, isDelivered: true)
-    #expect(table.sendAll(by: .onRequest) == [calls[2]])
-    #expect(table.end(calls[2]) != nil)
-    #expect(table.nextToConfirm(1) == calls[2])
-    table.open(1, now: .zero)
-    #expect(table.nextToConfirm(1) == nil)
-    #expect(table.sendAll(by: .onRequest) == [calls[3]])
-    #expect(table.nextToConfirm(1) == nil)
   }
 
   @Test mutating func `before its end a call is asked for, unless it is known to have arrived`() {
     let (silent, known) = (table.call(timeout: .seconds(40)), table.call(timeout: .seconds(40)))
-    table.sendAll(window: 2, by: .onRequest)
+    table.sendAll(by: .ping)
     table.settled(known, on: 1, isDelivered: true)
     #expect(table.nextDeadline() == .seconds(35))
     var asked: [UInt32] = []

@@ -67,7 +67,6 @@ struct Table {
   ) -> [(entry: Calls.Entry, wasReachable: Bool)] {
     calls.expire(now: now, confirm: confirm)
   }
-  mutating func nextToConfirm(_ device: Int) -> UInt32? { calls.nextToConfirm(lane(device)) }
   mutating func unreadable(id: String, from device: Int?, now: Duration = .zero) -> UInt32? {
     calls.unreadable(id: id, reason: "garbled", from: device.map { lane($0) }, now: now)?.serial
   }

@@ -121,7 +121,7 @@ import Testing
   @Test func `a device that has proved its name is known before it observes, and what becomes of it then`() async throws {
     try await withServer { server, transport in
       let home = try #require(transport.directory).home(of: "sensor-1")
-      await home.proved("sensor-1", at: "here")
+      await home.proved(try .ofDevice("sensor-1"), at: "here")
       let known = try #require(await server.devices().first)
       #expect(!known.isOnline && known.address == "here" && known.evidence == "it has proved its name, and does not observe")
       #expect(await server.heard(within: .zero).keys.sorted() == ["sensor-1"])
@@ -133,7 +133,7 @@ import Testing
       #expect(await server.devices().first?.evidence == "its session was closed")
       // One that observes is left alone.
       _ = await transport.scripted()
-      await home.proved("sensor-1", at: "here")
+      await home.proved(try .ofDevice("sensor-1"), at: "here")
       await home.provedNoMore("sensor-1", at: "here")
       #expect(await server.devices().first?.isOnline == true)
     }

@@ -186,46 +186,12 @@ import Testing
     }
   }
 
-  @Test func `arrival is asked for when others wait, for one-way calls, and before a deadline`() async throws {
-    try await withServer { server, transport in
-      let link = await transport.scripted(acknowledgement: .onRequest)
-      let first = server.begin(Call("first", timeout: .seconds(8)))
-      let sent = await link.next()
-      await transport.settle()
-      #expect(link.confirmed.isEmpty)
-      let waiting = (0..<3).map { _ in server.begin(Call("next", timeout: .seconds(60), isOneWay: true)) }
-      await until { await server.openCalls() == 4 }
-      // Once, however many wait.
-      #expect(link.confirmed == [sent.serial])
-      await link.acknowledge(sent)
-      for number in 0..<3 {
-        let next = await link.next()
-        await transport.settle()
-        #expect(link.confirmed.count { $0 == next.serial } >= 1, "call \(number)")
-        await link.acknowledge(next)
-      }
-      for call in waiting { #expect(await call.value.isOK) }
-      await transport.advance(by: .seconds(8))
-      #expect(await first.value.error == .unanswered(device: "sensor-1", after: .seconds(8)))
-
-      let asked = link.confirmed.count
-      let last = server.begin(Call("last", timeout: .seconds(8)))
-      let unanswered = await link.next()
-      await transport.advance(by: .milliseconds(5_999))
-      #expect(link.confirmed.count == asked)
-      await transport.advance(by: .milliseconds(1))
-      #expect(link.confirmed.dropFirst(asked) == [unanswered.serial])
-      await transport.advance(by: .seconds(2))
-      #expect(await last.value.error == .undelivered(device: "sensor-1", reason: "no acknowledgement seen within 8 s"))
-    }
-  }
-
   @Test func `of a message that left over an earlier link the new one is not asked`() async throws {
     try await withServer { server, transport in
-      let old = await transport.scripted(acknowledgement: .onRequest)
+      let old = await transport.scripted(acknowledgement: .ping)
       let call = server.begin(Call("m"))
       _ = await old.next()
-      let new = await transport.scripted(acknowledgement: .onRequest)
+      let new = await transport.scripted(acknowledgement: .ping)
       await transport.advance(by: .seconds(10))
       #expect(old.confirmed.isEmpty && new.confirmed.isEmpty)
       #expect(await call.value.error?.delivery == .sentNoAck)

@@ -308,7 +308,7 @@ import Testing
       await transport.advance(by: .seconds(121))
       // That it has proved its name elsewhere does not let go of what is kept.
       let first = try #require(transport.directory).home(of: "a")
-      await first.proved("a", at: "192.0.2.1:5684")
+      await first.proved(try .ofDevice("a"), at: "192.0.2.1:5684")
       _ = await transport.scripted("a")
       #expect(links[0].isReplaced)
       links[0].heard()

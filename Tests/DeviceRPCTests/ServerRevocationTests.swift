@@ -16,7 +16,7 @@ import Testing
       let sent = await link.next()
       if delivery != .sentNoAck { await link.acknowledge(sent) }
       if delivery == .unreadable { await link.garble(sent.id, "not a map") }
-      await transport.disconnect("sensor-1", reason: "it was disabled", isRevoked: true)
+      await transport.revoke("sensor-1", reason: "it was disabled")
       #expect(await call.value.error == revoked(delivery))
       #expect(await server.openCalls() == 0)
       #expect(await transport.stored("pending", "entries") == 0)
@@ -32,7 +32,7 @@ import Testing
       let impatient = server.begin(Call("impatient"))
       let patient = server.begin(Call("patient", wait: .seconds(60)))
       await until { await server.openCalls() == 3 }
-      await transport.disconnect("sensor-1", reason: "it was disabled", isRevoked: true)
+      await transport.revoke("sensor-1", reason: "it was disabled")
       #expect(await sent.value.error == revoked(.sentNoAck))
       #expect(await impatient.value.error == revoked(.notSent))
       #expect(await server.openCalls() == 1)
@@ -51,7 +51,7 @@ import Testing
       await link.acknowledge(await link.next())
       await transport.directory?.home(of: "sensor-1").unreachable(link, reason: "silent")
       #expect(await server.openCalls() == 1)
-      await transport.disconnect("sensor-1", reason: "it was disabled", isRevoked: true)
+      await transport.revoke("sensor-1", reason: "it was disabled")
       #expect(await call.value.error == revoked(.delivered))
       link.heard()
       await transport.settle()
@@ -65,7 +65,23 @@ import Testing
       let call = server.begin(Call("m", wait: .seconds(60)))
       await until { await transport.stored("pending", "entries") == 1 }
       #expect(await home.poll("sensor-1", encode: { (_, id) throws(CallError) in Array(id.utf8) }) != nil)
-      await home.revoked("sensor-1", reason: "it was disabled")
+      await transport.revoke("sensor-1", reason: "it was disabled")
+      #expect(await call.value.error == revoked(.sentNoAck))
+    }
+  }
+
+  @Test func `a device whose session is over loses its calls, by the credential with which it has proved itself`() async throws {
+    try await withServer { server, transport in
+      let credential = try DeviceCredential.ofDevice("sensor-1")
+      let home = try #require(transport.directory).home(of: "sensor-1")
+      await home.proved(credential, at: "127.0.0.1:1")
+      let link = await transport.scripted()
+      let call = server.begin(Call("m", timeout: .seconds(60)))
+      _ = await link.next()
+      await transport.disconnect("sensor-1")
+      await home.endCalls { _, _ in nil }
+      #expect(await server.openCalls() == 1)
+      await home.endCalls { device, given in device == "sensor-1" && given == credential ? "it was disabled" : nil }
       #expect(await call.value.error == revoked(.sentNoAck))
     }
   }
@@ -78,7 +94,7 @@ import Testing
       let sent = await new.next()
       let home = try #require(transport.directory).home(of: "sensor-1")
       await home.unobserved(old, reason: "its key was replaced", isRevoked: true)
-      await home.revoked("sensor-1", reason: "its key was replaced")
+      await home.endCalls { _, _ in "its key was replaced" }
       await transport.settle()
       await new.answer(sent)
       #expect(await call.value.isOK)
@@ -102,6 +118,7 @@ import Testing
         await until { await transport.stored("pending", "entries") == links.count }
         home.run { [links] loop in
           for link in links { loop.unobserved(link, reason: "it was disabled", isRevoked: true) }
+          loop.endCalls { _, _ in "it was disabled" }
         }
         return try await group.reduce(0) { $0 + ($1 ? 1 : 0) }
       }

@@ -38,6 +38,13 @@ func withServer(
   #expect(leakedTransport == nil)
 }
 
+extension DeviceCredential {
+  /// With a key that nobody else has.
+  static func ofDevice(_ name: String) throws -> DeviceCredential {
+    DeviceCredential(device: name, identity: "\(name)@lab", proof: .preSharedKey(try #require(DeviceKey("key of \(name)".utf8))))
+  }
+}
+
 extension DeviceRPCServer {
   func outcome(_ call: Call, on device: String = "sensor-1") async -> Outcome {
     do throws(CallError) { return .success(try await perform(call, on: device)) } catch { return .failure(error) }

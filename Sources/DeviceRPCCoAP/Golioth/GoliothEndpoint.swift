@@ -24,14 +24,16 @@ final class GoliothEndpoint: CoAPHandler, Sendable {
   let paths = [".rpc", ".rpc/status", ".s/logs", ".well-known/core"]
 
   func sessionBegan(_ session: CoAPSession) {
-    guard let secured = session.secured, identity.authority.map({ $0.objection(to: secured) != nil }) ?? true else {
-      guard let name = CredentialAuthority.device(of: session) else { return }
-      let address = session.address.description
-      return directory.home(of: name).run { $0.proved(name, at: address) }
+    guard let secured = session.secured else { return }
+    guard let credential = CredentialAuthority.credential(of: session),
+      identity.authority?.objection(to: credential) == nil
+    else {
+      // Revoked since the handshake began.
+      secured.principal = nil
+      return session.loop.atEndOfPass { session.close() }
     }
-    // Revoked since the handshake began.
-    secured.principal = nil
-    session.loop.atEndOfPass { session.close() }
+    let address = session.address.description
+    directory.home(of: credential.device).run { $0.proved(credential, at: address) }
   }
 
   func heard(from session: CoAPSession) {
@@ -39,7 +41,7 @@ final class GoliothEndpoint: CoAPHandler, Sendable {
   }
 
   func sessionEnded(_ session: CoAPSession) {
-    guard let name = CredentialAuthority.device(of: session) else { return }
+    guard let name = CredentialAuthority.credential(of: session)?.device else { return }
     let address = session.address.description
     directory.home(of: name).run { $0.provedNoMore(name, at: address) }
   }

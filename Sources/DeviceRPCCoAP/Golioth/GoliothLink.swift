@@ -90,7 +90,7 @@ final class GoliothLink: DeviceLink, CoAPObservationOwner {
     }
   }
 
-  func confirm(_ serial: UInt32, isUrgent: Bool) {
+  func confirm(_ serial: UInt32) {
     session.loop.execute { [self] in
       session.ping { if $0 == .answered { self.home.noteAcknowledged(serial, on: self) } }
     }
