@@ -23,7 +23,7 @@ package final class CoAPSession: @unchecked Sendable {
   var transfers: BlockTransfers?
   private var allowance = RequestAllowance()
   // Message id of the confirmable separate response that is not acknowledged yet.
-  private var separate: UInt16?
+  private(set) var separate: UInt16?
   /// The connection is gone; nothing may be sent any more.
   var isLost = false
   /// The last words to observers that may not have heard them.
@@ -232,9 +232,6 @@ package final class CoAPSession: @unchecked Sendable {
   func settled(_ messageID: UInt16) {
     if separate == messageID { separate = nil }
   }
-
-  /// The message ids of all confirmable messages that may be under way.
-  var messagesUnderWay: [UInt16] { observations.compactMap(\.outstanding) + (separate.map { [$0] } ?? []) + pings.compactMap(\.mid) }
 
   /// Hands a message with a response code to libcoap, over UDP and DTLS one that is not confirmable. Returns its message id,
   /// or nil when it could not be built.

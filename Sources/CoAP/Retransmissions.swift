@@ -19,6 +19,7 @@ final class Retransmissions {
 
   private var places = Heap<Place>()
   private var timer: LoopTimer?
+  private var spread = UInt64.random(in: .min ... .max)
 
   init(loop: EventLoop) {
     timer = loop.makeTimer { [unowned self, unowned loop] in self.fire(loop.passTime) }
@@ -29,6 +30,16 @@ final class Retransmissions {
     timer = nil
     for place in places.unordered { place.session.nextTransmission = .max }
     places = Heap()
+  }
+
+  /// The wait after the first transmission (RFC 7252 §4.2), in nanoseconds.
+  ///
+  /// Steps of the golden ratio cover the range evenly, and cost nothing; the system's random numbers are a system call each.
+  func firstTimeout(_ transmission: CoAPTransmission) -> UInt64 {
+    spread &+= 0x9e37_79b9_7f4a_7c15
+    let share = Double(spread >> 11) / Double(1 << 53)
+    let factor = 1 + share * (max(1, transmission.ackRandomFactor) - 1)
+    return UInt64(min(60_000, max(1, transmission.ackTimeout)) * factor * 1e9)
   }
 
   /// The session has something to do at this time, or earlier.
@@ -63,11 +74,6 @@ struct Confirmable {
 }
 
 extension CoAPTransmission {
-  /// The wait after the first transmission (RFC 7252 §4.2), in nanoseconds.
-  func firstTimeout() -> UInt64 {
-    UInt64(min(60_000, max(1, ackTimeout)) * .random(in: 1...max(1, ackRandomFactor)) * 1e9)
-  }
-
   /// How long a peer has for what it does at once when it is there: to answer a ping, which is sent once, and to ask for the
   /// second block of a body. What comes later counts all the same.
   var patience: UInt64 { UInt64(min(60_000, max(1, ackTimeout)) * max(1, ackRandomFactor) * 2e9) }
@@ -89,8 +95,8 @@ extension CoAPSession {
     let mid = coap_new_message_id(handle)
     let bytes = MessageWriter.confirmable(response, messageID: mid, token: token)
     transmit(
-      Confirmable(message: message(mid), bytes: bytes, timeout: shard.transmission.firstTimeout(), due: 0,
-        retransmissionsLeft: max(1, shard.transmission.maxRetransmit)), mid)
+      Confirmable(message: message(mid), bytes: bytes, timeout: shard.pump.retransmissions.firstTimeout(shard.transmission),
+        due: 0, retransmissionsLeft: max(1, shard.transmission.maxRetransmit)), mid)
     return mid
   }
 
@@ -125,27 +131,31 @@ extension CoAPSession {
 
   /// Sends again what is due, or gives it up. Returns when to look again; nil when nothing is under way.
   func transmitAgain(now: UInt64) -> UInt64? {
-    var next: UInt64?
-    for mid in messagesUnderWay {
-      let key = shard.key(address, mid)
-      guard var confirmable = shard.underWay[key] else { continue }
-      if confirmable.due <= now {
-        guard confirmable.retransmissionsLeft > 0 else {
-          shard.underWay[key] = nil
-          let message = confirmable.message
-          loop.atEndOfPass { message.failed(.notAcknowledged) }
-          continue
-        }
-        put(confirmable.bytes)
-        confirmable.retransmissionsLeft -= 1
-        confirmable.timeout *= 2
-        confirmable.due = now + confirmable.timeout
-        shard.underWay[key] = confirmable
-      }
-      next = min(next ?? .max, confirmable.due)
+    var next = UInt64.max
+    for observation in observations {
+      if let mid = observation.outstanding { next = min(next, transmitAgain(mid, now: now)) }
+      next = min(next, observation.endOverdueFetch(now) ?? .max)
     }
-    for due in observations.compactMap({ $0.endOverdueFetch(now) }) { next = min(next ?? .max, due) }
-    if let due = endOverduePings(now) { next = min(next ?? .max, due) }
-    return next
+    if let separate { next = min(next, transmitAgain(separate, now: now)) }
+    for mid in pings.compactMap(\.mid) { next = min(next, transmitAgain(mid, now: now)) }
+    next = min(next, endOverduePings(now) ?? .max)
+    return next == .max ? nil : next
+  }
+
+  private func transmitAgain(_ mid: UInt16, now: UInt64) -> UInt64 {
+    let key = shard.key(address, mid)
+    guard var confirmable = shard.underWay[key] else { return .max }
+    guard confirmable.due <= now else { return confirmable.due }
+    guard confirmable.retransmissionsLeft > 0 else {
+      shard.underWay[key] = nil
+      loop.atEndOfPass { confirmable.message.failed(.notAcknowledged) }
+      return .max
+    }
+    put(confirmable.bytes)
+    confirmable.retransmissionsLeft -= 1
+    confirmable.timeout *= 2
+    confirmable.due = now + confirmable.timeout
+    shard.underWay[key] = confirmable
+    return confirmable.due
   }
 }
