@@ -84,6 +84,8 @@ struct Drive: AsyncParsableCommand {
     var seconds: Double
     var latencies: [UInt32]
     var errors: Int
+    /// When the slowest call began, in nanoseconds from the start.
+    var slowest: (latency: UInt32, at: UInt64) = (0, 0)
   }
 
   private func measure(_ server: DeviceRPCServer, seconds: Double) async -> Measurement {
@@ -110,7 +112,9 @@ struct Drive: AsyncParsableCommand {
             } catch {
               part.errors += 1
             }
-            part.latencies.append(UInt32(clamping: monotonic() - begin))
+            let latency = UInt32(clamping: monotonic() - begin)
+            part.latencies.append(latency)
+            if latency > part.slowest.latency { part.slowest = (latency, begin - start) }
           }
         }
       }
@@ -118,7 +122,8 @@ struct Drive: AsyncParsableCommand {
     }
     return Measurement(
       seconds: Double(monotonic() - start) * 1e-9, latencies: parts.flatMap(\.latencies).sorted(),
-      errors: parts.reduce(0) { $0 + $1.errors })
+      errors: parts.reduce(0) { $0 + $1.errors },
+      slowest: parts.map(\.slowest).max { $0.latency < $1.latency } ?? (0, 0))
   }
 
   private func report(
@@ -146,6 +151,7 @@ struct Drive: AsyncParsableCommand {
       ("p90", rounded(quantile(0.9), 1)),
       ("p99", rounded(quantile(0.99), 1)),
       ("max", rounded(quantile(1), 1)),
+      ("maxAt", rounded(Double(measurement.slowest.at) * 1e-9, 1)),
       ("errors", "\(measurement.errors)"),
       ("rss", "\(residentBytes())"),
       ("rssMost", "\(mostResidentBytes())"),
