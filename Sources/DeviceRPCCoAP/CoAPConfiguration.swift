@@ -1,3 +1,6 @@
+// DeviceRPCCoAP: devices that connect over CoAP: the transport, and how each proves who it is.
+// `DeviceRPCServer(coap:)` makes a `CoAPTransport`; it tells DeviceRPC's loops what comes, and is told what to send.
+
 internal import CoAP
 
 /// How devices reach a server over CoAP.

@@ -1,3 +1,6 @@
+// DeviceRPCStore: devices and their keys in SQLite, for one server and any number of commands beside it.
+// For the program `device-rpc` and for users; in memory it is a `DeviceCredentials`.
+
 internal import DeviceRPC
 internal import HashTreeCollections
 

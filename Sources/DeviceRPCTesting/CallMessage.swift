@@ -1,3 +1,6 @@
+// DeviceRPCTesting: devices in memory, for tests of back ends and of this package.
+// `InMemoryDevices` is for users; the rest is for the tests here.
+
 package import DeviceRPC
 
 /// A call as it travels to a device in memory: one JSON object.

@@ -1,3 +1,6 @@
+// DeviceSimulator: devices as firmware would be, over each transport.
+// For the program `device-rpc`, the benchmarks and the tests; knows nothing of the server.
+
 internal import CoAP
 
 /// Many simulated devices on one thread.

@@ -1,3 +1,6 @@
+// Golioth: Golioth's device API on the wire: paths, JSON and CBOR, what stock firmware sends besides.
+// Called by the CoAP endpoint for each request, and by the loops for each call.
+
 extension GoliothCodec {
   /// The text of the member `id` of an object that is not valid JSON, if it stands before the mistake.
   ///

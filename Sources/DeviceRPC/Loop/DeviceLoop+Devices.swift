@@ -1,0 +1,110 @@
+// Loop: the actor to which devices and their calls belong, and what it asks of a transport.
+// Transports implement `DeviceTransport` and `DeviceLink` and tell the loop; the room Server hands calls to it.
+
+internal import DequeModule
+internal import FoundationEssentials
+internal import Logging
+
+// The devices that a loop remembers.
+extension DeviceLoop {
+  func makeDevice(_ name: String, now: Duration) -> DeviceRecord? {
+    if devices.count >= limits.devices, !forgetLongestAbsent() {
+      // Whoever has no room may have any name.
+      peerLog.notice(
+        "no room for another device", about: "", level: .warning, now: now, ["device": name, "limit": "\(limits.devices)"])
+      return nil
+    }
+    let record = DeviceRecord(DeviceState(name: name, now: now))
+    devices[name] = record
+    noteAbsent(record, since: now)
+    return record
+  }
+
+  func noteAbsent(_ record: DeviceRecord, since now: Duration) {
+    absent.append((record, now))
+    // A device that comes and goes leaves an entry each time.
+    if absent.count > 2 * devices.count + 64 { absent = Deque(absent.filter { isAbsent($0.device, since: $0.since) }) }
+  }
+
+  private func isAbsent(_ record: DeviceRecord, since: Duration) -> Bool {
+    record.device.absence?.since == since && devices[record.device.name] === record
+  }
+
+  func forgetIfOnlyCalled(_ record: DeviceRecord) {
+    let name = record.device.name
+    if record.device.firstSeen == nil, record.openCalls == 0, devices[name] === record { devices[name] = nil }
+  }
+
+  func absence(of name: String) -> CallError {
+    devices[name]?.device.firstSeen == nil ? .unknownDevice(name) : .offline(name)
+  }
+
+  private func forgetLongestAbsent() -> Bool {
+    for _ in 0..<absent.count {
+      guard let (record, since) = absent.popFirst() else { break }
+      guard isAbsent(record, since: since) else { continue }
+      if record.openCalls > 0 {
+        absent.append((record, since))
+        continue
+      }
+      giveUp(record)
+      devices[record.device.name] = nil
+      return true
+    }
+    return false
+  }
+
+  func info(_ record: DeviceRecord) -> DeviceInfo {
+    lookAtWallClock()
+    let device = record.device
+    let heard = max(device.lastHeard, device.link?.lastHeard ?? .zero)
+    return DeviceInfo(
+      name: device.name, state: device.link == nil ? .offline : device.presence.isQuiet ? .quiet : .observing,
+      since: date(device.absence?.since ?? device.presence.since), evidence: evidence(device, heard: heard),
+      address: device.link?.address ?? device.absence?.address,
+      dialect: device.link?.dialect ?? device.absence?.dialect,
+      firstSeen: date(device.firstSeen ?? heard), lastHeard: date(heard), openCalls: record.openCalls)
+  }
+
+  private func evidence(_ device: DeviceState, heard: Duration) -> String {
+    if let absence = device.absence { return absence.reason }
+    let silence = (driver.now - heard).readable
+    if device.presence.isQuiet { return "not heard for \(silence), ping unanswered" }
+    if device.isProbing { return "observation open, not heard for \(silence), ping under way" }
+    return "observation open, heard \(silence) ago"
+  }
+
+  /// What is told as a time of day is right now, and not when the loop began: meanwhile the wall clock may have been set, or
+  /// the machine asleep, for which the loop's clock stands still.
+  private func lookAtWallClock() {
+    let now = driver.date.addingTimeInterval(-driver.now.seconds)
+    // Less is what lies between looking at one clock and at the other: the times of what has not changed stay the same.
+    if abs(now.timeIntervalSince(epoch)) > 1 { epoch = now }
+  }
+
+  private func date(_ time: Duration) -> Date { epoch.addingTimeInterval(time.seconds) }
+
+  func allDevices() -> [DeviceInfo] {
+    devices.values.filter { $0.device.firstSeen != nil }.map { record in
+      noteHeard(record)
+      return info(record)
+    }
+  }
+
+  func heard(within age: Duration) -> [(String, Date)] {
+    lookAtWallClock()
+    let now = driver.now
+    return devices.values.compactMap { record in
+      let heard = max(record.device.lastHeard, record.device.link?.lastHeard ?? .zero)
+      return record.device.firstSeen != nil && now - heard <= age ? (record.device.name, date(heard)) : nil
+    }
+  }
+
+  func device(_ name: String) -> DeviceInfo? {
+    guard let record = devices[name] else { return nil }
+    noteHeard(record)
+    return info(record)
+  }
+
+  var onlineDevices: Int { onlineCount }
+}
