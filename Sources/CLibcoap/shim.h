@@ -272,6 +272,14 @@ static inline int run_own_events(coap_context_t *context) {
   return count;
 }
 
+// Levels are numbers of syslog's up to libcoap 4.3.1, and of an enumeration with the same values later.
+static inline void set_log_levels(void) {
+  coap_set_log_level((coap_log_t)4);
+  coap_dtls_set_log_level((coap_log_t)4);
+}
+// From libcoap 4.3.2 on what is said of DTLS and TLS has levels of its own, COAP_LOG_DTLS_BASE more.
+static inline _Bool is_warning(coap_log_t level) { return (int)level == 4 || (int)level == 9 + 4; }
+
 static inline void name_this_thread(const char *name) { prctl(PR_SET_NAME, name); }
 
 static inline coap_pdu_code_t pdu_code(uint8_t code) { return (coap_pdu_code_t)code; }

@@ -61,6 +61,16 @@ static inline _Bool is_resumed(const coap_session_t *session) {
   return reused(ssl) != 0;
 }
 
+// Whether the private key of a session belongs to its certificate. libcoap 4.3.5 sets the key first, and OpenSSL drops one
+// without a word when a certificate comes to which it does not belong.
+static inline _Bool has_private_key(const coap_session_t *session) {
+  void *ssl = session_tls(session);
+  int (*check)(const void *) = (int (*)(const void *))dlsym(NULL, "SSL_check_private_key");
+  _Bool result = ssl && check && check(ssl) == 1;
+  if (!result) clear_tls_errors();
+  return result;
+}
+
 // Keeps what belongs to a session's TLS until `release_tls`, whatever libcoap does; null when it cannot.
 static inline void *hold_tls(const coap_session_t *session) {
   void *ssl = session_tls(session);

@@ -62,15 +62,15 @@ extension CoAPShard {
     switch event {
     case COAP_EVENT_TCP_CONNECTED:
       deleted = nil
-      secure?.began(handle)
+      let isSecure = coap_session_get_proto(handle) == COAP_PROTO_TLS
+      if isSecure { secure?.began(handle) }
       guard let peer = CoAPAddress(coap_session_get_addr_remote(handle)) else { return }
       connections?.opened(handle, from: peer, at: loop.passTime)
-      if coap_session_get_proto(handle) == COAP_PROTO_TLS { accepting.append(handle) }
+      if isSecure { accepting.append(handle) }
     case COAP_EVENT_SERVER_SESSION_NEW:
       deleted = nil
       silence(handle)
       guard secure != nil, CoAPScheme(coap_session_get_proto(handle))?.isSecure == true else { return }
-      accepting.removeAll { $0 == handle }
       // Of a connection the first message may have been read by now.
       if coap_session_get_proto(handle) == COAP_PROTO_DTLS {
         // A flight of the handshake must not be cut in pieces on its way (IPv6 has 48 bytes of headers).
@@ -127,7 +127,7 @@ extension CoAPShard {
     guard handle != deleted else { return }
     pump.note(self, due: loop.passTime)
     guard let session = known(handle) else {
-      guard coap_session_get_state(handle) == COAP_SESSION_STATE_HANDSHAKE else { return }
+      guard secure?.isShakingHands(handle) == true else { return }
       return handshakeFailed(handle)
     }
     guard !session.isLost else { return }

@@ -41,7 +41,7 @@ final class CoAPShard: EventLoop.EventSource {
   var due = UInt64.max
   private var encryptedHandshakes: [(peer: PeerKey, bytes: UInt16)] = []
   private var clientHellos: [PeerKey] = []
-  // TLS connections that libcoap has accepted and not called sessions yet.
+  // TLS connections that libcoap has accepted in this pass.
   var accepting: [OpaquePointer] = []
   // Sessions to be disconnected at the end of the pass, and the last one that libcoap has told to be gone.
   var ending: [OpaquePointer] = []
@@ -260,6 +260,7 @@ final class CoAPShard: EventLoop.EventSource {
     // A client may be so quick that its whole handshake is read when its connection is accepted. If it fails then, libcoap
     // says nothing and keeps the connection (coap_session.c, `coap_session_accept`).
     while let handle = accepting.popLast() {
+      guard session_tls(handle) == nil else { continue }
       handshakeFailed(handle)
       coap_session_disconnected(handle, COAP_NACK_TLS_FAILED)
     }

@@ -15,8 +15,7 @@ enum CoAPLibrary {
     keep_tls_at_exit()
     coap_startup()
     // Warnings are the only way in which libcoap tells why a handshake fails.
-    coap_set_log_level(LOG_WARNING)
-    coap_dtls_set_log_level(Int32(LOG_WARNING))
+    set_log_levels()
     coap_set_log_handler(onLog)
     coap_set_prng(onRandom)
   }()
@@ -75,7 +74,7 @@ private func onLog(level: coap_log_t, message: UnsafePointer<CChar>?) {
   let text = String(cString: message)
   let line = text.last?.isNewline == true ? String(text.dropLast()) : text
   // With three stars it is about sessions that libcoap lets go of, which nobody has refused.
-  if level == LOG_WARNING, line.contains("<-> "), !line.hasPrefix("***") {
+  if is_warning(level), line.contains("<-> "), !line.hasPrefix("***") {
     CoAPLibrary.warnings.withLock { warnings in
       warnings[pthread_self(), default: []].append(line)
       if warnings[pthread_self(), default: []].count > CoAPLibrary.warningsKept {

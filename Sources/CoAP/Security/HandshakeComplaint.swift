@@ -10,8 +10,10 @@ struct HandshakeComplaint: Hashable {
       (self.reason, self.name) = (reason, name)
     } else if let alert = lines.lazy.compactMap({ Self.rest(of: $0, after: "SSL3 alert read:fatal:") }).first {
       (reason, name) = ("it has refused the server, with the alert \"\(alert)\"", nil)
+    } else if let words = lines.lazy.compactMap({ Self.error($0).flatMap(Self.words) }).first {
+      (reason, name) = (words, nil)
     } else if let error = lines.lazy.compactMap(Self.error).first {
-      (reason, name) = (error, nil)
+      (reason, name) = ("its handshake went wrong: \(error)", nil)
     } else if let first = lines.first {
       (reason, name) = ("its handshake went wrong: \(first)", nil)
     } else {
@@ -47,11 +49,18 @@ struct HandshakeComplaint: Hashable {
 
   private init(reason: String, name: String?) { (self.reason, self.name) = (reason, name) }
 
-  /// `peer did not return a certificate at SSL routines:(null)` (`coap_dtls_info_callback`)
+  /// OpenSSL's reason: `peer did not return a certificate at SSL routines:(null)`, or from libcoap 4.3.2 on, with OpenSSL 3,
+  /// nothing behind it (`coap_dtls_info_callback`).
   private static func error(_ line: String) -> String? {
-    guard let end = line.ranges(of: " at SSL routines:").last else { return nil }
-    let text = line[..<end.lowerBound]
-    return switch text {
+    // What the peer is told, and how far the handshake had come.
+    guard !line.hasPrefix("SSL3 alert "), ![":error in ", ":failed in "].contains(where: line.contains) else { return nil }
+    if let end = line.ranges(of: " at SSL routines:").last { return String(line[..<end.lowerBound]) }
+    // Of reading a file, say, which went wrong and does not matter.
+    return line.contains(" routines:") ? nil : line
+  }
+
+  private static func words(_ error: String) -> String? {
+    switch error {
     case "peer did not return a certificate": noCertificate
     case "no suitable signature algorithm": noCertificateHere
     // Over TLS 1.2 and TLS 1.3. Nothing else of a handshake with a key is encrypted by the peer or bound to it.
@@ -64,7 +73,7 @@ struct HandshakeComplaint: Hashable {
       "what it sends is not TLS"
     case "unexpected eof while reading": "it has closed the connection in the middle of the handshake"
     case "bad signature": "it does not have the private key of its certificate"
-    default: "its handshake went wrong: \(text)"
+    default: nil
     }
   }
 

@@ -20,6 +20,8 @@ final class SecureContext {
   private let context: OpaquePointer
   private let authority: any CoAPAuthority
   private var handshakes: [OpaquePointer: Handshake] = [:]
+  // Those that have begun and not been completed.
+  private var begun: Set<OpaquePointer> = []
   // libcoap touches what belongs to a session's TLS after it has freed it, when the peer sends a Release or an Abort in a
   // datagram (`coap_dtls_receive`).
   private var held: [OpaquePointer: UnsafeMutableRawPointer] = [:]
@@ -164,7 +166,13 @@ final class SecureContext {
   func refuse(_ peer: CoAPAddress, _ reason: String) { authority.handshakeFailed(from: peer, identity: nil, reason: reason) }
 
   /// A session has begun, in the place of one that may have ended without a word: what that had said of itself is over.
-  func began(_ session: OpaquePointer) { handshakes[session] = nil }
+  func began(_ session: OpaquePointer) {
+    handshakes[session] = nil
+    begun.insert(session)
+  }
+
+  /// libcoap's own state of it may tell no longer: from 4.3.4 on it is changed before the end is told.
+  func isShakingHands(_ session: OpaquePointer) -> Bool { begun.contains(session) }
 
   /// Who the peer is, when its handshake is complete; nil ends the session.
   ///
@@ -172,6 +180,7 @@ final class SecureContext {
   /// proved by it, and the credential of the earlier session may have been taken back.
   func completed(_ session: OpaquePointer) -> SecuredPeer? {
     let handshake = handshakes.removeValue(forKey: session)
+    begun.remove(session)
     guard !is_resumed(session) else {
       if let peer = CoAPAddress(coap_session_get_addr_remote(session)) {
         authority.handshakeFailed(from: peer, identity: nil, reason: "it resumes an earlier session; it must shake hands anew")
@@ -228,6 +237,7 @@ final class SecureContext {
 
   /// The session is no more.
   func forget(_ session: OpaquePointer) {
+    begun.remove(session)
     if let tls = held.removeValue(forKey: session) { release_tls(tls) }
     guard let handshake = handshakes[session] else { return }
     failed(
@@ -252,7 +262,7 @@ extension CoAPCertificate {
         return false
       }
       defer { coap_session_release(session) }
-      return coap_session_get_state(session) == COAP_SESSION_STATE_HANDSHAKE
+      return coap_session_get_state(session) == COAP_SESSION_STATE_HANDSHAKE && has_private_key(session)
     }
   }
 }

@@ -31,7 +31,9 @@ import Testing
     try await withEndpoint(answer: { request, _ in
       CoAPResponse(.content, payload: [request.method.rawValue])
     }) { served in
-      let response = try await served.peer.request(CoAPClientRequest(method, ["x"]))
+      // Without a Content-Format libcoap refuses FETCH itself, from 4.3.2 on (RFC 8132 §2.3.1).
+      let response = try await served.peer.request(
+        CoAPClientRequest(method, ["x"], contentFormat: method == .fetch ? .json : nil))
       #expect(response.payload == [method.rawValue])
     }
   }

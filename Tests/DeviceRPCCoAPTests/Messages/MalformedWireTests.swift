@@ -106,7 +106,8 @@ import Testing
       let device = try RawDevice(to: address)
       func code(_ method: CoAPCode, _ path: [String], _ options: [(number: Int, value: [UInt8])] = []) async throws -> String {
         var packet = Packet(code: method, messageID: device.nextMessageID(), token: [1, 2])
-        packet.options = path.map { (11, Array($0.utf8)) } + options
+        // Without a Content-Format libcoap refuses FETCH itself, from 4.3.2 on (RFC 8132 §2.3.1).
+        packet.options = path.map { (11, Array($0.utf8)) } + options + (method == .fetch ? [(12, [50])] : [])
         packet.payload = method == .post ? Array("{}".utf8) : []
         let answer = try await device.exchange(packet)
         #expect(answer.token == [1, 2] && answer.type == 2 && answer.messageID == packet.messageID)
