@@ -9,8 +9,9 @@ enum message_verdict {
   MESSAGE_PASSES,      // libcoap knows what to do
   MESSAGE_IS_IGNORED,  // RFC 7252 §3 (version), §4.2 (rejected acknowledgements and Resets), §5.4.1 (not confirmable)
   MESSAGE_HAS_BAD_OPTION,     // a critical option has a length that it cannot have (§5.4.3): 4.02
+  MESSAGE_REPEATS_OPTION,     // a critical one that may be there once (§5.4.5): 4.02
   MESSAGE_HAS_UNKNOWN_METHOD, // §5.8: 4.05
-  MESSAGE_IS_OURS,     // a request that libcoap would not give us, with options that are to be ignored
+  MESSAGE_IS_OURS,     // a request that libcoap would not give us, or in some of its versions
 };
 
 // Reads what follows the first byte of an option (§3.1). False where it is not there, or reserved.
@@ -74,22 +75,46 @@ static inline _Bool has_right_length(uint32_t number, uint32_t length) {
   }
 }
 
+// RFC 7252 §5.10 and the others above; what nobody knows may (§5.4.5 has it ignored or refused anyway).
+static inline _Bool may_repeat(uint32_t number) {
+  switch (number) {
+    case COAP_OPTION_URI_HOST: case COAP_OPTION_IF_NONE_MATCH: case COAP_OPTION_OBSERVE: case COAP_OPTION_URI_PORT:
+    case COAP_OPTION_OSCORE: case COAP_OPTION_CONTENT_FORMAT: case COAP_OPTION_MAXAGE: case COAP_OPTION_HOP_LIMIT:
+    case COAP_OPTION_ACCEPT: case COAP_OPTION_BLOCK1: case COAP_OPTION_BLOCK2: case COAP_OPTION_SIZE1:
+    case COAP_OPTION_SIZE2: case COAP_OPTION_PROXY_URI: case COAP_OPTION_PROXY_SCHEME: case COAP_OPTION_ECHO:
+    case COAP_OPTION_NORESPONSE:
+      return 0;
+    default: return 1;
+  }
+}
+
+// Whether it is for us though its form is right: libcoap looks at these itself, from 4.3.2 on at more of them.
+static inline _Bool is_ours(const struct message_option *option, const uint8_t *bytes) {
+  switch (option->number) {
+    // At its origin a request may have come as far as it can (RFC 8768 §3).
+    case COAP_OPTION_HOP_LIMIT: return bytes[option->value] == 1;
+    // An empty item of the query is one.
+    case COAP_OPTION_URI_QUERY: return option->length == 0;
+    case COAP_OPTION_IF_NONE_MATCH: case COAP_OPTION_PROXY_URI: case COAP_OPTION_PROXY_SCHEME: return 1;
+    default: return 0;
+  }
+}
+
 static inline enum message_verdict judge_options(const uint8_t *bytes, size_t length, uint16_t *bad) {
   enum message_verdict verdict = MESSAGE_PASSES;
   struct message_option option = {0};
   size_t at = 4u + (bytes[0] & 15);
+  uint32_t last = 0;
   while (take_option(bytes, length, &at, &option)) {
-    if (!has_right_length(option.number, option.length)) {
-      if ((option.number & 1) == 0) {
-        if (verdict == MESSAGE_PASSES) verdict = MESSAGE_IS_OURS;
-      } else if (verdict != MESSAGE_HAS_BAD_OPTION) {
-        verdict = MESSAGE_HAS_BAD_OPTION;
-        *bad = (uint16_t)option.number;
-      }
-    } else if (verdict == MESSAGE_PASSES) {
-      // At its origin a request may have come as far as it can (RFC 8768 §3); an empty item of the query is one.
-      if (option.number == COAP_OPTION_HOP_LIMIT && bytes[option.value] == 1) verdict = MESSAGE_IS_OURS;
-      if (option.number == COAP_OPTION_URI_QUERY && option.length == 0) verdict = MESSAGE_IS_OURS;
+    _Bool fits = has_right_length(option.number, option.length), repeats = option.number == last && !may_repeat(last);
+    last = option.number;
+    if (fits && !repeats) {
+      if (verdict == MESSAGE_PASSES && is_ours(&option, bytes)) verdict = MESSAGE_IS_OURS;
+    } else if ((option.number & 1) == 0) {
+      if (verdict == MESSAGE_PASSES) verdict = MESSAGE_IS_OURS;
+    } else if (verdict == MESSAGE_PASSES || verdict == MESSAGE_IS_OURS) {
+      verdict = fits ? MESSAGE_REPEATS_OPTION : MESSAGE_HAS_BAD_OPTION;
+      *bad = (uint16_t)option.number;
     }
   }
   // Not well-formed, or nothing behind the mark of the payload: to be rejected with a Reset (RFC 7252 §4.2).
@@ -119,22 +144,26 @@ static inline enum message_verdict judge_message(
   if (is_empty || code_class != 0 || token > 8 || token > length - 4 || !is_whole) return MESSAGE_PASSES;
   enum message_verdict verdict = bytes[1] > COAP_REQUEST_IPATCH ? MESSAGE_HAS_UNKNOWN_METHOD : MESSAGE_PASSES;
   enum message_verdict options = judge_options(bytes, length, bad);
-  if (options == MESSAGE_HAS_BAD_OPTION || (options == MESSAGE_IS_OURS && verdict == MESSAGE_PASSES)) verdict = options;
-  return verdict == MESSAGE_HAS_BAD_OPTION && type == COAP_MESSAGE_NON ? MESSAGE_IS_IGNORED : verdict;
+  _Bool is_refused = options == MESSAGE_HAS_BAD_OPTION || options == MESSAGE_REPEATS_OPTION;
+  if (is_refused && type == COAP_MESSAGE_NON) return MESSAGE_IS_IGNORED;
+  return is_refused || verdict == MESSAGE_PASSES ? options : verdict;
 }
 
-// The request without the options that are to be ignored, or NULL: without memory, or when a critical one is repeated.
+// The request without the options that are to be ignored, or NULL without memory.
 static inline coap_pdu_t *readable_request(const uint8_t *bytes, size_t length) {
   struct message_option option = {0};
   size_t token = bytes[0] & 15, at = 4 + token;
+  uint32_t last = 0;
   coap_pdu_t *pdu = coap_pdu_init(
     (coap_pdu_type_t)((bytes[0] >> 4) & 3), (coap_pdu_code_t)bytes[1], bytes[2] << 8 | bytes[3], length);
   if (!pdu) return NULL;
   _Bool fits = coap_add_token(pdu, token, bytes + 4);
   while (fits && take_option(bytes, length, &at, &option)) {
     if (!has_right_length(option.number, option.length) || option.number == COAP_OPTION_HOP_LIMIT) continue;
-    // libcoap refuses what is repeated and may not be: of elective ones the first counts (§5.4.5).
-    fits = coap_add_option(pdu, (uint16_t)option.number, option.length, bytes + option.value) > 0 || !(option.number & 1);
+    // Of those that are repeated the first counts (§5.4.5).
+    if (option.number == last && !may_repeat(last)) continue;
+    last = option.number;
+    fits = coap_add_option(pdu, (uint16_t)option.number, option.length, bytes + option.value) > 0;
   }
   if (fits && at < length) fits = coap_add_data(pdu, length - at - 1, bytes + at + 1);
   if (fits) return pdu;

@@ -154,6 +154,31 @@ static inline void write_tls(struct tls_feed *feed, const coap_session_t *sessio
 // What a handshake is begun with: no ticket is given to anybody, and the order of our cipher suites counts.
 #define TLS_OPTIONS (1 << 14 | 1 << 22)  // SSL_OP_NO_TICKET, SSL_OP_CIPHER_SERVER_PREFERENCE
 
+typedef int (*security_judge)(const void *, const void *, int, int, int, void *, void *);
+
+// From OpenSSL 3.2 on suites with a tag of eight bytes count as 64 bits, which is less than it takes by default; but one of
+// them is what CoAP has every device know (RFC 7252 §9.1.3.1). `usual` judges all else, such as certificates.
+static inline int judge_security(
+  const void *ssl, const void *context, int operation, int bits, int number, void *other, void *usual) {
+  if ((operation & ~0xffff) == 1 << 16 && other && bits >= 64 && bits < 80) {  // SSL_SECOP_OTHER_CIPHER
+    const char *(*name_of)(const void *) = (const char *(*)(const void *))dlsym(NULL, "SSL_CIPHER_get_name");
+    const char *name = name_of ? name_of(other) : "";
+    size_t length = strlen(name);
+    if (length > 4 && strcmp(name + length - 4, "CCM8") == 0) return 1;
+  }
+  return ((security_judge)usual)(ssl, context, operation, bits, number, other, NULL);
+}
+
+// `kind` is SSL_CTX for what all handshakes are made from, or SSL for one.
+#define allow_short_tags(kind, object) do { \
+    security_judge (*get)(const void *) = (security_judge (*)(const void *))dlsym(NULL, kind "_get_security_callback"); \
+    void (*set)(void *, security_judge) = (void (*)(void *, security_judge))dlsym(NULL, kind "_set_security_callback"); \
+    void (*set_usual)(void *, void *) = (void (*)(void *, void *))dlsym(NULL, kind "_set0_security_ex_data"); \
+    if (!get || !set || !set_usual || get(object) == judge_security) break; \
+    set_usual(object, (void *)get(object)); \
+    set(object, judge_security); \
+  } while (0)
+
 // OpenSSL ends a session of DTLS at a forged record whose MAC is over what is encrypted (RFC 7366) instead of dropping it
 // (RFC 6347 §4.1.2.7), so that is not agreed on. And libcoap has made the first SSL of a context before that could be had,
 // so that it does not have its options.
@@ -161,6 +186,7 @@ static inline int accept_cookie(void *ssl, const unsigned char *cookie, unsigned
   (void)cookie, (void)length;
   uint64_t (*set_options)(void *, uint64_t) = (uint64_t (*)(void *, uint64_t))dlsym(NULL, "SSL_set_options");
   if (set_options) set_options(ssl, TLS_OPTIONS | 1 << 19);  // SSL_OP_NO_ENCRYPT_THEN_MAC
+  allow_short_tags("SSL", ssl);
   return 1;
 }
 
@@ -219,6 +245,7 @@ static inline _Bool set_cipher_suites(void *context, const char *suites, const c
   if (!context || !set_suites || !set_newer || !control) return 0;
   // libcoap has done the same for DTLS. Suites with CBC are as old as TLS 1.0.
   control(context, 123, 0x0303, NULL);  // SSL_CTRL_SET_MIN_PROTO_VERSION
+  allow_short_tags("SSL_CTX", context);
   return set_suites(context, suites) == 1 && set_newer(context, newer) == 1;
 }
 

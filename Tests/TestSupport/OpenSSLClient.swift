@@ -19,7 +19,7 @@ package final class OpenSSLClient: Sendable {
     let hex = key.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
     let arguments = [
       "openssl", "s_client", protocolOption, "-quiet", "-connect", "127.0.0.1:\(port)", "-psk_identity", identity, "-psk", hex,
-      "-cipher", "PSK",
+      "-cipher", "PSK:@SECLEVEL=0",
     ] + options
     var actions = posix_spawn_file_actions_t()
     posix_spawn_file_actions_init(&actions)

@@ -4,19 +4,11 @@ internal import Glibc
 /// Messages over UDP that libcoap does not get: it would answer with a Reset what is to be ignored, or answered (`message.h`).
 extension CoAPShard {
   func readException(_ datagram: peeked_datagram, from socket: AdoptedSocket) {
+    let message = UnsafeBufferPointer(start: datagram.bytes, count: min(Int(datagram.length), AdoptedSocket.largestDatagram))
     switch message_verdict(UInt32(datagram.verdict)) {
-    case MESSAGE_HAS_BAD_OPTION:
-      pump.discard(from: socket, answer: refusal(of: message(in: datagram), badOption: datagram.bad_option))
-    case MESSAGE_HAS_UNKNOWN_METHOD:
-      pump.discard(from: socket, answer: refusalOfMethod(of: message(in: datagram)))
-    case MESSAGE_IS_OURS:
-      pump.serve(Array(message(in: datagram)), of: PeerKey(datagram), from: socket, by: self)
-    default: pump.discard(from: socket)
+    case MESSAGE_IS_OURS: pump.serve(Array(message), of: PeerKey(datagram), from: socket, by: self)
+    case let verdict: pump.discard(from: socket, answer: Self.refusal(verdict, of: message, badOption: datagram.bad_option))
     }
-  }
-
-  private func message(in datagram: peeked_datagram) -> UnsafeBufferPointer<UInt8> {
-    UnsafeBufferPointer(start: datagram.bytes, count: Int(datagram.length))
   }
 
   /// A record of an established DTLS session. False, and its message is taken, when libcoap is not to have it.
@@ -32,22 +24,28 @@ extension CoAPShard {
       return true
     }
     pump.feed.discardPeeked(on: handle)
-    switch verdict {
-    case MESSAGE_HAS_BAD_OPTION: pump.feed.write(refusal(of: message, badOption: badOption), on: handle)
-    case MESSAGE_HAS_UNKNOWN_METHOD: pump.feed.write(refusalOfMethod(of: message), on: handle)
-    case MESSAGE_IS_OURS: serve(message, on: handle)
-    default: return false
+    if verdict == MESSAGE_IS_OURS {
+      serve(message, on: handle)
+    } else {
+      guard let refusal = Self.refusal(verdict, of: message, badOption: badOption) else { return false }
+      pump.feed.write(refusal, on: handle)
     }
     heard(from: session)
     return false
   }
 
-  private func refusal(of message: UnsafeBufferPointer<UInt8>, badOption: UInt16) -> [UInt8] {
-    MessageWriter.refusal(.badOption, "option \(badOption) has a length that it cannot have", of: message)
-  }
-
-  private func refusalOfMethod(of message: UnsafeBufferPointer<UInt8>) -> [UInt8] {
-    MessageWriter.refusal(.methodNotAllowed, "there is no method \(CoAPCode(rawValue: message[1]))", of: message)
+  /// Nil for what is ignored.
+  private static func refusal(
+    _ verdict: message_verdict, of message: UnsafeBufferPointer<UInt8>, badOption: UInt16
+  ) -> [UInt8]? {
+    switch verdict {
+    case MESSAGE_HAS_BAD_OPTION:
+      MessageWriter.refusal(.badOption, "option \(badOption) has a length that it cannot have", of: message)
+    case MESSAGE_REPEATS_OPTION: MessageWriter.refusal(.badOption, "option \(badOption) is there twice", of: message)
+    case MESSAGE_HAS_UNKNOWN_METHOD:
+      MessageWriter.refusal(.methodNotAllowed, "there is no method \(CoAPCode(rawValue: message[1]))", of: message)
+    default: nil
+    }
   }
 
   /// Answers the request in the next datagram of the socket, whose bytes these are, as if libcoap had handed it on.
