@@ -20,6 +20,7 @@ public struct Device: Sendable {
   /// Calls a function and returns its result.
   ///
   /// - Parameters:
+  ///   - method: the name of the function that the firmware registered.
   ///   - params: positional parameters; Swift's own types and `RPCValue`.
   ///   - timeout: how long to wait for the result; nil for `Limits.defaultTimeout`.
   ///   - wait: how long to wait for a device that is not connected.

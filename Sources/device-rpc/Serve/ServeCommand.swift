@@ -78,6 +78,8 @@ struct ServeCommand: AsyncParsableCommand {
   @Option(
     help: ArgumentHelp(
       "Threads that serve devices, 1 to 64; one serves tens of thousands of calls a second.", valueName: "number"))
+  // More are faster only when one is busy all the time: each call may then have to change threads on its way, which costs a
+  // fifth of the calls when they come one at a time, or ten devices are all there are (Benchmarks/README.md).
   var threads = 1
 
   @Option(
