@@ -104,3 +104,24 @@ extension Outcome {
   var detail: RPCValue? { (try? get())?.detail }
   var isOK: Bool { (try? get())?.status == .ok }
 }
+
+/// What is known of a device, in words.
+func presence(_ server: DeviceRPCServer, _ name: String = "sensor-1") async -> String {
+  guard let info = await server.device(name).info else { return "unknown" }
+  return "\(info.state.rawValue): \(info.evidence)"
+}
+
+/// What the events say of a device, one after the other.
+func told(_ events: AsyncStream<DeviceEvent>) async -> [String] {
+  var told: [String] = []
+  for await event in events {
+    switch event {
+    case .online: told.append("online")
+    case .offline(_, let reason): told.append("offline: \(reason)")
+    case .quiet(let info): told.append("quiet: \(info.evidence)")
+    case .heardAgain(let info): told.append("heard again: \(info.state.rawValue)")
+    default: break
+    }
+  }
+  return told
+}

@@ -6,25 +6,6 @@ import Testing
 
 /// Whether a device is there: only what it says counts. The interval is 30 s, and three of them in a row are too many.
 @Suite(.timeLimit(.minutes(1))) struct ServerPresenceTests {
-  private func presence(_ server: DeviceRPCServer, _ name: String = "sensor-1") async -> String {
-    guard let info = await server.device(name).info else { return "unknown" }
-    return "\(info.state.rawValue): \(info.evidence)"
-  }
-
-  private func told(_ events: AsyncStream<DeviceEvent>) async -> [String] {
-    var told: [String] = []
-    for await event in events {
-      switch event {
-      case .online: told.append("online")
-      case .offline(_, let reason): told.append("offline: \(reason)")
-      case .quiet(let info): told.append("quiet: \(info.evidence)")
-      case .heardAgain(let info): told.append("heard again: \(info.state.rawValue)")
-      default: break
-      }
-    }
-    return told
-  }
-
   @Test func `a device that says something in time is not asked`() async throws {
     try await withServer { server, transport in
       let link = await transport.scripted(answersProbes: false)
@@ -248,95 +229,6 @@ import Testing
     }
   }
 
-  // MARK: Out of reach
-
-  @Test func `a device that was given up is online again with its first word, and gets what waits`() async throws {
-    try await withServer { server, transport in
-      let events = server.events()
-      let link = await transport.scripted(answersProbes: false)
-      await transport.advance(by: .seconds(121))
-      #expect(await server.onlineDevices() == 0)
-      let call = server.begin(Call("m", wait: .seconds(600)))
-      await until { await server.openCalls() == 1 }
-      #expect(link.transmissions.isEmpty)
-      link.heard()
-      await link.answer(await link.next())
-      #expect(await call.value.isOK)
-      #expect(await presence(server) == "observing: observation open, heard 0 us ago")
-      // And again, for as long as it comes and goes.
-      for _ in 0..<3 {
-        await transport.advance(by: .seconds(151))
-        #expect(await server.onlineDevices() == 0)
-        link.heard()
-        await until { await server.onlineDevices() == 1 }
-      }
-      #expect(link.endings.isEmpty)
-      await server.shutdown()
-      #expect(await told(events).filter { $0 == "online" }.count == 5)
-    }
-  }
-
-  @Test func `an observation that is kept ends after its time, or for want of room, the oldest first`() async throws {
-    try await withServer(limits: .testing { ($0.unreachableObservations, $0.unreachableTime) = (2, .seconds(3_600)) }) {
-      server, transport in
-      var links: [ScriptedLink] = []
-      for name in ["a", "b", "c"] {
-        links.append(await transport.scripted(name, answersProbes: false))
-        await transport.advance(by: .seconds(1))
-      }
-      await transport.advance(by: .seconds(130))
-      #expect(links.map(\.endings.count) == [1, 0, 0])
-      // What is over is over.
-      links[0].heard()
-      links[1].heard()
-      await until { await server.onlineDevices() == 1 }
-      await transport.advance(by: .seconds(3_600))
-      #expect(links.map(\.endings.count) == [1, 0, 1])
-      await transport.advance(by: .seconds(200))
-      #expect(links.map(\.endings.count) == [1, 1, 1])
-      #expect(await server.onlineDevices() == 0)
-      #expect(await transport.loops[0].alarmCount == 0)
-    }
-  }
-
-  @Test func `a kept observation is replaced by a newer one, ends with its session, and hears of the end of the server`() async throws {
-    try await withServer { server, transport in
-      let links = [
-        await transport.scripted("a", answersProbes: false), await transport.scripted("b", answersProbes: false),
-        await transport.scripted("c", answersProbes: false),
-      ]
-      await transport.advance(by: .seconds(121))
-      // That it has proved its name elsewhere does not let go of what is kept.
-      let first = try #require(transport.directory).home(of: "a")
-      await first.proved(try .ofDevice("a"), at: "192.0.2.1:5684")
-      _ = await transport.scripted("a")
-      #expect(links[0].isReplaced)
-      links[0].heard()
-      let home = try #require(transport.directory).home(of: "b")
-      await home.unobserved(links[1], reason: "its session was closed")
-      links[1].heard()
-      await transport.settle()
-      #expect(await server.onlineDevices() == 1)
-      await server.shutdown()
-      #expect(links.map(\.endings) == [[], [], ["the server is shutting down"]])
-    }
-  }
-
-  @Test func `a message that is never acknowledged makes a device unreachable, and not gone`() async throws {
-    try await withServer { server, transport in
-      let link = await transport.scripted()
-      let call = server.begin(Call("m"))
-      let sent = await link.next()
-      let home = try #require(transport.directory).home(of: "sensor-1")
-      await home.unreachable(link, reason: "not acknowledged after all retransmissions")
-      await link.fail(sent, .lost("not acknowledged after all retransmissions"))
-      #expect(await call.value.error?.delivery == .sentNoAck)
-      #expect(await presence(server) == "offline: not acknowledged after all retransmissions")
-      link.heard()
-      await until { await server.onlineDevices() == 1 }
-    }
-  }
-
   @Test func `no more probes are under way than there may be, however many devices are silent`() async throws {
     try await withServer(limits: .testing { $0.probesUnderWay = 10 }) { server, transport in
       var links: [ScriptedLink] = []
@@ -382,46 +274,5 @@ import Testing
       #expect(await transport.stored("watched", "places", "_storage") == 0)
       #expect(await transport.loops[0].alarmCount == 0)
     }
-  }
-}
-
-@Suite struct PresenceTests {
-  private let interval = Duration.seconds(30)
-  private var presence = Presence(since: .seconds(100))
-
-  private mutating func look(_ heard: Int, at now: Int) -> Presence.Action {
-    presence.look(heard: .seconds(heard), now: .seconds(now), interval: interval, limit: 2)
-  }
-
-  @Test mutating func `it asks after an interval of silence, and gives up after two more`() {
-    #expect(look(100, at: 110) == .wait(until: .seconds(130)))
-    #expect(look(100, at: 130) == .probe(until: .seconds(160)))
-    #expect(!presence.isQuiet && presence.since == .seconds(100))
-    #expect(look(100, at: 140) == .wait(until: .seconds(160)))
-    #expect(look(100, at: 160) == .probe(until: .seconds(190)))
-    #expect(presence.isQuiet && presence.since == .seconds(160))
-    #expect(look(100, at: 190) == .giveUp)
-  }
-
-  @Test mutating func `only what came after the question answers it`() {
-    _ = look(100, at: 130)
-    #expect(presence.wasHeard(.seconds(129)) == false)
-    #expect(look(129, at: 160) == .probe(until: .seconds(190)))
-    #expect(presence.isQuiet)
-    #expect(presence.wasHeard(.seconds(160)) == true)
-    #expect(!presence.isQuiet && presence.since == .seconds(160))
-    #expect(presence.wasHeard(.seconds(161)) == false)
-    // The count begins anew.
-    #expect(look(160, at: 190) == .probe(until: .seconds(220)))
-    #expect(look(160, at: 220) == .probe(until: .seconds(250)))
-    #expect(look(160, at: 250) == .giveUp)
-  }
-
-  @Test mutating func `a failure counts once, and not when the interval has counted it`() {
-    #expect(presence.probeFailed(.seconds(120)) == false)
-    _ = look(100, at: 130)
-    #expect(presence.probeFailed(.seconds(135)) == true)
-    #expect(presence.probeFailed(.seconds(136)) == false)
-    #expect(presence.isQuiet && !presence.hasGivenUp(2) && presence.hasGivenUp(1))
   }
 }
