@@ -72,23 +72,32 @@ func withEndpoint<Result>(
   answer: @escaping (CoAPRequest, CoAPSession) -> CoAPResponse? = { _, _ in CoAPResponse(.notFound) },
   _ body: (Served) async throws -> Result
 ) async throws -> Result {
-  let loop = try EventLoop(name: "test")
   let handler = TestHandler(answer)
   var configuration = CoAPEndpoint.Configuration(
     addresses: [try #require(CoAPAddress(host: host, port: 0))], shardsPerLoop: shards)
   configuration.transmission = transmission
   configuration.limits = limits
+  return try await withEndpoint(configuration, handler) { endpoint, loop, client in
+    let peer = try await client.connect(to: endpoint.addresses[0])
+    return try await body(Served(endpoint: endpoint, loop: loop, client: client, peer: peer, handler: handler))
+  }
+}
+
+/// The same for any configuration, with a client that is not connected.
+func withEndpoint<Result>(
+  _ configuration: CoAPEndpoint.Configuration, _ handler: TestHandler,
+  _ body: (CoAPEndpoint, EventLoop, CoAPClient) async throws -> Result
+) async throws -> Result {
+  let loop = try EventLoop(name: "test")
   let endpoint = try await CoAPEndpoint(configuration, loops: [loop], handlers: [handler])
-  let client = try await CoAPClient(loop: loop, transmission: transmission)
+  let client = try await CoAPClient(loop: loop, transmission: configuration.transmission)
   func close() async {
     await client.close()
     await endpoint.close()
     await loop.stop()
   }
   do {
-    let peer = try await client.connect(to: endpoint.addresses[0])
-    let result = try await body(
-      Served(endpoint: endpoint, loop: loop, client: client, peer: peer, handler: handler))
+    let result = try await body(endpoint, loop, client)
     await close()
     return result
   } catch {

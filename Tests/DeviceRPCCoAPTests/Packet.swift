@@ -139,6 +139,25 @@ final class RawDevice: Sendable {
     #expect(try await post(#"{"id":"\#(call.id)","status":\#(status)}"#).code == .changed)
   }
 
+  /// Takes as many calls, acknowledges each and answers it with a detail in JSON, until all results are answered, too.
+  func serve(_ count: Int, _ detail: (RawMessage) throws -> String) async throws {
+    // Calls and the answers to results come in any order.
+    var calls = 0
+    var answers = 0
+    while calls < count || answers < count {
+      let message = try await peer.receiveMessage()
+      guard message.code == .content else {
+        #expect(message.code == .changed)
+        answers += 1
+        continue
+      }
+      calls += 1
+      peer.send(message.acknowledgement)
+      let text = #"{"id":"\#(message.id)","status":0,"detail":\#(try detail(message))}"#
+      peer.send(result(Array(text.utf8), format: Self.json).bytes)
+    }
+  }
+
   /// Keep-alive: its answer has to be the next datagram, so nothing else was sent before.
   func expectNothingElse(sourceLocation: SourceLocation = #_sourceLocation) async throws {
     let token = Packet.uint(0xbe_0000 + Int(nextMessageID()))

@@ -50,7 +50,6 @@ final class TestAuthority: CoAPAuthority {
     },
     _ body: (Secured) async throws -> Result
   ) async throws -> Result {
-    let loop = try EventLoop(name: "test")
     let handler = TestHandler(answer)
     let authority = TestAuthority()
     let host = try #require(CoAPAddress(host: "127.0.0.1", port: 0))
@@ -60,21 +59,8 @@ final class TestAuthority: CoAPAuthority {
     configuration.security = CoAPSecurity(
       authority: authority, certificate: certificate, cipherSuites: cipherSuites)
     configuration.transmission = transmission
-    let endpoint = try await CoAPEndpoint(configuration, loops: [loop], handlers: [handler])
-    let client = try await CoAPClient(loop: loop, transmission: transmission)
-    func close() async {
-      await client.close()
-      await endpoint.close()
-      await loop.stop()
-    }
-    do {
-      let result = try await body(
-        Secured(endpoint: endpoint, loop: loop, client: client, handler: handler, authority: authority))
-      await close()
-      return result
-    } catch {
-      await close()
-      throw error
+    return try await withEndpoint(configuration, handler) { endpoint, loop, client in
+      try await body(Secured(endpoint: endpoint, loop: loop, client: client, handler: handler, authority: authority))
     }
   }
 

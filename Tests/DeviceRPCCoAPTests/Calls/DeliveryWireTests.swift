@@ -173,23 +173,10 @@ import Testing
           }
         }
         var last = ""
-        var calls = 0
-        var answers = 0
-        while calls < 200 || answers < 200 {
-          let message = try await device.peer.receiveMessage()
-          guard message.code == .content else {
-            // The next call may be here before the answer to the last result.
-            #expect(message.code == .changed)
-            answers += 1
-            continue
-          }
-          calls += 1
-          #expect(message.id > last)
-          last = message.id
-          device.peer.send(message.acknowledgement)
-          let params = try #require(message.text.split(separator: "[").last?.dropLast(2))
-          let result = #"{"id":"\#(message.id)","status":0,"detail":\#(params)}"#
-          device.peer.send(device.result(Array(result.utf8)).bytes)
+        try await device.serve(200) { call in
+          #expect(call.id > last)
+          last = call.id
+          return String(try #require(call.text.split(separator: "[").last?.dropLast(2)))
         }
         for try await isRight in group { #expect(isRight) }
       }

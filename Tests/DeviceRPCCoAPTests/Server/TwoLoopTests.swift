@@ -28,23 +28,7 @@ import Testing
             }
           }
         }
-        for device in devices {
-          // Calls and the answers to results come in any order.
-          var calls = 0
-          var answers = 0
-          while calls < 3 || answers < 3 {
-            let message = try await device.peer.receiveMessage()
-            guard message.code == .content else {
-              #expect(message.code == .changed)
-              answers += 1
-              continue
-            }
-            calls += 1
-            device.peer.send(message.acknowledgement)
-            let result = Array(#"{"id":"\#(message.id)","status":0,"detail":"\#(device.name)"}"#.utf8)
-            device.peer.send(device.result(result, format: RawDevice.json).bytes)
-          }
-        }
+        for device in devices { try await device.serve(3) { _ in #""\#(device.name)""# } }
         for try await isRight in group { #expect(isRight) }
       }
       #expect(await server.devices().allSatisfy { $0.openCalls == 0 })
