@@ -182,19 +182,29 @@ private func onClientEvent(session: OpaquePointer?, event: coap_event_t) -> Int3
   case COAP_EVENT_TCP_FAILED: peer.disconnected(.unreachable)
   case COAP_EVENT_TCP_CLOSED, COAP_EVENT_SESSION_FAILED, COAP_EVENT_SESSION_CLOSED,
     COAP_EVENT_DTLS_CLOSED, COAP_EVENT_DTLS_ERROR:
-    let lines = CoAPAddress(coap_session_get_addr_remote(session)).map(CoAPLibrary.takeWarnings) ?? []
-    peer.disconnected(CoAPFailure(handshake: lines))
+    peer.disconnected(handshakeFailure(of: session))
   default: break
   }
   return 0
 }
 
+private func handshakeFailure(of session: OpaquePointer?) -> CoAPFailure {
+  CoAPFailure(handshake: CoAPAddress(coap_session_get_addr_remote(session)).map(CoAPLibrary.takeWarnings) ?? [])
+}
+
 private func onClientNack(
   session: OpaquePointer?, sent: OpaquePointer?, reason: coap_nack_reason_t, mid: coap_mid_t
 ) {
-  guard let sent else { return }
-  let failure: CoAPFailure = reason == COAP_NACK_ICMP_ISSUE ? .unreachable : CoAPFailure(reason) ?? .closed
-  client(of: session)?.peer(session)?.fail(PDU.token(sent), failure)
+  guard let peer = client(of: session)?.peer(session) else { return }
+  switch reason {
+  // Newer versions of libcoap say this before the event, and after an ICMP error they continue the handshake.
+  case COAP_NACK_TLS_FAILED: peer.disconnected(handshakeFailure(of: session))
+  case COAP_NACK_ICMP_ISSUE where coap_session_get_state(session) == COAP_SESSION_STATE_HANDSHAKE:
+    peer.disconnected(.unreachable)
+  default:
+    guard let sent else { return }
+    peer.fail(PDU.token(sent), reason == COAP_NACK_ICMP_ISSUE ? .unreachable : CoAPFailure(reason) ?? .closed)
+  }
 }
 
 extension CoAPFailure {
