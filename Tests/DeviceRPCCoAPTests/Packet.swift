@@ -58,16 +58,19 @@ final class RawDevice: Sendable {
   let format: Int
   let token: [UInt8]
   private let lastMessageID: Mutex<UInt16>
+  // Ports come again within a second, and what has the port, the message id and the token of an earlier request is taken
+  // for that: the message ids of two devices are apart.
+  private static let count = Atomic<UInt16>(0)
 
   init(
     to server: CoAPAddress, name: String = "sensor-1", format: Int = json, token: [UInt8] = [1],
-    from host: String = "127.0.0.1", port: UInt16 = 0, firstMessageID: UInt16 = 1
+    from host: String = "127.0.0.1", port: UInt16 = 0
   ) throws {
     peer = try RawPeer(to: server, from: host, port: port)
     self.name = name
     self.format = format
     self.token = token
-    lastMessageID = Mutex(firstMessageID &- 1)
+    lastMessageID = Mutex(Self.count.wrappingAdd(257, ordering: .relaxed).oldValue)
   }
 
   func nextMessageID() -> UInt16 {

@@ -3,10 +3,9 @@ import Testing
 
 /// What strangers can have `serve` print.
 @Suite(.timeLimit(.minutes(1))) struct FloodedOutputTests {
-  /// A message to the server, from a port that nothing else has, which waits for its answer.
-  private func exchange(_ bytes: [UInt8], port: UInt16) {
-    let descriptor = socket(AF_INET, Int32(SOCK_DGRAM.rawValue), 0)
-    defer { close(descriptor) }
+  /// A socket that is connected to the server, and waits ten seconds for what it reads.
+  private func connected(_ kind: __socket_type, port: UInt16) -> Int32 {
+    let descriptor = socket(AF_INET, Int32(kind.rawValue), 0)
     var patience = timeval(tv_sec: 10, tv_usec: 0)
     setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &patience, socklen_t(MemoryLayout<timeval>.size))
     var name = sockaddr_in()
@@ -16,6 +15,13 @@ import Testing
     withUnsafePointer(to: &name) {
       $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { _ = connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) }
     }
+    return descriptor
+  }
+
+  /// A message to the server, from a port that nothing else has, which waits for its answer.
+  private func exchange(_ bytes: [UInt8], port: UInt16) {
+    let descriptor = connected(SOCK_DGRAM, port: port)
+    defer { close(descriptor) }
     _ = send(descriptor, bytes, bytes.count, 0)
     var answer = [UInt8](repeating: 0, count: 2_048)
     #expect(recv(descriptor, &answer, answer.count, 0) >= 4)
@@ -50,5 +56,25 @@ import Testing
       #expect(lines.allSatisfy { $0.utf8.count < 700 })
       #expect(await serve.exitCode() == 0)
     }
+  }
+
+  @Test func `a peer that has room for nothing costs a few lines, however many requests it sends`() async throws {
+    let serve = try RunningCommand(["serve", "--listen", "coap+tcp://127.0.0.1:0"])
+    defer { serve.send(SIGKILL) }
+    let port = try #require(try await serve.line(with: "listening on").split(separator: ":").last)
+    let descriptor = connected(SOCK_STREAM, port: try #require(UInt16(port)))
+    defer { close(descriptor) }
+    // A CSM with Max-Message-Size 1 (RFC 8323 §5.3.1), and GET /.rpc again and again.
+    let request: [UInt8] = [0x51, 1, 7, 0xb4] + Array(".rpc".utf8)
+    let bytes = [0x20, 0xe1, 0x21, 1] + Array(repeatElement(request, count: 5_000).joined())
+    #expect(send(descriptor, bytes, bytes.count, Int32(MSG_NOSIGNAL)) == bytes.count)
+    // The server has read all of it when it closes the connection in turn.
+    shutdown(descriptor, Int32(SHUT_WR))
+    var answer = [UInt8](repeating: 0, count: 65_536)
+    while recv(descriptor, &answer, answer.count, 0) > 0 {}
+    serve.send(SIGINT)
+    let lines = await serve.rest() + serve.rest(.error)
+    #expect(lines.count < 20, "\(lines.prefix(20))")
+    #expect(await serve.exitCode() == 0)
   }
 }
