@@ -1,12 +1,12 @@
-// Devices: what is known of a device: its name, its credential, whether it is there.
+// Devices: a device, its name, its credentials, and whether it can be reached.
 // Pure values and tables. The room Loop keeps one record for each device.
 
 internal import HashTreeCollections
 
-/// Credentials by what a handshake names, and the devices that have any.
+/// The credentials by kind and identity, and the devices that have any.
 ///
-/// A copy costs nothing, and a change of it little, however many there are: what is looked up in handshakes can be replaced
-/// by a copy that was changed beside it.
+/// Copies share their storage, and a change copies little of it. So a handshake can look up a table while a changed copy is
+/// prepared to replace it.
 package struct CredentialTable: Sendable, Equatable {
   private struct Key: Hashable {
     let kind: DeviceCredential.Kind
@@ -25,7 +25,7 @@ package struct CredentialTable: Sendable, Equatable {
 
   package func knows(device: String) -> Bool { devices[device] != nil }
 
-  /// Enters a credential, in the place of the one of the same kind and identity.
+  /// Enters a credential; it replaces the one of the same kind and identity.
   package mutating func set(_ credential: DeviceCredential) {
     remove(credential.kind, identity: credential.identity)
     credentials[Key(kind: credential.kind, identity: credential.identity)] = credential

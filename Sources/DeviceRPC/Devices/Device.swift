@@ -1,4 +1,4 @@
-/// A device by its name, to call functions on it.
+/// A handle to call functions on the device with this name.
 ///
 /// ```swift
 /// let product = try await server.device("sensor-1").call("multiply", 7, 191).detail
@@ -12,7 +12,7 @@ public struct Device: Sendable {
     self.server = server
   }
 
-  /// What the server knows of the device; nil when it has never connected and no call waits for it.
+  /// The state of the device; nil when it has never connected and no call waits for it.
   public var info: DeviceInfo? {
     get async { await server.info(of: name) }
   }
@@ -21,9 +21,9 @@ public struct Device: Sendable {
   ///
   /// - Parameters:
   ///   - method: the name of the function that the firmware registered.
-  ///   - params: positional parameters; Swift's own types and `RPCValue`.
-  ///   - timeout: how long to wait for the result; nil for `Limits.defaultTimeout`.
-  ///   - wait: how long to wait for a device that is not connected.
+  ///   - params: positional parameters: values of Swift's own types, or `RPCValue`.
+  ///   - timeout: how long to wait for the result, from when the device can be reached; nil for `Limits.defaultTimeout`.
+  ///   - wait: how long to wait for a device that is not connected; zero fails at once.
   /// - Throws: `CallError`; `.refused` when the device's status is not OK.
   @discardableResult
   nonisolated(nonsending) public func call(
@@ -33,9 +33,9 @@ public struct Device: Sendable {
       Call(method, params: .array(params.map(\.rpcValue)), timeout: timeout, wait: wait))
   }
 
-  /// Calls a function and returns its detail as a type of the caller's.
+  /// Calls a function and decodes the detail of its result as `type`.
   ///
-  /// - Throws: `CallError`; `.unreadableResult` when the detail is not a `Result`.
+  /// - Throws: `CallError`; `.refused` when the device's status is not OK, `.unreadableResult` when the detail is not a `Result`.
   nonisolated(nonsending) public func call<Result: Decodable>(
     _ method: String, _ params: any RPCParameter..., as type: Result.Type, timeout: Duration? = nil,
     wait: Duration = .zero
@@ -49,12 +49,12 @@ public struct Device: Sendable {
     }
   }
 
-  /// Calls a function without waiting for a result: returns when the device has acknowledged the call.
+  /// Calls a function without waiting for its result: returns when the device has acknowledged the call.
   ///
-  /// Acknowledged does not mean done; the device's result is ignored.
+  /// An acknowledged call may not have run yet. The device's result is ignored.
   ///
-  /// - Throws: `CallError`; `.undelivered` when no acknowledgement came in time; `.unconfirmed` when the device's
-  ///   connection has none, as over TCP, and the device does not answer a ping in its place (RFC 8323 §5.4).
+  /// - Throws: `CallError`; `.undelivered` when no acknowledgement came in time; `.unconfirmed` when the device's connection has
+  ///   no acknowledgements, as over TCP, and the device does not answer the ping sent instead (RFC 8323 §5.4).
   nonisolated(nonsending) public func callOneWay(
     _ method: String, _ params: any RPCParameter..., timeout: Duration? = nil, wait: Duration = .zero
   ) async throws(CallError) {
@@ -70,7 +70,7 @@ public struct Device: Sendable {
   }
 }
 
-/// What may stand as a parameter of a call.
+/// A type whose values can be parameters of a call.
 public protocol RPCParameter {
   var rpcValue: RPCValue { get }
 }
@@ -115,7 +115,7 @@ extension Array: RPCParameter where Element: RPCParameter {
 }
 
 extension Dictionary: RPCParameter where Key == String, Value: RPCParameter {
-  /// In the order of the keys, so that the same call always looks the same on the wire.
+  /// An object with its members sorted by key, so that the same call always has the same encoding.
   public var rpcValue: RPCValue {
     .object(RPCObject(sorted { $0.key < $1.key }.map { ($0.key, $0.value.rpcValue) }))
   }

@@ -1,8 +1,8 @@
 internal import Synchronization
 
-/// What a device proves itself with in the handshake of DTLS or TLS, and the device that it is then known as.
+/// A credential: what a device proves its identity with in the handshake of DTLS or TLS, and the device that it identifies.
 public struct DeviceCredential: Sendable, Hashable {
-  /// The kind of proof, by which a handshake looks its credential up.
+  /// The kind of proof; a handshake looks up a credential by its kind and identity.
   public enum Kind: String, Sendable, Hashable, CaseIterable {
     case preSharedKey = "psk"
     case certificate = "x509"
@@ -11,17 +11,18 @@ public struct DeviceCredential: Sendable, Hashable {
   public enum Proof: Sendable, Hashable {
     /// A key that both sides know (RFC 4279).
     case preSharedKey(DeviceKey)
-    /// A certificate of a CA that the server trusts; with a fingerprint, the SHA-256 of its DER form, that one only.
+    /// A certificate issued by a CA that the server trusts. With a fingerprint, the SHA-256 of the certificate's DER form, only
+    /// that certificate is accepted.
     case certificate(fingerprint: [UInt8]?)
   }
 
-  /// The name under which the device is called. With one that is none, see `DeviceName`, nobody is let in.
+  /// The name under which the device is called. If it is not valid, see `DeviceName`, the device cannot connect.
   public let device: String
-  /// The PSK identity, `name@project` by Golioth's convention, or the name in the certificate: its first DNS name, or
-  /// else its subject's last common name. One that is no name in the sense of `DeviceName` proves nothing.
+  /// The PSK identity, `name@project` by Golioth's convention, or the name in the certificate: its first DNS name, or else the
+  /// last common name of its subject. An identity that is not valid, see `DeviceName`, is never accepted.
   public let identity: String
   public let proof: Proof
-  /// False for a device that is known and must not connect.
+  /// False for a device that is known but must not connect.
   public let isEnabled: Bool
 
   public init(device: String, identity: String, proof: Proof, isEnabled: Bool = true) {
@@ -39,15 +40,15 @@ public struct DeviceCredential: Sendable, Hashable {
   }
 }
 
-/// A pre-shared key. It is never printed, and comparing two takes the same time wherever they differ.
+/// A pre-shared key. It is never printed, and comparing two keys of one length takes constant time.
 public struct DeviceKey: Sendable, Hashable, CustomStringConvertible, CustomDebugStringConvertible, CustomReflectable {
-  /// Bytes of the longest key. 64; OpenSSL takes 256 at most, and firmware less.
+  /// The length of the longest key: 64 bytes. OpenSSL takes 256 at most, and firmware takes fewer.
   public static let longest = 64
 
-  /// The raw bytes: Golioth's firmware takes the characters of the key that it is given as they are.
+  /// The raw bytes. Golioth's firmware uses the characters of its configured key directly, without decoding them.
   public let bytes: [UInt8]
 
-  /// Nil for a key of no bytes, or of more than `longest`.
+  /// Creates a key; nil if it is empty or longer than `longest`.
   public init?(_ bytes: some Collection<UInt8>) {
     guard (1...Self.longest).contains(bytes.count) else { return nil }
     self.bytes = Array(bytes)
@@ -63,27 +64,27 @@ public struct DeviceKey: Sendable, Hashable, CustomStringConvertible, CustomDebu
   public var customMirror: Mirror { Mirror(self, children: []) }
 }
 
-/// Where the credentials of the devices are looked up, and what changes of them is told.
+/// A source of the devices' credentials, which also reports changes.
 public protocol DeviceCredentials: Sendable {
-  /// The credential of an identity, also when it is disabled; nil when there is none.
+  /// Returns the credential of an identity, also a disabled one; nil when there is none.
   ///
-  /// Called on the loops' threads, in the middle of a handshake: it must answer from memory.
+  /// Called on the threads of the loops during a handshake, so it must answer from memory and never block.
   func credential(_ kind: DeviceCredential.Kind, identity: String) -> DeviceCredential?
 
-  /// Whether a device of this name has a credential, also a disabled one: then nobody bears its name without that proof.
+  /// Returns whether a device of this name has a credential, also a disabled one. If so, nobody can use its name without proof.
   ///
-  /// Called on the loops' threads like the other.
+  /// Called on the threads of the loops, like `credential(_:identity:)`.
   func knows(device: String) -> Bool
 
-  /// One element after each change of any credential, or of several at once. Sessions that were opened with what is no
-  /// longer so are then closed.
+  /// Returns a stream with an element after each change of one or more credentials. The server then closes the sessions whose
+  /// credentials are no longer valid.
   func changes() -> AsyncStream<Void>
 }
 
 /// Credentials that are kept in memory.
 public final class InMemoryCredentials: DeviceCredentials {
   private let table = Mutex(CredentialTable())
-  // One element stands for all changes that were not looked at yet.
+  // A buffer of one, since one element is enough for any number of changes that were not handled yet.
   private let hub = Hub<Void>(buffered: 1)
 
   public init(_ credentials: some Sequence<DeviceCredential> = []) {
@@ -96,7 +97,7 @@ public final class InMemoryCredentials: DeviceCredentials {
 
   public func knows(device: String) -> Bool { table.withLock { $0.knows(device: device) } }
 
-  /// Adds a credential, in the place of the one of the same kind and identity.
+  /// Adds a credential; it replaces the one of the same kind and identity.
   public func set(_ credential: DeviceCredential) {
     table.withLock { $0.set(credential) }
     hub.send(())

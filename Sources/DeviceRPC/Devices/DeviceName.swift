@@ -1,16 +1,17 @@
-/// What a device may be called, and the identity with which it proves itself, which is of the same kind.
+/// The rules for device names. Identities in credentials follow the same rules.
 ///
-/// Names are compared as bytes by databases and on the wire, and by canonical equivalence by Swift; people compare what they
-/// see. A text whose three comparisons could differ is no name.
+/// Databases and the wire compare names as bytes, Swift compares them by canonical equivalence, and people compare what they
+/// see. A text for which these comparisons could differ is not a valid name.
 public enum DeviceName {
-  /// Bytes of the longest name. 255, the longest option value of CoAP.
+  /// The length of the longest name: 255 bytes, the longest option value of CoAP.
   public static let longest = 255
 
-  /// Why a text is no name, as the rest of a sentence about it: `has an invisible character, U+200B`; nil for a name.
+  /// Returns why a text is not a valid name, as the rest of a sentence: `has an invisible character, U+200B`. Nil for a valid
+  /// name.
   ///
-  /// A name has 1 to `longest` bytes of UTF-8 in Normalization Form C (UAX #15), of characters that are seen, and spaces
-  /// between them. Control and format characters, ignorable ones, other spaces than U+0020, line separators, private use,
-  /// and what Unicode has not assigned, are refused.
+  /// A name has 1 to `longest` bytes of UTF-8 in Normalization Form C (UAX #15). It consists of visible characters and of single
+  /// or repeated spaces (U+0020) between them. Refused are control and format characters, ignorable characters, other spaces,
+  /// line separators, private use characters, and code points that Unicode has not assigned.
   public static func problem(with text: String, longest: Int = DeviceName.longest) -> String? {
     let count = text.utf8.count
     guard count > 0 else { return "is empty" }
@@ -40,16 +41,16 @@ public enum DeviceName {
     return scalar == "\u{fffd}" ? "a character that stands for what could not be read" : nil
   }
 
-  /// Swift orders strings by their scalars in Normalization Form C, in which U+0000 comes first and U+10FFFF last, and neither
-  /// combines with anything. So of a prefix that is normalized, a text with one scalar more is normalized itself exactly if
-  /// it stands between the prefix with the one and with the other behind it.
+  /// Swift orders strings by their scalars in Normalization Form C. U+0000 is the first of these, U+10FFFF is the last, and
+  /// neither combines with other scalars. Given a normalized prefix, the prefix with one more scalar is therefore normalized
+  /// exactly if it sorts between the prefix with U+0000 and the prefix with U+10FFFF appended.
   private static func isNormalized(_ text: String) -> Bool {
     var prefix = ""
     for scalar in text.unicodeScalars {
       if scalar.properties.isFullCompositionExclusion { return false }
       var longer = prefix
       longer.unicodeScalars.append(scalar)
-      // Below U+0300 nothing combines with what stands before it.
+      // Scalars below U+0300 never combine with the preceding one.
       if scalar.value >= 0x300, !prefix.isEmpty {
         guard prefix + "\u{0}" < longer, longer < prefix + "\u{10ffff}" else { return false }
       }

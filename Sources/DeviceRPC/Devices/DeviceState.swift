@@ -1,25 +1,25 @@
-/// A device as its home loop keeps it: what is known of it, and the lane of its calls. Used on that loop only.
+/// A device as its home loop keeps it: its state, and the lane of its calls. Used on that loop only.
 package typealias DeviceRecord = PendingCalls<DeviceState, UnsafeContinuation<Result<CallResult, CallError>, Never>>
   .Lane
 
-/// What a loop keeps of one device.
+/// The state of one device, kept by its loop.
 package struct DeviceState {
-  // In the order of their use: at tens of thousands of devices each line of memory that a call touches is waited for.
+  // The fields that a call uses come first, to share a cache line: with tens of thousands of devices each line is a cache miss.
   var link: (any DeviceLink)?
   // False until calls may go out on the link.
   var isReady = false
-  // A probe is under way. Calls wait for its end, or for any other word of the device: to one that is not there they have
-  // certainly not left then.
+  // A probe is under way. Calls wait until it ends or any packet of the device arrives: if the device turns out to be
+  // unreachable, they have certainly not been sent.
   var isProbing = false
   let name: String
-  // When a packet of the device came last, as far as the loop was told; the link may know better.
+  // When the last packet of the device arrived, as far as it was reported to the loop; the link may have a later time.
   var lastHeard: Duration
   var presence: Presence
-  // Nil as long as it is only a name for which calls wait.
+  // Nil while the device has never connected and calls only wait for its name.
   var firstSeen: Duration?
   // Nil while there is a link.
   var absence: Absence?
-  // With what it has proved its name last; nil: never.
+  // The credential with which it last proved its name; nil if it never did.
   var proof: Proof?
 
   init(name: String, now: Duration) {
@@ -29,19 +29,19 @@ package struct DeviceState {
     absence = Absence(since: now)
   }
 
-  /// Apart, so that it takes no room of devices that have none.
+  /// A separate object, so that devices without a proof use no memory for it.
   final class Proof {
     let credential: DeviceCredential
     init(_ credential: DeviceCredential) { self.credential = credential }
   }
 
-  /// What is kept of the last link, if there ever was one. Apart, so that it takes no room of connected devices.
+  /// What is kept of the last link, if there was one. A separate object, so that connected devices use no memory for it.
   final class Absence {
     let since: Duration
     let address: String?
     let dialect: String?
     let reason: String
-    /// Kept for a device that could not be reached; nil when its link has ended.
+    /// The link of a device that could not be reached; nil when the link has ended.
     var link: (any DeviceLink)?
 
     init(
@@ -55,20 +55,20 @@ package struct DeviceState {
   }
 }
 
-/// What connects a waiting caller to its call.
-// Unchecked because it is touched on the loop only, and by the caller when the call has ended.
+/// Connects a waiting caller to its call.
+// Unchecked, because it is used on the loop only, and by the caller only after the call has ended.
 package final class CallSlot: @unchecked Sendable {
   var serial: UInt32?
   var isCancelled = false
 
   package init() {}
 
-  /// The id of a call that has ended; nil when it was refused before it had one.
+  /// The id of a call that has ended; nil when the call was refused before it got an id.
   package func id(of call: Call) -> String? { serial.map { DeviceLoop.Pending.id(method: call.method, serial: $0) } }
 }
 
 extension PendingCalls.Entry {
-  /// What is known of the way of a call that has ended so.
+  /// The evidence of a call that ended with this outcome.
   func evidence(of outcome: Result<CallResult, CallError>) -> CallEvidence {
     switch outcome {
     case .success(let result): result.evidence

@@ -1,26 +1,26 @@
-/// What is kept of a connected device to tell whether it is still there: when it was asked, and what came of it.
+/// The presence of a connected device: when it was probed, and whether it answered.
 ///
-/// A pure state machine: it holds no clock and sends nothing. What the device says is the only thing that counts.
+/// A pure state machine: it holds no clock and sends nothing. Only packets from the device count.
 struct Presence {
   enum Action: Equatable {
-    /// Look again at this time.
+    /// Check again at this time.
     case wait(until: Duration)
-    /// Ask it for a sign of life, and look again at this time.
+    /// Send a ping, and check again at this time.
     case probe(until: Duration)
-    /// It has said nothing for as long as it may.
+    /// It has not been heard for as long as is allowed.
     case giveUp
   }
 
-  /// When the state of now began.
+  /// When the current state, quiet or not, began.
   private(set) var since: Duration
-  /// Not heard, and a probe unanswered.
+  /// It was not heard, and left a probe unanswered.
   private(set) var isQuiet = false
-  /// When it was asked last and has not been heard since.
+  /// When it was last probed; nil if it has been heard since.
   private(set) var probed: Duration?
   private var unanswered = 0
-  // That probe is among them already.
+  // The last probe is already counted in `unanswered`.
   private var isCounted = false
-  /// It has a place in the queue of those that are looked at.
+  /// It has a place in the `PresenceQueue`.
   var isWatched = false
 
   init(since: Duration) { self.since = since }
@@ -32,7 +32,7 @@ struct Presence {
     isWatched = wasWatched
   }
 
-  /// Whether a quiet device is one no longer. `heard` is when its last packet came.
+  /// Records that the last packet arrived at `heard`. Returns true if a quiet device has become present by it.
   mutating func wasHeard(_ heard: Duration) -> Bool {
     guard let probed, heard >= probed else { return false }
     self.probed = nil
@@ -43,7 +43,7 @@ struct Presence {
     return true
   }
 
-  /// What is to be done at a time that an earlier action said; `wasHeard` comes first.
+  /// Returns what to do at a time that an earlier action gave. Call `wasHeard` first.
   mutating func look(heard: Duration, now: Duration, interval: Duration, limit: Int) -> Action {
     if now - heard < interval { return .wait(until: heard + interval) }
     if let probed {
@@ -56,7 +56,8 @@ struct Presence {
     return .probe(until: now + interval)
   }
 
-  /// The transport has given up on a probe. False when its interval was over before, or something was heard since.
+  /// The transport has given up on a probe. Returns false if the probe's interval has passed already, or if the device was
+  /// heard since.
   mutating func probeFailed(_ now: Duration) -> Bool {
     guard probed != nil, unanswered == 0 else { return false }
     fail(now)

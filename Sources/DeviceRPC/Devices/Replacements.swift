@@ -1,37 +1,37 @@
-/// What is told of devices that another session has replaced, in one loop.
+/// Decides what to log about devices whose session was replaced by another one, in one loop.
 ///
-/// One that reconnects from another address does that once. Two devices that use one identity close each other's sessions, and
-/// take turns for as long as both are there. Pure: it holds no clock, and nothing of devices that are not replaced.
+/// A device that reconnects from another address does so once. Two devices with the same identity close each other's sessions
+/// in turn, for as long as both are running. Pure: it holds no clock, and keeps nothing of devices that are not replaced.
 struct Replacements {
   enum Line: Equatable {
-    /// It was replaced, as a device is that reconnects.
+    /// It was replaced, as happens when a device reconnects.
     case replaced
-    /// Two devices take turns: how often, since it began or was told last.
+    /// Two devices take turns: the number of replacements since it began or was last logged.
     case takingTurns(Int)
   }
 
-  /// As many replacements of one device within `window` are no reconnecting any more: 4. They go on until there is none for as
-  /// long.
+  /// This many replacements of one device within `window` mean two devices with one identity: 4. This state ends when there is
+  /// no replacement during another `window`.
   static let suspicious = 4
   static let window: Duration = .seconds(120)
-  /// While they go on that is told again after 600 s, and nothing in between.
+  /// While it goes on, it is logged again every 600 s, and nothing in between.
   static let pause: Duration = .seconds(600)
-  /// Devices remembered, twice: 1,024. With more than that in `window` the first ones are forgotten.
+  /// Devices remembered in each of two generations: 1,024. With more than that in `window`, the oldest ones are forgotten.
   static let remembered = 1_024
 
   private struct Turns {
-    // The last ones, at most as many as are suspicious.
+    // The times of the last replacements, at most `suspicious` of them.
     var times: [Duration] = []
     var told: Duration?
     var untold = 0
   }
 
-  // Those of now, and those of before them, for the window at least or until there are too many.
+  // Two generations: the current one becomes the earlier one after `window`, or when it is full.
   private var current: [String: Turns] = [:]
   private var earlier: [String: Turns] = [:]
   private var changesAt: Duration = .zero
 
-  /// A session from another address has replaced that of the device. Nil when nothing is to be said of it.
+  /// Records that a session from another address has replaced that of the device. Returns nil when nothing is to be logged.
   mutating func take(_ device: String, now: Duration) -> Line? {
     if now >= changesAt || current.count >= Self.remembered {
       (earlier, current) = (current, [:])

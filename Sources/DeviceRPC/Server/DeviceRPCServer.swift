@@ -1,21 +1,22 @@
-// Server: `DeviceRPCServer`, which users make: its limits, events, metrics and log.
-// The top of this module: nothing else in it may know this room but for limits, events and metrics.
+// Server: `DeviceRPCServer`, the type that a back end uses, with its limits, events, metrics and log.
+// The top layer of this module. The lower rooms use its limits, events, metrics and log; only `Device` uses the server.
 
 package import FoundationEssentials
 package import Logging
 public import ServiceLifecycle
 internal import Synchronization
 
-/// Calls functions on devices: the back end's side of everything.
+/// A server that calls functions on devices.
 ///
-/// A transport lets the devices in (`DeviceRPCCoAP` makes one); `device(_:)` calls them. Run it as a `Service` in a
-/// `ServiceGroup`, or between `start()` and `shutdown()`. All methods may be called from anywhere, at any time.
+/// Devices connect through a transport, which `DeviceRPCCoAP` provides. `device(_:)` returns a handle to call one of them. Run
+/// the server as a `Service` in a `ServiceGroup`, or call `start()` and `shutdown()`. All methods may be called from any task or
+/// thread, at any time.
 ///
 /// Metrics, through swift-metrics: the counters `device_rpc_calls_sent_total`, `device_rpc_calls_answered_total`,
 /// `device_rpc_calls_failed_total`, `device_rpc_stray_results_total`, `device_rpc_forbidden_results_total`,
-/// `device_rpc_unreadable_results_total`, `device_rpc_rate_limited_requests_total` (answered with 4.29, see
-/// `Limits.requestsPerSecond`) and `device_rpc_dropped_logs_total` (lines of devices that came too fast, and were answered
-/// as if they had been taken), the gauge `device_rpc_devices_online` and the timer `device_rpc_round_trip`.
+/// `device_rpc_unreadable_results_total`, `device_rpc_rate_limited_requests_total` (requests answered with 4.29, see
+/// `Limits.requestsPerSecond`) and `device_rpc_dropped_logs_total` (log messages of devices above that rate, which are dropped
+/// but answered with success), the gauge `device_rpc_devices_online` and the timer `device_rpc_round_trip`.
 public final class DeviceRPCServer: Service {
   public let limits: Limits
 
@@ -28,12 +29,12 @@ public final class DeviceRPCServer: Service {
   private struct Life {
     enum Phase { case idle, starting, running, ending, ended }
     var phase = Phase.idle
-    // Those who wait for the end of `starting` or `ending`.
+    // Callers that wait for the end of `starting` or `ending`.
     var waiters: [CheckedContinuation<Void, Never>] = []
   }
 
-  /// - Parameter firstSerial: the number in the id of the first call; random by default, so that a late result from
-  ///   before a restart finds no call.
+  /// - Parameter firstSerial: the number in the id of the first call. It is random by default, so that a late result from
+  ///   before a restart matches no call.
   package init(
     transport: any DeviceTransport, limits: Limits, log: Logger,
     firstSerial: UInt32 = .random(in: 0x1000...0xffff)
@@ -47,7 +48,7 @@ public final class DeviceRPCServer: Service {
     let step = UInt32(drivers.count)
     let hub = hub
     let peerLog = PeerLog(log)
-    // A loop's numbers are congruent to its own number, so that an id tells which loop gave it.
+    // Each loop gives numbers that are congruent to its own number modulo the number of loops, so that an id identifies its loop.
     let first = drivers.count == 1 ? firstSerial : firstSerial - firstSerial % step
     directory = DeviceDirectory(
       loops: drivers.enumerated().map { number, driver in
@@ -57,12 +58,12 @@ public final class DeviceRPCServer: Service {
       })
   }
 
-  /// Where devices connect: `coap://127.0.0.1:5683`; empty before `start()`.
+  /// The addresses where devices connect, such as `coap://127.0.0.1:5683`; empty before `start()`.
   public var addresses: [String] { transport.addresses }
 
-  /// Starts listening; returns when devices can connect. Does nothing when the server has been started, or shut down.
+  /// Starts listening, and returns when devices can connect. Does nothing if the server has been started or shut down before.
   ///
-  /// Throws what the transport throws, such as an address that is in use; it may be tried again then.
+  /// - Throws: the transport's error, such as an address that is in use. `start()` may then be called again.
   public func start() async throws {
     guard await enter(.starting, from: [.idle]) else { return }
     do {
@@ -75,7 +76,8 @@ public final class DeviceRPCServer: Service {
     log.info("listening", metadata: ["addresses": "\(addresses.joined(separator: ", "))"])
   }
 
-  /// Enters a phase that takes time; one that is under way is waited for. False when it is too late, or done already.
+  /// Enters a phase that takes time, after waiting for the end of such a phase that is under way. Returns false if the current
+  /// phase is not in `allowed`.
   private func enter(_ next: Life.Phase, from allowed: Set<Life.Phase>) async -> Bool {
     while true {
       let isEntered: Bool? = life.withLock { life in
@@ -105,7 +107,9 @@ public final class DeviceRPCServer: Service {
     for waiter in waiters { waiter.resume() }
   }
 
-  /// Starts, waits for a graceful shutdown or for the task's cancellation, and shuts down.
+  /// Starts the server, waits for a graceful shutdown or for the task's cancellation, and shuts the server down.
+  ///
+  /// - Throws: what `start()` throws.
   public func run() async throws {
     do {
       try await start()
@@ -117,9 +121,10 @@ public final class DeviceRPCServer: Service {
     await shutdown()
   }
 
-  /// Takes no new calls, gives the open ones `Limits.grace` to end, ends the rest with `CallError.shuttingDown`, sends each
-  /// device a last notification, 5.03 (RFC 7641 §4.2), and closes all sockets. A second one does nothing but wait for the
-  /// first.
+  /// Shuts the server down, and returns when all sockets are closed.
+  ///
+  /// New calls fail with `CallError.shuttingDown`. Open calls have `Limits.grace` to end, and then fail with that error too. Each
+  /// device gets a last notification, 5.03 (RFC 7641 §4.2). Further calls of this method only wait for the end of the first.
   public func shutdown() async {
     guard await enter(.ending, from: [.idle, .running]) else { return }
     await withTaskGroup { group in
@@ -135,28 +140,28 @@ public final class DeviceRPCServer: Service {
 
   // MARK: Devices and calls
 
-  /// A handle to call the device of that name, whether or not it is connected.
+  /// Returns a handle to call the device of this name, whether or not it is connected.
   public func device(_ name: String) -> Device { Device(name: name, server: self) }
 
-  /// All devices that the server remembers, in the order of their names.
+  /// Returns all devices that the server remembers, sorted by name.
   public func devices() async -> [DeviceInfo] {
     var all: [DeviceInfo] = []
     for loop in directory.loops { all += await loop.allDevices() }
     return all.sorted { $0.name < $1.name }
   }
 
-  /// How many devices are connected.
+  /// Returns the number of connected devices.
   public func onlineDevices() async -> Int {
     var count = 0
     for loop in directory.loops { count += await loop.onlineDevices }
     return count
   }
 
-  /// The thread that serves this device, as an executor for tasks that do little else than call it.
+  /// Returns the thread that serves this device, as an executor for tasks that do little besides calling the device.
   ///
-  /// A caller whose task prefers it (`withTaskExecutorPreference`) is spared two thread hand-overs a call, the larger
-  /// part of a call's cost in a busy server. What runs there keeps the devices waiting: never block it, and do no long
-  /// computations. Nil when the transport has no such thread.
+  /// A caller whose task prefers this executor (`withTaskExecutorPreference`) saves two thread switches per call, which are the
+  /// larger part of a call's cost in a busy server. What runs there delays the devices of that thread: never block it, and do no
+  /// long computations on it. Nil when the transport offers no such executors.
   public func executor(for device: String) -> (any TaskExecutor)? {
     let executors = transport.callerExecutors
     return executors.isEmpty ? nil : executors[directory.number(of: device)]
@@ -166,28 +171,29 @@ public final class DeviceRPCServer: Service {
     await directory.home(of: device).device(device)
   }
 
-  /// Performs a call and returns whatever the device answered, also a status other than OK.
+  /// Performs a call and returns the device's answer, also with a status other than OK.
   ///
-  /// - Throws: every case of `CallError` but `refused` and `unreadableResult`.
+  /// - Throws: every case of `CallError` except `refused` and `unreadableResult`.
   nonisolated(nonsending) public func perform(_ call: Call, on device: String) async throws(CallError) -> CallResult {
     try await directory.home(of: device).perform(call, on: device).get()
   }
 
-  /// The same, for a caller who wants the id of the call also when it fails: `slot` has it then.
+  /// The same, for a caller that needs the id of the call also when it fails: `slot` contains it then.
   nonisolated(nonsending) package func perform(
     _ call: Call, on device: String, slot: CallSlot
   ) async throws(CallError) -> CallResult {
     try await directory.home(of: device).perform(call, on: device, slot).get()
   }
 
-  /// When each device was last heard, of those that were within `age`.
+  /// Returns when each device was last heard, for the devices that were heard within `age`.
   package func heard(within age: Duration) async -> [String: Date] {
     var all: [String: Date] = [:]
     for loop in directory.loops { all.merge(await loop.heard(within: age)) { max($0, $1) } }
     return all
   }
 
-  /// What happens from now on, until the subscriber's task or the server ends. Each subscriber has a buffer of
-  /// `Limits.bufferedEvents`; of what it does not read, the oldest is dropped.
+  /// Returns a stream of the events from now on. It ends with the subscriber's task or with the server.
+  ///
+  /// Each subscriber has a buffer of `Limits.bufferedEvents`. When the buffer is full, the oldest event is dropped.
   public func events() -> AsyncStream<DeviceEvent> { hub.subscribe() }
 }

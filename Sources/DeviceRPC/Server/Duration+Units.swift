@@ -10,7 +10,7 @@ extension Duration {
     return overflow ? .max : scaled &+ attoseconds / 1_000_000_000
   }
 
-  /// For messages: `1.5 s`, `230 ms`, `85 us`.
+  /// The duration for log lines and error messages: `1.5 s`, `230 ms`, `85 us`.
   package var readable: String {
     let (seconds, attoseconds) = components
     let microseconds = attoseconds / 1_000_000_000_000

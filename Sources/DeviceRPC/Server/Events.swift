@@ -1,28 +1,32 @@
 public import FoundationEssentials
 
-/// Something that happened to a device or a call.
+/// An event of a device or a call.
 public enum DeviceEvent: Sendable, Hashable {
-  /// A device has connected, or connected anew.
+  /// A device has connected, or has connected again.
   case online(DeviceInfo)
   case offline(DeviceInfo, reason: String)
-  /// A connected device has said nothing for a while, nor answered a ping; see `Limits.probeInterval`.
+  /// A connected device was not heard for `Limits.probeInterval`, and did not answer a ping.
   case quiet(DeviceInfo)
-  /// A quiet device has said something.
+  /// A packet from a quiet device has arrived.
   case heardAgain(DeviceInfo)
-  /// A call waits: for its turn, or for its device.
+  /// A call waits for earlier calls to the same device, or for the device to connect.
   case callQueued(id: String, device: String, call: Call)
-  /// A call has left for its device.
+  /// A call was sent to its device.
   case callSent(id: String, device: String, call: Call)
-  /// The device is known to have a call that has not ended yet.
+  /// The device has acknowledged a call that has not ended yet.
   case callAcknowledged(id: String, device: String, evidence: CallEvidence)
   case callEnded(id: String, device: String, outcome: CallOutcome, evidence: CallEvidence)
-  /// A device sent something for a result that cannot be read, and was told so. No call has ended with it; `id` is that
-  /// of the call that it answers, where so much could be read.
+  /// A device sent a result that cannot be read, and got an error response. The call stays open, unless it is a one-way call,
+  /// which ends as delivered.
+  ///
+  /// `id` is the id of the call that it answers, and nil when the id cannot be read.
   case unreadableResult(id: String?, device: String?, reason: String)
-  /// A device, known by its credentials, sent a result for a call to another device, or somebody who has proved nothing for a
-  /// call to a device that has credentials; `device` is nil where he said no name. The sender was told that it may not.
+  /// A result was refused, because its sender may not answer that call. The sender got an error response.
+  ///
+  /// The sender is a device with credentials and the call is to another device, or the sender has no credentials and the call is
+  /// to a device that has. `device` is nil when the sender gave no name.
   case forbiddenResult(id: String, device: String?)
-  /// A result that no open call was waiting for: late, repeated, or of an id that was never given.
+  /// A result arrived for which no open call waits: it is late or repeated (`isLate`), or its id was never given.
   case strayResult(id: String, device: String?, isLate: Bool)
 }
 
@@ -39,13 +43,13 @@ public enum CallOutcome: Sendable, Hashable {
   }
 }
 
-/// What the server knows of a device.
+/// The state of a device, as far as the server knows it.
 public struct DeviceInfo: Sendable, Hashable {
-  /// Whether a device can be called, as far as is known.
+  /// Whether a device can be called, as far as the server knows.
   public enum State: String, Sendable, Hashable, CaseIterable {
-    /// It has an observation open, and nothing speaks against it.
+    /// It has an observation open, and has left no ping unanswered.
     case observing
-    /// It has an observation open, and has not answered the last ping: a call to it may get lost.
+    /// It has an observation open, but has not answered the last ping: a call to it may be lost.
     case quiet
     /// It has no observation open.
     case offline
@@ -53,22 +57,22 @@ public struct DeviceInfo: Sendable, Hashable {
 
   public let name: String
   public let state: State
-  /// Since when it is in this state.
+  /// When this state began.
   public let since: Date
-  /// Why it is taken to be so: `observation open, heard 3 s ago`, `not heard for 95 s, ping unanswered`, `its session was
+  /// The reason for this state: `observation open, heard 3 s ago`, `not heard for 95 s, ping unanswered`, `its session was
   /// closed`.
   public let evidence: String
-  /// Where it is or was last: `127.0.0.1:40213`; nil when it has never observed.
+  /// The current or last address of the device: `127.0.0.1:40213`; nil when it has neither observed nor proved its name.
   public let address: String?
-  /// `Golioth, CBOR`; nil when it has never observed.
+  /// The dialect and format of its current or last observation: `Golioth, CBOR`; nil when it has never observed.
   public let dialect: String?
   public let firstSeen: Date
-  /// When the last packet of the device arrived. What is sent to it does not count, nor what others say in its name where
-  /// it has proved its own.
+  /// When the last packet of the device arrived. Packets sent to the device do not count. If the device has proved its name,
+  /// packets of others that only give its name do not count either.
   public let lastHeard: Date
-  /// Calls under way or waiting.
+  /// The number of calls to the device that are under way or waiting.
   public let openCalls: Int
 
-  /// Whether the device has an observation open and so can be called.
+  /// Whether the device has an observation open, and so can be called.
   public var isOnline: Bool { state != .offline }
 }

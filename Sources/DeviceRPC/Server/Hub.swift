@@ -1,6 +1,6 @@
 internal import Synchronization
 
-/// Hands what happens to subscribers, each of which has a buffer of its own; the oldest in a full one is dropped.
+/// Broadcasts elements to subscribers. Each has its own buffer; when it is full, the oldest element is dropped.
 package final class Hub<Element: Sendable>: Sendable {
   private struct State {
     var next = 0
@@ -14,7 +14,7 @@ package final class Hub<Element: Sendable>: Sendable {
 
   package init(buffered: Int) { self.buffered = buffered }
 
-  /// A stream that ends with its reader's task, or with `finish()`.
+  /// Returns a stream that ends with its reader's task, or with `finish()`.
   package func subscribe() -> AsyncStream<Element> {
     let (stream, continuation) = AsyncStream.makeStream(
       of: Element.self, bufferingPolicy: .bufferingNewest(buffered))
@@ -40,14 +40,14 @@ package final class Hub<Element: Sendable>: Sendable {
     }
   }
 
-  // The element is made only when somebody wants it: this stands in the path of each call.
+  // `element` is evaluated only if there is a subscriber, since this runs several times for each call.
   package func send(_ element: @autoclosure () -> Element) {
     guard hasSubscribers.load(ordering: .relaxed) else { return }
     let element = element()
     for subscriber in state.withLock({ Array($0.subscribers.values) }) { subscriber.yield(element) }
   }
 
-  /// Ends all streams, also those of later subscribers.
+  /// Ends all streams, including those of later subscribers.
   package func finish() {
     let subscribers = state.withLock { state in
       state.isFinished = true

@@ -1,17 +1,17 @@
 package import Logging
 internal import Synchronization
 
-/// How many lines peers may cause: anybody may send packets, and what is told of them must not fill a disk or a screen.
+/// A limit on the log lines that peers may cause: anybody may send packets, and these must not fill a disk or a screen.
 ///
-/// Counted by kind of line, and for each kind by who is told of, so that one who is noisy hides neither other peers nor other
-/// news.
+/// Lines are counted by kind, and within each kind by peer, so that a noisy peer suppresses neither the lines about other
+/// peers nor lines of other kinds.
 package struct LogBudget: Sendable {
-  /// Lines of one kind in a second: 10.
+  /// Lines of one kind per second: 10.
   package static let linesPerSecond = 10
   /// Lines of one kind about one peer in ten seconds: 5.
   package static let linesPerPeer = 5
   private static let window: Int64 = 10
-  // Who of more is told of counts by the second alone.
+  // Peers that are counted at a time; for further peers only the limit per second applies.
   private static let peers = 1_024
 
   private struct Kind {
@@ -26,13 +26,13 @@ package struct LogBudget: Sendable {
   }
 
   private var kinds: [String: Kind] = [:]
-  // By a hash of kind and peer: peers choose their names.
+  // Keyed by a hash of kind and peer, since peers choose their names and these may be long.
   private var peers: [Int: Peer] = [:]
 
   package init() {}
 
-  /// Nil when there is no line left of this kind, one of a fixed set, or about this peer; otherwise how many of the kind have
-  /// been left out since the last one.
+  /// Takes one line from the budget. Returns nil when none is left of this kind or about this peer; otherwise the number of
+  /// lines of this kind that were omitted since the last one. `kind` is one of a fixed set.
   package mutating func take(_ kind: String, about peer: String, now: Duration) -> Int? {
     let second = now.components.seconds
     var state = kinds[kind] ?? Kind()
@@ -64,7 +64,7 @@ package struct LogBudget: Sendable {
     return true
   }
 
-  /// What has been left out and is over: of kinds that have had no line in this second.
+  /// Returns, and resets, the numbers of omitted lines of those kinds that had no line in this second.
   package mutating func takeDropped(now: Duration) -> [(kind: String, count: Int)] {
     let over = kinds.filter { $0.value.dropped > 0 && $0.value.second != now.components.seconds }
     for kind in over.keys { kinds[kind]?.dropped = 0 }
@@ -73,19 +73,20 @@ package struct LogBudget: Sendable {
 }
 
 extension String {
-  /// Bytes of what a peer has chosen, in a line for people: 255, the longest name of a device.
+  /// Bytes of a text chosen by a peer that are shown in a line: 255, the length of the longest device name.
   package static let longestShown = 255
 
-  /// The beginning of the text, in `count` bytes at most, and an ellipsis where that is not all.
+  /// The first `count` bytes of the text at most, with an ellipsis if that is not all.
   package func cut(to count: Int = longestShown) -> String {
     guard utf8.count > count else { return self }
     var end = utf8.index(startIndex, offsetBy: count)
-    // Not in the middle of a character's bytes.
+    // Not in the middle of a scalar's UTF-8 sequence.
     while end > startIndex, utf8[end] & 0xc0 == 0x80 { end = utf8.index(before: end) }
     return self[..<end] + "…"
   }
 
-  /// The same, cut, and without a way to begin another line of the log: of what a peer chooses.
+  /// The text, cut and with line breaks and control characters escaped, so that a text chosen by a peer cannot begin another
+  /// line of the log.
   package var onOneLine: String {
     cut().unicodeScalars.reduce(into: "") { result, scalar in
       switch scalar.properties.generalCategory {
@@ -96,15 +97,15 @@ extension String {
   }
 }
 
-/// The log lines that packets cause, of all loops of a server.
+/// Logs the lines that packets of peers cause, for all loops of a server, within one `LogBudget`.
 package final class PeerLog: Sendable {
   package let log: Logger
   private let budget = Mutex(LogBudget())
 
   package init(_ log: Logger) { self.log = log }
 
-  /// A line about what a peer has sent, if there is one left for it. `message` is one of a fixed set; `peer` is who sent it, or
-  /// empty where a name would prove nothing.
+  /// Logs a line about something that a peer has sent, if the budget allows it. `message` is one of a fixed set. `peer` is the
+  /// sender, or empty when its name is not proved.
   package func notice(
     _ message: String, about peer: String, level: Logger.Level = .notice, now: Duration, _ metadata: [String: String]
   ) {
