@@ -1,20 +1,20 @@
-// Calls: a call: what it asks, how it ends, and the table of those under way.
+// Calls: a call, its result or error, and the table of the calls under way.
 // Pure values and a state machine without a clock. The room Loop drives the table.
 
-/// One invocation of a method on a device, as the caller asks for it.
+/// One invocation of a method on a device, as requested by the caller.
 public struct Call: Sendable, Hashable {
   /// The name of the function that the firmware registered.
   public var method: String
   /// Positional parameters, in order.
   ///
-  /// A dialect may be able to carry something else than a list; Golioth's cannot, and refuses it before anything is
-  /// sent. `RPCValue.array` of none when there are no parameters.
+  /// An empty array when there are no parameters. Other values than an array depend on the dialect; Golioth's cannot carry them,
+  /// and the call then fails with `CallError.invalidCall` before anything is sent.
   public var params: RPCValue
-  /// How long to wait for the result once the device can be reached; nil for `Limits.defaultTimeout`.
+  /// How long to wait for the result, from when the device can be reached; nil for `Limits.defaultTimeout`.
   public var timeout: Duration?
-  /// How long to wait for a device that is not connected; zero fails at once. Zero by default.
+  /// How long to wait for a device that is not connected. Zero by default: the call fails at once.
   public var wait: Duration
-  /// True when no result is wanted: the call ends as soon as the device has acknowledged it.
+  /// True when no result is wanted: the call ends when the device has acknowledged it.
   public var isOneWay: Bool
 
   public init(
@@ -29,17 +29,18 @@ public struct Call: Sendable, Hashable {
   }
 }
 
-/// What came back from a device.
+/// The result of a call, as the device returned it.
 public struct CallResult: Sendable, Hashable {
-  /// The id that went over the wire: `multiply/74e4`.
+  /// The id of the call on the wire: `multiply/74e4`.
   public let id: String
   public let device: String
   public let method: String
   /// The device's status; `.ok` for a one-way call that was delivered.
   public let status: RPCStatus
-  /// The device's detail; nil when it sent none.
+  /// The value that the function returned, or details of its error; nil when the device sent none.
   public let detail: RPCValue?
-  /// How the call went to the device and back; its `delivery` is `.delivered`, or `.refused` for a status other than OK.
+  /// What is known of the call's way to the device and back. Its `delivery` is `.delivered`, or `.refused` for a status other
+  /// than OK.
   public let evidence: CallEvidence
 
   public init(
@@ -53,7 +54,7 @@ public struct CallResult: Sendable, Hashable {
     self.evidence = evidence
   }
 
-  /// From the moment the call was sent to the moment its result arrived; of a one-way call, its acknowledgement.
+  /// The time from sending the call to the arrival of its result, or of its acknowledgement for a one-way call.
   public var roundTrip: Duration {
     let sent = evidence.sentAfter ?? .zero
     return (evidence.resultAfter ?? evidence.acknowledgedAfter ?? sent) - sent

@@ -1,41 +1,41 @@
-/// Why a call has no result, by who gave up and how far the call had come.
+/// Why a call failed. Each case says who gave up, and how far the call had come.
 public enum CallError: Error, Sendable, Hashable {
-  /// The server has never heard from a device of that name. Nothing was sent.
+  /// No device of that name has ever connected. Nothing was sent.
   case unknownDevice(String)
   /// The device is not connected, and the time to wait for it is over. Nothing was sent.
   case offline(String)
-  /// The dialect cannot carry this call, or the device would drop it without a word. Nothing was sent.
+  /// The dialect cannot carry this call, or the device would drop it silently. Nothing was sent.
   case invalidCall(String)
   /// A limit of the server is reached. Nothing was sent.
   case limitExceeded(String)
-  /// Its turn did not come before the deadline, or the device's session ended first. Nothing was sent.
+  /// The deadline passed while earlier calls to the device were under way, or the session ended first. Nothing was sent.
   case notSent(device: String, reason: String)
-  /// It was sent, and no acknowledgement was seen; the device may still have run it.
+  /// The call was sent, but no acknowledgement was seen; the device may still have run it.
   case undelivered(device: String, reason: String)
-  /// It was sent in a way that knows no acknowledgements, such as TCP, and no result came in time; the device may have run
-  /// it.
+  /// The call was sent over a transport without acknowledgements, such as TCP, and no result came in time; the device may have
+  /// run it.
   case unconfirmed(device: String, after: Duration)
-  /// The device has it, and its result did not come in time.
+  /// The device has received the call, but its result did not come in time.
   case unanswered(device: String, after: Duration)
   /// The device has rejected the message with a Reset; see `Delivery.refused` for what that means.
   case rejected(device: String, reason: String)
   /// The device answered with a status other than OK.
   case refused(CallResult)
-  /// The device answered with OK, and its detail is not what the caller asked for.
+  /// The device answered with OK, but the detail does not have the type that the caller asked for.
   case unreadableResult(CallResult, reason: String)
-  /// The device sent something for a result that could not be read, and nothing better in time.
+  /// The device sent a result that could not be read, and no readable one came in time.
   case garbled(device: String, reason: String)
-  /// The device was disabled or removed, or has another key or certificate by now, and its session was ended for that.
+  /// The device was disabled or removed, or has been given another key or certificate, and its session was closed for that.
   ///
-  /// Also when it has proved nothing and there are credentials for its name by now.
-  /// A call that has not left and still has time to wait for its device goes on waiting: it may come back with its new key.
+  /// This also applies to a device that connected without proof when credentials for its name have been added. A call that has
+  /// not left and has time left in `Call.wait` does not fail: it waits for the device to connect with its new credential.
   case revoked(device: String, reason: String, delivery: Delivery)
   /// The caller's task was cancelled.
   case cancelled(Delivery)
-  /// The server is ending.
+  /// The server is shutting down.
   case shuttingDown(Delivery)
 
-  /// How far the call had certainly come.
+  /// How far the call is known to have come.
   public var delivery: Delivery {
     switch self {
     case .unknownDevice, .offline, .invalidCall, .limitExceeded, .notSent: .notSent
@@ -49,11 +49,10 @@ public enum CallError: Error, Sendable, Hashable {
 }
 
 extension CallError: CustomStringConvertible {
-  /// One line for a person: who gave up and why, and in brackets how far the call had come and whether it is safe to try
-  /// again.
+  /// One line for people: who gave up and why, and in parentheses how far the call had come and whether it is safe to try again.
   public var description: String { text(naming: true) }
 
-  /// The same where the device need not be named, as behind its name.
+  /// The description; without the device's name if `naming` is false, for a line that already begins with it.
   package func text(naming: Bool) -> String {
     func it(_ device: String) -> String { naming ? device : "it" }
     func gaveUp(_ device: String) -> String { "the server gave up" + (naming ? " on \(device)" : "") }

@@ -1,30 +1,31 @@
-/// How far a call has certainly come.
+/// How far a call is known to have come.
 public enum Delivery: String, Sendable, Hashable, CaseIterable {
-  /// It has not left the server: the device cannot have run it.
+  /// The call has not left the server: the device cannot have run it.
   case notSent
-  /// It has left the server and is not known to have arrived: the device may have run it.
+  /// The call has left the server, and is not known to have arrived: the device may have run it.
   case sentNoAck
-  /// The device has acknowledged it, or answered it: it has the call, and may have run it.
+  /// The device has acknowledged or answered the call: it has received it, and may have run it.
   case delivered
   /// The device has answered with a status other than OK, or has rejected the message with a Reset (RFC 7252 §4.2).
   ///
-  /// A status is the function's own word. A Reset says that whoever is at the device's address now has not taken the
-  /// call; a device that has restarted since may have run an earlier copy of the same message.
+  /// A status comes from the function itself. A Reset means that the current device at the address has not taken the call; if
+  /// the device has restarted since, it may have run an earlier copy of the same message.
   case refused
-  /// The device has answered it, and the answer cannot be read: it has the call, and may have run it.
+  /// The device has answered the call, but the answer cannot be read: it has received the call, and may have run it.
   case unreadable
 
-  /// Whether the same call may be made again without any danger that the device runs it twice.
+  /// Whether the call can be repeated without the risk that the device runs it twice.
   public var isSafeToRepeat: Bool { self == .notSent }
 }
 
-/// What is certain of a call's way to the device and back, and when it was known.
+/// What is known of a call's way to the device and back, and when each step was seen.
 ///
-/// Times count from the moment at which the call was made. They are the server's: what happened when on the device it
-/// cannot see.
+/// Times count from the moment at which the call was made. They are times of the server, which cannot see when something
+/// happened on the device.
 public struct CallEvidence: Sendable, Hashable {
   public let delivery: Delivery
-  // Nanoseconds, negative for what has not happened: results are copied often, and this is half the size.
+  // In nanoseconds, negative for a step that has not happened. Results are copied often, and this is half the size of an
+  // optional `Duration`.
   private let sent: Int64
   private let acknowledged: Int64
   private let result: Int64
@@ -40,8 +41,8 @@ public struct CallEvidence: Sendable, Hashable {
 
   /// When the call was handed to the network; nil when it was not.
   public var sentAfter: Duration? { Self.duration(sent) }
-  /// When an acknowledgement of its message was seen; nil when none was: it may have been overtaken by the result, or the
-  /// transport has none to see.
+  /// When an acknowledgement of its message was seen; nil when none was. The result may have come first, or the transport may
+  /// have no acknowledgements.
   public var acknowledgedAfter: Duration? { Self.duration(acknowledged) }
   /// When the device's answer arrived, readable or not; nil when none did.
   public var resultAfter: Duration? { Self.duration(result) }

@@ -1,6 +1,6 @@
-// The ids that go over the wire.
+// The ids of calls on the wire.
 extension PendingCalls {
-  /// The method, a slash, and the number in lower-case hexadecimal, four digits or more.
+  /// The id of a call: the method, a slash, and the number in lower-case hexadecimal with at least four digits.
   package static func id(method: String, serial: Serial) -> String {
     let digits = max(4, (35 - serial.leadingZeroBitCount) / 4)
     var id = method
@@ -13,7 +13,7 @@ extension PendingCalls {
     return id
   }
 
-  /// The number in an id of ours; nil for anything that cannot be one.
+  /// The number in an id; nil for a text that cannot be an id of this server.
   package static func serial(in id: String) -> Serial? {
     guard let slash = id.utf8.lastIndex(of: UInt8(ascii: "/")) else { return nil }
     let digits = id.utf8[id.utf8.index(after: slash)...]

@@ -1,20 +1,20 @@
 internal import DequeModule
 internal import HeapModule
 
-/// The calls of one loop: which wait to be sent, which wait for a result, and when they are given up.
+/// The table of the calls of one loop: calls that wait to be sent, calls that wait for a result, and their deadlines.
 ///
-/// A pure state machine. It holds no clock, lock or task; each method returns what has to be done. A call leaves the
-/// table exactly once, with its completion. Times are those of the loop's clock.
+/// A pure state machine. It holds no clock, lock or task; each method returns what has to be done. A call leaves the table
+/// exactly once, with its completion. Times are those of the loop's clock.
 ///
-/// Each device has a lane: calls leave it one after the other, the next when the last is acknowledged and the device has
-/// not too many others to answer. A call that has left is never sent again, since the device may have run it. Lanes
-/// belong to the caller, and lead to their calls without a search: at tens of thousands of devices each look into a
-/// dictionary waits for memory.
+/// Each device has a lane, from which its calls are sent in order. The next one is sent when the previous one is acknowledged,
+/// and when the device has not too many calls to answer. A call that has been sent is never sent again, since the device may
+/// have run it. The caller keeps the lanes, and these refer to their calls directly: with tens of thousands of devices each
+/// dictionary lookup is a cache miss.
 package struct PendingCalls<Device, Completion> {
   /// A call's number, unique as long as the table lives; it is the second half of its id.
   package typealias Serial = UInt32
 
-  /// A call in the table. It is a reference because copies of it cost more than all else that is done with a call.
+  /// A call in the table. A class, because copying it would cost more than everything else that is done with a call.
   package final class Entry {
     package let serial: Serial
     package let id: String
@@ -25,18 +25,18 @@ package struct PendingCalls<Device, Completion> {
     package let started: Duration
     package fileprivate(set) var sent: Duration?
     package fileprivate(set) var delivery: Delivery = .notSent
-    /// False when the message was sent in a way of which no acknowledgement can be seen.
+    /// False when the message was sent over a transport on which no acknowledgement can be seen.
     package fileprivate(set) var isAcknowledgeable = true
     package fileprivate(set) var deadline: Duration
-    // When it is time to find out whether it has arrived.
+    // When to find out whether the call has arrived; see `DeviceLink.confirm(_:)`.
     fileprivate var confirmAt: Duration?
-    // The lane's number of links when it left.
+    // The value of the lane's `changes` when the call was sent.
     fileprivate var sentOver = 0
     fileprivate var acknowledged: Duration?
     fileprivate var answered: Duration?
-    /// What was wrong with an answer that could not be read, or what of the message has not arrived.
+    /// Why an answer could not be read, or which part of the message has not arrived.
     package fileprivate(set) var problem: String?
-    /// The encoded call, for as long as the device's link is the one it was encoded for.
+    /// The encoded call; nil once it is sent, or when the device has another link than the one it was encoded for.
     package fileprivate(set) var payload: [UInt8]?
 
     fileprivate init(
@@ -54,10 +54,10 @@ package struct PendingCalls<Device, Completion> {
 
     package var isAcknowledged: Bool { acknowledged != nil }
 
-    /// When `expire` has something to do for it.
+    /// When `expire` has to handle this call next.
     package var nextAlarm: Duration { confirmAt.map { min($0, deadline) } ?? deadline }
 
-    /// What is known of its way; `result` is the time of its result, if it has one.
+    /// The evidence for this call; `result` is the time of its result, if it has one.
     package func evidence(_ delivery: Delivery, result: Duration? = nil) -> CallEvidence {
       CallEvidence(
         delivery, sentAfter: delivery == .notSent ? nil : sent.map { $0 - started },
@@ -66,30 +66,30 @@ package struct PendingCalls<Device, Completion> {
     }
   }
 
-  /// The way to one device, and what its owner keeps of it.
+  /// The queue of calls to one device, and the owner's data about the device.
   package final class Lane {
     /// Calls that have not ended.
     package fileprivate(set) var openCalls = 0
     fileprivate var isOpen = false
     fileprivate var waiting: Deque<Entry> = []
-    // Sent, not acknowledged; a call that was given up stays here until its message is settled.
+    // Sent, not acknowledged. A call that has ended stays here until its message is settled.
     fileprivate var unacknowledged: [Serial] = []
-    // How often it was opened or closed: what was sent before says nothing about the link of now.
+    // How often the lane was opened or closed: a call sent before the last change says nothing about the current link.
     fileprivate var changes = 0
-    // Last, so that what each call needs lies together.
+    // The last field, so that the fields that each call uses are adjacent in memory.
     package var device: Device
 
     package init(_ device: Device) {
       self.device = device
-      // For the one call at a time that most devices ever have, beside the lane.
+      // Room for one call: most devices never have more at a time.
       waiting.reserveCapacity(1)
       unacknowledged.reserveCapacity(1)
     }
 
-    /// Whether there are calls that have left and not ended.
+    /// Whether there are calls that were sent and have not ended.
     package var hasSent: Bool { openCalls > waiting.count }
 
-    /// Whether there are calls that have not left.
+    /// Whether there are calls that were not sent yet.
     package var hasWaiting: Bool { !waiting.isEmpty }
 
     fileprivate func settle(_ serial: Serial) {
@@ -120,14 +120,13 @@ package struct PendingCalls<Device, Completion> {
   private var alarms = Heap<Alarm>()
   private var nextSerial: Serial
   private let step: Serial
-  // Calls that ended, each in the place of its number, to tell a late or repeated result from one that nobody asked for.
+  // Calls that ended recently, each at the index of its number, to tell a late or repeated result from one of an unknown call.
   private var recent: [Ended?]
 
   /// - Parameters:
   ///   - firstSerial: the number of the first call.
-  ///   - step: the distance between two numbers; loops that count by their number in steps of the number of loops never
-  ///     give the same one.
-  ///   - recentLimit: how many ended calls are remembered, at most.
+  ///   - step: the distance between two numbers. With the number of loops as the step, each loop has its own numbers.
+  ///   - recentLimit: the number of ended calls that are remembered.
   package init(firstSerial: Serial, step: Serial = 1, recentLimit: Int = 4_096) {
     nextSerial = firstSerial
     self.step = max(1, step)
@@ -141,21 +140,21 @@ package struct PendingCalls<Device, Completion> {
 
   // MARK: A call's beginning
 
-  /// A number for a call that `add` will enter.
+  /// Returns a number for a call that `add` will enter.
   package mutating func reserve() -> Serial {
     while entries[nextSerial] != nil { advance() }
     defer { advance() }
     return nextSerial
   }
 
-  // Plain wrapping would leave the residue by which an id tells its loop.
+  // Plain wrapping would change the residue, which identifies the loop in an id.
   private mutating func advance() {
     let (next, overflow) = nextSerial.addingReportingOverflow(step)
     nextSerial = overflow ? nextSerial % step : next
   }
 
-  /// Enters a call: behind the others of its lane when that is open, else to wait for the device. `id` is that of the
-  /// method and the number, and `payload` the call as it is encoded for the device's link, if it is.
+  /// Enters a call at the end of its lane. If the lane is closed, the call waits for the device. `id` is the id for the method
+  /// and the number. `payload` is the call as encoded for the device's link, if it has been encoded.
   @discardableResult
   package mutating func add(
     _ serial: Serial, id: String, _ call: Call, to lane: Lane, payload: [UInt8]? = nil, timeout: Duration,
@@ -173,12 +172,12 @@ package struct PendingCalls<Device, Completion> {
 
   // MARK: The lane of a device
 
-  /// The device can be reached: waiting calls get their time for a result from now.
+  /// The device can be reached. If the lane was closed, the timeouts of waiting calls begin now.
   package mutating func open(_ lane: Lane, now: Duration) {
     let wasOpen = lane.isOpen
     lane.isOpen = true
     lane.changes += 1
-    // What has left over the old link is settled there or never; it must not hold up the new one.
+    // Messages on the old link must not hold up the new one.
     lane.unacknowledged.removeAll(keepingCapacity: true)
     for entry in lane.waiting {
       entry.payload = nil
@@ -186,7 +185,7 @@ package struct PendingCalls<Device, Completion> {
     }
   }
 
-  /// The device is away. Returns the calls that cannot wait for it.
+  /// The device cannot be reached. Ends and returns the calls that cannot wait for it.
   package mutating func close(_ lane: Lane, now: Duration) -> [Entry] {
     guard lane.isOpen else { return [] }
     lane.isOpen = false
@@ -206,21 +205,21 @@ package struct PendingCalls<Device, Completion> {
     return ended
   }
 
-  /// The next call of the lane, if one may leave now. Say `sent(_:)` or `end(_:)` of it.
+  /// Returns the next call of the lane that may be sent now, if any. The caller must then call `sent(_:)` or `end(_:)` for it.
   ///
   /// - Parameters:
   ///   - window: how many messages may be under way unacknowledged.
-  ///   - unanswered: how many calls may have left and not ended.
+  ///   - unanswered: how many calls may have been sent and not ended.
   package func nextToSend(_ lane: Lane, window: Int, unanswered: Int = .max) -> Entry? {
     guard lane.isOpen, lane.unacknowledged.count < window, lane.openCalls - lane.waiting.count < unanswered
     else { return nil }
     return lane.waiting.first
   }
 
-  /// The oldest waiting call of a device that asks for it instead of observing.
+  /// The oldest waiting call, for a device that polls instead of observing.
   package func oldestWaiting(_ lane: Lane) -> Entry? { lane.waiting.first }
 
-  /// The call has left, in a way that is acknowledged or not.
+  /// The call was sent, over a transport with this kind of acknowledgement.
   package mutating func sent(_ entry: Entry, _ acknowledgement: Acknowledgement = .each, now: Duration) {
     guard entry.sent == nil else { return }
     entry.sent = now
@@ -232,18 +231,18 @@ package struct PendingCalls<Device, Completion> {
     if entry.lane.isOpen {
       if acknowledgement == .each { entry.lane.unacknowledged.append(entry.serial) }
     } else {
-      // A device that polls is reachable by its asking.
+      // A device that polls is reachable when it polls.
       setDeadline(now + entry.timeout, of: entry)
     }
     if acknowledgement == .ping {
-      // Late, since most calls are answered before, and early enough for the answer of a slow network.
+      // Late, since most calls are answered before, but early enough for the answer of a slow network.
       let confirmAt = entry.deadline - min(entry.timeout / 4, .seconds(5))
       entry.confirmAt = confirmAt
       alarms.insert(Alarm(deadline: confirmAt, serial: entry.serial))
     }
   }
 
-  /// The message that carried the call is acknowledged, or will never be. Returns the call if it has not ended before.
+  /// The call's message was acknowledged, or will never be. Returns the call if it has not ended before.
   @discardableResult
   package mutating func settled(_ serial: Serial, on lane: Lane, isDelivered: Bool, now: Duration) -> Entry? {
     lane.settle(serial)
@@ -255,13 +254,13 @@ package struct PendingCalls<Device, Completion> {
     return entry
   }
 
-  /// A part of the message that carried the call has arrived.
+  /// Part of the call's message has arrived; `missing` describes the rest.
   package func begun(_ serial: Serial, _ missing: String) {
     if let entry = entries[serial], entry.delivery == .sentNoAck { entry.problem = missing }
   }
 
-  /// An answer to a call has arrived that cannot be read: the call stays, since a better one may come. Nil when no call
-  /// that has left and not ended has this id.
+  /// An answer that cannot be read has arrived. The call stays open, since a readable one may come. Returns nil when no call
+  /// that was sent and has not ended has this id.
   package mutating func unreadable(id: String, reason: String, from lane: Lane?, now: Duration) -> Entry? {
     guard let entry = sentEntry(id: id, from: lane) else { return nil }
     entry.lane.settle(entry.serial)
@@ -271,15 +270,15 @@ package struct PendingCalls<Device, Completion> {
     return entry
   }
 
-  /// The calls that have left and not ended, in the order of their numbers, of those lanes for which `isMeant` says so: one
-  /// walk over all calls for any number of lanes.
+  /// The calls that were sent and have not ended, in the order of their numbers, of the lanes for which `isMeant` returns true.
+  /// Walks over all calls once, for any number of lanes.
   package func sentCalls(where isMeant: (Lane) -> Bool) -> [Entry] {
     entries.values.filter { $0.sent != nil && isMeant($0.lane) }.sorted { $0.serial < $1.serial }
   }
 
   // MARK: A call's end
 
-  /// Takes a call out of the table; nil when it has ended already.
+  /// Removes a call from the table, and returns it; nil when it has ended already.
   package mutating func end(_ serial: Serial) -> Entry? {
     guard let entry = entries.removeValue(forKey: serial) else { return nil }
     let lane = entry.lane
@@ -294,7 +293,7 @@ package struct PendingCalls<Device, Completion> {
 
   package enum ResultMatch {
     case call(Entry)
-    /// The call has ended before: the result is late or comes again.
+    /// The call has ended before: the result is late or repeated.
     case ended
     case unknown
   }
@@ -308,15 +307,15 @@ package struct PendingCalls<Device, Completion> {
     return entry.sent == nil ? nil : entry
   }
 
-  /// Whether a call of this lane that has left and not ended has this id.
+  /// Whether a call of this lane with this id was sent and has not ended.
   package func isAwaited(_ id: String, from lane: Lane) -> Bool { sentEntry(id: id, from: lane) != nil }
 
-  /// The lane of the open call of this id.
+  /// The lane of the open call with this id.
   package func lane(ofCall id: String) -> Lane? {
     Self.serial(in: id).flatMap { entries[$0] }.flatMap { $0.id == id ? $0.lane : nil }
   }
 
-  /// Whether an id is that of a call to another device, open or ended not long ago.
+  /// Whether the id belongs to a call to another device that is open or ended recently.
   package func isForeign(_ id: String, to lane: Lane?) -> Bool {
     guard let serial = Self.serial(in: id) else { return false }
     if let entry = entries[serial] { return entry.id == id && entry.lane !== lane }
@@ -324,7 +323,7 @@ package struct PendingCalls<Device, Completion> {
     return ended.lane != lane.map(ObjectIdentifier.init)
   }
 
-  /// Ends the call that a result answers. `lane` is nil when the sender is not known to be a device.
+  /// Ends the call that this result answers. `lane` is nil when the sender is not known to be a device.
   package mutating func result(id: String, from lane: Lane?) -> ResultMatch {
     guard let serial = Self.serial(in: id) else { return .unknown }
     guard let entry = entries[serial] else {
@@ -339,7 +338,7 @@ package struct PendingCalls<Device, Completion> {
     return end(serial).map(ResultMatch.call) ?? .unknown
   }
 
-  /// When `expire` has something to do next; nil when nothing waits.
+  /// When `expire` has to be called next; nil when no call is in the table.
   package mutating func nextDeadline() -> Duration? {
     while let alarm = alarms.min {
       if let entry = entries[alarm.serial], entry.deadline == alarm.deadline || entry.confirmAt == alarm.deadline {
@@ -350,8 +349,8 @@ package struct PendingCalls<Device, Completion> {
     return nil
   }
 
-  /// Takes the calls out whose time is over. `confirm` gets those that near their end without being known to have
-  /// arrived, where that can be found out.
+  /// Removes and returns the calls whose deadline has passed. `confirm` is called for calls that are near their deadline and not
+  /// known to have arrived, on transports where that can be found out.
   package mutating func expire(
     now: Duration, confirm: (Entry) -> Void = { _ in }
   ) -> [(entry: Entry, wasReachable: Bool)] {
@@ -369,13 +368,13 @@ package struct PendingCalls<Device, Completion> {
     return expired
   }
 
-  /// Takes all calls out.
+  /// Removes and returns all calls.
   package mutating func endAll() -> [Entry] {
     let all = entries.keys.sorted()
     return all.compactMap { end($0) }
   }
 
-  // Alarms that mean nothing any more are dropped when they are due; a burst of long deadlines must not pile up.
+  // Outdated alarms are normally dropped when they are due; many with late deadlines must not accumulate.
   private mutating func compactAlarms() {
     guard alarms.count > 1_024, alarms.count > 4 * entries.count else { return }
     var all = entries.values.map { Alarm(deadline: $0.deadline, serial: $0.serial) }
