@@ -1,15 +1,15 @@
-// Loop: the actor to which devices and their calls belong, and what it asks of a transport.
-// Transports implement `DeviceTransport` and `DeviceLink` and tell the loop; the room Server hands calls to it.
+// Loop: the actor that owns devices and their calls, and the protocols that a transport implements.
+// Transports implement `DeviceTransport` and `DeviceLink` and report to the loop; the room Server passes calls to it.
 
 internal import DequeModule
 internal import FoundationEssentials
 internal import Logging
 
-// The devices that a loop remembers.
+// The devices that a loop remembers, and what is reported about them.
 extension DeviceLoop {
   func makeDevice(_ name: String, now: Duration) -> DeviceRecord? {
     if devices.count >= limits.devices, !forgetLongestAbsent() {
-      // Whoever has no room may have any name.
+      // Not about a peer: unknown devices may have any name, and all such lines count against one budget.
       peerLog.notice(
         "no room for another device", about: "", level: .warning, now: now, ["device": name, "limit": "\(limits.devices)"])
       return nil
@@ -22,7 +22,7 @@ extension DeviceLoop {
 
   func noteAbsent(_ record: DeviceRecord, since now: Duration) {
     absent.append((record, now))
-    // A device that comes and goes leaves an entry each time.
+    // Each disconnection adds an entry, so most entries may be outdated.
     if absent.count > 2 * devices.count + 64 { absent = Deque(absent.filter { isAbsent($0.device, since: $0.since) }) }
   }
 
@@ -74,11 +74,11 @@ extension DeviceLoop {
     return "observation open, heard \(silence) ago"
   }
 
-  /// What is told as a time of day is right now, and not when the loop began: meanwhile the wall clock may have been set, or
-  /// the machine asleep, for which the loop's clock stands still.
+  /// Sets `epoch` from the wall clock, so that dates are right at the time they are reported. Since the loop began, the wall
+  /// clock may have been set, or the machine may have been suspended, which stops the loop's clock.
   private func lookAtWallClock() {
     let now = driver.date.addingTimeInterval(-driver.now.seconds)
-    // Less is what lies between looking at one clock and at the other: the times of what has not changed stay the same.
+    // A smaller difference is the time between reading the two clocks; ignoring it keeps reported dates stable.
     if abs(now.timeIntervalSince(epoch)) > 1 { epoch = now }
   }
 

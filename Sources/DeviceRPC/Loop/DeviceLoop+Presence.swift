@@ -1,10 +1,10 @@
 internal import HeapModule
 internal import Logging
 
-/// The connected devices of a loop by the time at which each is to be looked at.
+/// The connected devices of a loop, ordered by the time at which each is to be checked.
 struct PresenceQueue {
   private struct Place: Comparable {
-    // Nanoseconds: at tens of thousands of devices half the size counts.
+    // In nanoseconds, half the size of a `Duration`: with tens of thousands of devices this matters.
     let due: Int64
     let record: DeviceRecord
     static func < (left: Place, right: Place) -> Bool { left.due < right.due }
@@ -21,7 +21,7 @@ struct PresenceQueue {
     places.insert(Place(due: due.nanoseconds, record: record))
   }
 
-  /// The first device whose time has come; it has no place any more.
+  /// Removes and returns the first device whose time has come.
   mutating func popDue(_ now: Duration) -> DeviceRecord? {
     guard let first = places.min, first.due <= now.nanoseconds else { return nil }
     places.removeMin()
@@ -30,9 +30,9 @@ struct PresenceQueue {
   }
 }
 
-// Whether devices are still there. Only what a device says counts, never what is sent to it.
+// The presence of devices. Only packets from a device count, never what is sent to it.
 extension DeviceLoop {
-  /// Looks are gathered for as long, and what a slice does is bounded: neither may hold up the calls.
+  /// Checks are done in batches, at this interval and with these limits, so that they do not delay calls.
   private static let slice = Duration.milliseconds(50)
   private static let probesPerSlice = 100
   private static let looksPerSlice = 5_000
@@ -43,12 +43,12 @@ extension DeviceLoop {
     lookAtDevices(by: now + interval)
   }
 
-  /// A look is due then, or earlier.
+  /// Ensures that devices are checked at `due` or earlier.
   func lookAtDevices(by due: Duration) { if presenceDue.map({ due < $0 }) ?? true { schedulePresence(due) } }
 
   private func schedulePresence(_ due: Duration?) {
     if presenceAlarm == nil {
-      // Strong until `close()`, like the other one.
+      // A strong reference until `close()`, like that of `alarm`.
       presenceAlarm = driver.makeAlarm { self.assumeIsolated { $0.lookAtDevices() } }
     }
     presenceDue = due
@@ -70,7 +70,7 @@ extension DeviceLoop {
     schedulePresence(next.map { max($0, now + Self.slice) })
   }
 
-  // True when it was asked for a sign of life.
+  // Returns true if a ping was sent.
   private func look(at record: DeviceRecord, now: Duration) -> Bool {
     guard let link = record.device.link, let interval = limits.probeInterval else { return false }
     let heard = noteHeard(record)
@@ -84,7 +84,7 @@ extension DeviceLoop {
     case .probe(let until):
       watched.add(record, due: until)
       if !wasQuiet, record.device.presence.isQuiet { tellQuiet(record) }
-      // One at a time.
+      // Only one probe per device at a time.
       guard !record.device.isProbing else { return false }
       record.device.isProbing = true
       probing += 1
@@ -97,7 +97,7 @@ extension DeviceLoop {
     }
   }
 
-  /// When the device was last heard. A quiet device that has been is quiet no longer.
+  /// Returns when the device was last heard. If it was quiet and has been heard since, it is no longer quiet.
   @discardableResult
   func noteHeard(_ record: DeviceRecord) -> Duration {
     let heard = max(record.device.lastHeard, record.device.link?.lastHeard ?? .zero)
@@ -124,7 +124,7 @@ extension DeviceLoop {
     probing -= 1
   }
 
-  /// A probe is over: the device has answered, or the transport has given up on it. From any thread.
+  /// A probe has ended: the device has answered, or the transport has given up on it. May be called from any thread.
   nonisolated package func noteProbeEnded(isAnswered: Bool, on link: any DeviceLink) {
     run { $0.probeEnded(isAnswered: isAnswered, on: link) }
   }

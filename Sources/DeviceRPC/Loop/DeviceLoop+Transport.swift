@@ -1,16 +1,16 @@
 internal import Logging
 internal import Metrics
 
-// What the transport tells of the devices.
+// What the transport reports about the devices.
 extension DeviceLoop {
-  /// A device has opened a link, in place of any other it had. False when the server has no room for another device, or
-  /// has taken leave of them.
+  /// A device has opened a link, which replaces any other link of it. Returns false if the server has no room for another
+  /// device, or has ended all links at shutdown.
   ///
-  /// Say `ready(_:)` when calls may go out on it.
+  /// Call `ready(_:)` when calls may be sent on the link.
   package func observed(_ name: String, on link: any DeviceLink) -> Bool {
     let now = driver.now
     guard !hasParted, let record = devices[name] ?? makeDevice(name, now: now) else { return false }
-    // One that was kept is of a device that was away, and comes back from wherever it likes.
+    // A kept link does not count as replaced: its device was unreachable, and may reconnect from any address.
     if let open = record.device.link, open !== link { noteReplaced(name, open, by: link, now: now) }
     let earlier = record.device.link ?? takeKept(of: record)
     link.record = record
@@ -31,7 +31,7 @@ extension DeviceLoop {
     }
   }
 
-  /// Calls to the device go over this link from now on, as soon as it is ready.
+  /// Calls to the device are sent on this link from now on, as soon as it is ready.
   func connected(_ record: DeviceRecord, _ link: any DeviceLink, now: Duration) {
     takeKept(of: record)
     if record.device.link == nil {
@@ -52,19 +52,19 @@ extension DeviceLoop {
     updateAlarm()
   }
 
-  /// A device has proved its name on a session; it can be called when it observes there.
+  /// A device has proved its name on a session. It can be called when it observes there.
   package func proved(_ credential: DeviceCredential, at address: String) {
     let now = driver.now
     guard !hasParted, let record = devices[credential.device] ?? makeDevice(credential.device, now: now) else { return }
     record.device.proof = .init(credential)
     record.device.firstSeen = record.device.firstSeen ?? now
     record.device.lastHeard = now
-    // A link that is kept for it is replaced when it observes.
+    // A kept link is replaced when the device observes.
     guard record.device.link == nil, record.device.absence?.link == nil else { return }
     note(record, absentAt: address, "it has proved its name, and does not observe", now: now)
   }
 
-  /// The session is over on which a device has proved its name.
+  /// The session on which a device has proved its name was closed.
   package func provedNoMore(_ name: String, at address: String) {
     guard let record = devices[name], record.device.link == nil, record.device.absence?.address == address,
       record.device.absence?.dialect == nil
@@ -77,20 +77,20 @@ extension DeviceLoop {
     noteAbsent(record, since: now)
   }
 
-  /// Calls that wait for the device may leave on this link, unless it has another one by now.
+  /// Calls that wait for the device may be sent on this link. Ignored if the device has another link by now.
   package func ready(_ link: any DeviceLink) {
     guard let record = link.record, record.device.link === link else { return }
     record.device.isReady = true
     pump(record, now: driver.now)
   }
 
-  /// A link has ended. It means nothing if the device has another one by now.
+  /// A link has ended. Ignored if the device has another link by now.
   ///
-  /// With `isRevoked` it has because its device is trusted no longer. `endCalls` ends those that have left.
+  /// With `isRevoked`, it was ended because the device is no longer trusted. `endCalls` then ends the calls that were sent.
   package func unobserved(_ link: any DeviceLink, reason: String, isRevoked: Bool = false) {
     guard let record = link.record else { return }
     if record.device.absence?.link === link {
-      // One that was kept: the device is away already.
+      // A kept link: the device is already offline.
       takeKept(of: record)
     } else {
       guard record.device.link === link else { return }
@@ -98,7 +98,7 @@ extension DeviceLoop {
     }
   }
 
-  /// Calls to the device go nowhere for now.
+  /// Sets the device offline, and ends the calls that cannot wait for it.
   func disconnected(_ record: DeviceRecord, _ link: any DeviceLink, reason: String, isRevoked: Bool = false) {
     let now = driver.now
     record.device.lastHeard = max(record.device.lastHeard, link.lastHeard)
@@ -121,7 +121,7 @@ extension DeviceLoop {
   package func acknowledged(_ serial: UInt32, on link: any DeviceLink) {
     guard let record = link.record else { return }
     let now = driver.now
-    // When it was heard the link knows: an arrival can be concluded from what came long before.
+    // The time comes from the link, not from the clock: that a message has arrived may be concluded from an earlier packet.
     if record.device.presence.isQuiet { noteHeard(record) }
     if let entry = pending.settled(serial, on: record, isDelivered: true, now: now) {
       hub.send(
@@ -131,13 +131,13 @@ extension DeviceLoop {
     pump(record, now: now)
   }
 
-  /// The message that carried a call will not be acknowledged any more. Say `unobserved` too when the link is gone.
+  /// The message that carried a call will not be acknowledged any more. Also call `unobserved` if the link has ended.
   package func failed(_ serial: UInt32, on link: any DeviceLink, _ failure: LinkFailure) {
     guard let record = link.record else { return }
     let now = driver.now
     let name = record.device.name
     if case .rejected = failure { heard(record, now: now) }
-    // What has been answered, if only badly, has arrived; a copy of the message that is lost later does not change that.
+    // A call that has been answered, even unreadably, has arrived; a copy of the message that is lost later does not change that.
     if pending.settled(serial, on: record, isDelivered: false, now: now)?.delivery == .sentNoAck {
       let error: CallError =
         switch failure {
@@ -150,13 +150,13 @@ extension DeviceLoop {
     pump(record, now: now)
   }
 
-  /// A part of the message that carried a call has arrived; `missing` says what is still to come, if nothing more does.
+  /// Part of the message that carried a call has arrived. `missing` describes the rest, for the error if it never arrives.
   package func begun(_ serial: UInt32, on link: any DeviceLink, _ missing: String) {
     if link.record != nil { pending.begun(serial, missing) }
   }
 
-  /// The message that carried a call is under way no longer, and nothing says that it has arrived: the next one may leave,
-  /// and the call waits on for its result.
+  /// The message that carried a call is no longer under way, and it is not known whether it has arrived. The next one may be
+  /// sent, and the call still waits for its result.
   package func settled(_ serial: UInt32, on link: any DeviceLink) {
     guard let record = link.record else { return }
     let now = driver.now
@@ -164,8 +164,8 @@ extension DeviceLoop {
     pump(record, now: now)
   }
 
-  /// A device sent something for a result that cannot be read, and is told so. The call that it answers stays open, if
-  /// `id` says which that is: the next answer may be better.
+  /// A device sent a result that cannot be read, and gets an error response. If `id` identifies its call, the call stays open,
+  /// since the next answer may be readable.
   ///
   /// Without an id nothing is concluded: it may be an answer to a call that ended long ago.
   package func unreadable(id: String?, reason: String, from name: String?) {
@@ -174,7 +174,7 @@ extension DeviceLoop {
     unreadable(id: name != nil && record == nil ? nil : id, reason, from: record, name: name)
   }
 
-  /// The same, over a link of the device that sent it.
+  /// The same, for a result on a link of the device that sent it.
   package func unreadable(id: String?, reason: String, on link: any DeviceLink) {
     unreadable(id: id, reason, from: link.record, name: link.record?.device.name)
   }
@@ -187,13 +187,13 @@ extension DeviceLoop {
     hub.send(.unreadableResult(id: id, device: name, reason: reason))
     guard let id, let entry = pending.unreadable(id: id, reason: reason, from: record, now: now) else { return }
     noteArrived(entry)
-    // That it was delivered is all that a one-way call asks.
+    // A one-way call only needs to be delivered.
     if entry.call.isOneWay { finish(entry.serial, .success(result(of: entry, .ok, nil, at: now))) }
     pump(entry.lane, now: now)
   }
 
-  /// A result has arrived, from `name` if the sender is known to be a device. Whatever becomes of it, the sender gets
-  /// a success: it must not send the result again.
+  /// A result has arrived, from `name` if the sender is known to be a device. In any case the sender gets a success response,
+  /// so that it does not send the result again.
   package func received(id: String, status: RPCStatus, detail: RPCValue?, from name: String?) {
     let record = name.flatMap { devices[$0] }
     // A known name that is no device of ours cannot have been called.
@@ -201,8 +201,8 @@ extension DeviceLoop {
     received(id: id, status: status, detail: detail, from: record)
   }
 
-  /// A result has arrived from a device that has proved to be `name`; say it on the loop that gave the id. False when
-  /// the call is another device's, and the result is worth nothing.
+  /// A result has arrived from a device that has proved to be `name`. Call it on the loop that gave the id. Returns false, and
+  /// ignores the result, if the call is to another device.
   package func received(id: String, status: RPCStatus, detail: RPCValue?, proved name: String) -> Bool {
     let record = devices[name]
     guard !pending.isForeign(id, to: record) else {
@@ -213,8 +213,8 @@ extension DeviceLoop {
     return true
   }
 
-  /// A result has arrived, from `name` if that is known, of a sender that sends more than it may. False, and nothing has
-  /// happened, when no open call waits for it.
+  /// A result has arrived, from `name` if that is known, above the sender's rate limit. Returns false, and does nothing, if no
+  /// open call waits for it.
   package func receivedIfAwaited(id: String, status: RPCStatus, detail: RPCValue?, from name: String?) -> Bool {
     guard let record = (name ?? device(ofCall: id)).flatMap({ devices[$0] }), pending.isAwaited(id, from: record) else {
       return false
@@ -223,7 +223,7 @@ extension DeviceLoop {
     return true
   }
 
-  /// Somebody has sent a result who may not answer that call; nil: nobody knows who.
+  /// A result was sent by a peer that may not answer that call. `name` is nil if the peer is not known.
   package func forbid(_ id: String, from name: String?) {
     metrics.forbiddenResults.increment()
     peerLog.notice(
@@ -241,11 +241,11 @@ extension DeviceLoop {
 
   private func received(id: String, status: RPCStatus, detail: RPCValue?, from record: DeviceRecord?) {
     let now = driver.now
-    // Of a sender that is not known nothing is concluded, whatever id it has.
+    // Nothing is concluded about an unknown sender, whatever id it gives.
     if let record { heard(record, now: now) }
     switch pending.result(id: id, from: record) {
     case .call(let entry):
-      // That it was delivered is all that a one-way call asks, whichever of the two packets tells it.
+      // A one-way call only needs to be delivered, which either the acknowledgement or the result shows.
       let isOneWay = entry.call.isOneWay
       noteArrived(entry)
       complete(entry, .success(result(of: entry, isOneWay ? .ok : status, isOneWay ? nil : detail, at: now)))
@@ -255,7 +255,7 @@ extension DeviceLoop {
     }
   }
 
-  // An answer proves that the call has arrived, though its acknowledgement may be lost, and never come.
+  // An answer proves that the call has arrived; its acknowledgement may be lost and never come.
   private func noteArrived(_ entry: Pending.Entry) {
     if !entry.isAcknowledged { entry.lane.device.link?.hasArrived(entry.serial) }
   }
@@ -273,7 +273,7 @@ extension DeviceLoop {
     hub.send(.strayResult(id: id, device: name, isLate: isLate))
   }
 
-  /// The oldest call that waits for a device which asks for it; `encode` is tried until one can be sent.
+  /// Returns the oldest call that waits for a device that polls, encoded. Calls that `encode` refuses end with its error.
   package func poll(_ name: String, encode: (Call, String) throws(CallError) -> [UInt8]) -> [UInt8]? {
     let now = driver.now
     guard let record = devices[name] else { return nil }
@@ -292,7 +292,7 @@ extension DeviceLoop {
     return nil
   }
 
-  // Without the time of a result it is a one-way call that was acknowledged.
+  // `time` is nil for a one-way call that was acknowledged and has no result.
   private func result(
     of entry: Pending.Entry, _ status: RPCStatus, _ detail: RPCValue?, at time: Duration?
   ) -> CallResult {

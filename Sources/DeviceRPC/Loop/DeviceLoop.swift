@@ -3,7 +3,7 @@ internal import FoundationEssentials
 internal import Logging
 internal import Metrics
 
-/// The devices whose home is one loop, and the calls to them. Its executor is the loop's thread.
+/// The devices of one loop, and the calls to them. The actor's executor is the thread of the loop.
 package actor DeviceLoop {
   nonisolated package let driver: any LoopDriver
   nonisolated package var unownedExecutor: UnownedSerialExecutor { driver.asUnownedSerialExecutor() }
@@ -16,18 +16,18 @@ package actor DeviceLoop {
   nonisolated var log: Logger { peerLog.log }
   let hub: Hub<DeviceEvent>
   let metrics: ServerMetrics
-  // Longer is as good as for ever, and the sum with any time of the clock fits every representation.
+  // The longest duration used: in practice unlimited, and its sum with any time of the clock fits every representation.
   private static let century = Duration.seconds(100 * 365 * 86_400)
-  // The wall clock at zero of the loop's clock, as of the last look at it.
+  // The wall clock at zero of the loop's clock; set by `lookAtWallClock()`.
   var epoch: Date
   var pending: Pending
   var devices: [String: DeviceRecord] = [:]
   var onlineCount = 0
   var absent: Deque<(device: DeviceRecord, since: Duration)> = []
   var watched = PresenceQueue()
-  /// Probes of which the end is not known.
+  /// The number of probes under way.
   var probing = 0
-  // Devices that cannot be reached, in the order of the time at which that was found, and how many links are kept for them.
+  // Devices that cannot be reached, oldest first, and how many links are kept for them.
   var unreachable: Deque<(record: DeviceRecord, since: Duration)> = []
   var keptLinks = 0
   var replacements = Replacements()
@@ -36,7 +36,7 @@ package actor DeviceLoop {
   private var alarm: (any LoopAlarm)?
   private var alarmDeadline: Duration?
   var isEnding = false
-  // It has taken leave of its devices.
+  // The links of all devices were ended at shutdown.
   var hasParted = false
   private var drainDeadline: Duration?
   private var drainers: [UnsafeContinuation<Void, Never>] = []
@@ -62,11 +62,11 @@ package actor DeviceLoop {
 
   // MARK: Calls
 
-  /// One hop to the loop, and one back when the call ends: `nonsending` spares those to and from nowhere.
+  /// Costs one hop to the loop, and one back when the call ends: `nonsending` avoids the hops to and from the global executor.
   nonisolated(nonsending) func perform(_ call: Call, on name: String, _ slot: CallSlot = CallSlot()) async -> Outcome {
     if Task.isCancelled { return .failure(.cancelled(.notSent)) }
     return await withTaskCancellationHandler {
-      // The table ends each call exactly once, which is what a checked continuation would watch over.
+      // Unchecked, since the table ends each call exactly once.
       await withUnsafeContinuation { continuation in
         if driver.isCurrent {
           onLoop { $0.begin(call, on: name, slot, continuation) }
@@ -90,7 +90,7 @@ package actor DeviceLoop {
       let known = devices[name]
       let link = known?.device.link
       if link == nil && wait == .zero { throw absence(of: name) }
-      // No device can ever have such a name.
+      // No device can connect with such a name.
       if known == nil, DeviceName.problem(with: name, longest: limits.deviceName) != nil { throw .unknownDevice(name) }
       guard pending.count < limits.calls else {
         throw .limitExceeded("\(limits.calls) calls are under way, as many as this server takes")
@@ -104,7 +104,7 @@ package actor DeviceLoop {
       let serial = pending.reserve()
       let id = Pending.id(method: call.method, serial: serial)
       if call.wait != wait { call.wait = wait }
-      // What cannot be sent is refused before it waits for its turn.
+      // A call that cannot be encoded is refused at once, before it waits for its turn.
       let payload = try link?.encode(call, id: id)
       let timeout = min(max(call.timeout ?? limits.defaultTimeout, .zero), limits.longestTimeout)
       slot.serial = serial
@@ -175,9 +175,9 @@ package actor DeviceLoop {
     let now = driver.now
     let expired = pending.expire(now: now) { $0.lane.device.link?.confirm($0.serial) }
     for (entry, wasReachable) in expired { complete(entry, .failure(timeout(of: entry, wasReachable, now: now))) }
-    // The end of a call that has left makes room for the next.
+    // The end of a call that was sent makes room for the next one.
     for (entry, _) in expired { pump(entry.lane, now: now) }
-    // Not before: other calls of the same device may still have needed its name.
+    // Only after the loops above: other calls of the same device may still have needed its record.
     for (entry, _) in expired { forgetIfOnlyCalled(entry.lane) }
     if let drainDeadline, drainDeadline <= now { finishDraining() }
     updateAlarm()
@@ -205,16 +205,16 @@ package actor DeviceLoop {
     if let drainDeadline { next = min(next ?? drainDeadline, drainDeadline) }
     guard next != alarmDeadline else { return }
     if alarm == nil {
-      // Strong until `close()`: a weak reference to the actor would make each use of it twice as dear.
+      // A strong reference until `close()`: a weak reference to the actor would make each use of it twice as expensive.
       alarm = driver.makeAlarm { self.assumeIsolated { $0.expire() } }
     }
     alarmDeadline = next
     alarm?.set(next)
   }
 
-  // MARK: The end
+  // MARK: Shutdown
 
-  /// Takes no new calls, and returns when the open ones have ended: by themselves, or after `grace`.
+  /// Refuses new calls, and returns when the open ones have ended. Those that are open after `grace` fail.
   func drain(_ grace: Duration) async {
     isEnding = true
     if pending.isEmpty { return }
@@ -231,9 +231,9 @@ package actor DeviceLoop {
     for drainer in waiting { drainer.resume() }
   }
 
-  /// Takes leave of the devices, each of which is told that its observation is over, and lets none in any more.
+  /// Ends the observations of all devices, each with a notification, and refuses new ones.
   ///
-  /// Before the transport closes its sockets, and after the last call: its result would come over them.
+  /// Called after the last call has ended, since results come over the sockets, and before the transport closes the sockets.
   func part() {
     isEnding = true
     hasParted = true

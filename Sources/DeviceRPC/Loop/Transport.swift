@@ -1,17 +1,17 @@
 package import FoundationEssentials
 internal import Metrics
 
-/// A loop as the core sees it: the thread on which the devices of one `DeviceLoop` live, its clock and its timer.
+/// An event loop: the thread that serves the devices of one `DeviceLoop`, its clock and its timers.
 package protocol LoopDriver: SerialExecutor {
-  /// The loop's clock; only differences mean something.
+  /// The loop's clock; only differences between its times are meaningful.
   var now: Duration { get }
-  /// The wall clock, which may be set back and forth at any time.
+  /// The wall clock, which may be set forward or back at any time.
   var date: Date { get }
   /// True on the loop's own thread.
   var isCurrent: Bool { get }
-  /// Runs `action` on the loop, after what is queued; from any thread.
+  /// Runs `action` on the loop, after the actions that are queued already. May be called from any thread.
   func execute(_ action: @escaping @Sendable () -> Void)
-  /// A timer that runs `action` on the loop. Called on the loop.
+  /// Creates a timer that runs `action` on the loop. Called on the loop.
   func makeAlarm(_ action: @escaping @Sendable () -> Void) -> any LoopAlarm
 }
 
@@ -21,19 +21,19 @@ extension LoopDriver {
 
 /// A loop's timer, used on its loop only.
 package protocol LoopAlarm: AnyObject {
-  /// Fires once at `deadline`; a later call replaces an earlier one, nil takes it back.
+  /// Sets the timer to fire once at `deadline`. A later call replaces an earlier one; nil stops the timer.
   func set(_ deadline: Duration?)
   func cancel()
 }
 
-/// One way for devices to be reached: loops, and the sockets on them.
+/// A transport over which devices connect: its loops, and the sockets on them.
 package protocol DeviceTransport: Sendable {
   var drivers: [any LoopDriver] { get }
-  /// The loops as executors for callers' tasks, one for each driver; empty when they cannot be.
+  /// The loops as executors for callers' tasks, one for each driver; empty if the transport does not support it.
   var callerExecutors: [any TaskExecutor] { get }
-  /// Where devices connect, as a person would type it; known once `start` has returned.
+  /// The addresses where devices connect, as a person would type them; known after `start` has returned.
   var addresses: [String] { get }
-  /// Opens the sockets. What arrives is told to the home loop of the device it comes from.
+  /// Opens the sockets. What arrives is reported to the home loop of the sending device.
   func start(_ directory: DeviceDirectory) async throws
   /// Ends all links and sockets, then the loops. May be called twice, and without `start`.
   func close() async
@@ -41,50 +41,51 @@ package protocol DeviceTransport: Sendable {
 
 /// The sending side of one connected device, in one dialect and format.
 package protocol DeviceLink: AnyObject, Sendable {
-  /// Where the device is: `127.0.0.1:40213`.
+  /// The address of the device: `127.0.0.1:40213`.
   var address: String { get }
-  /// What it speaks, for people: `Golioth, CBOR`.
+  /// The dialect and format, for people: `Golioth, CBOR`.
   var dialect: String { get }
-  /// When the device was last heard on this link, on the clock of the loops: by packets that it sent, and by nothing else.
+  /// When the last packet of the device arrived on this link, on the clock of the loops. Sent packets do not count.
   var lastHeard: Duration { get }
   /// How many messages may be under way unacknowledged.
   var window: Int { get }
-  /// How many calls the device may have that it has not answered; the next one waits until one of them has ended.
+  /// How many calls may be sent and not have ended; the next one waits until one of them has ended.
   var unansweredWindow: Int { get }
-  /// What can be known of the arrival of its messages.
+  /// How the arrival of messages on this link becomes known.
   var acknowledgement: Acknowledgement { get }
-  /// What the home loop keeps of the device: set and read by that loop only, for as long as the link is known to it.
+  /// The home loop's record of the device. Set and read by that loop only, for as long as the loop uses the link.
   var record: DeviceRecord? { get set }
 
-  /// The call as it goes over the wire. Throws `CallError.invalidCall` for what the device would drop or misread.
+  /// Encodes the call for the wire. Throws `CallError.invalidCall` for a call that the device would drop or misread.
   func encode(_ call: Call, id: String) throws(CallError) -> [UInt8]
-  /// Sends an encoded call, and tells the home loop later: `acknowledged` or `failed`, as far as `acknowledgement` goes.
+  /// Sends an encoded call, and later reports `acknowledged` or `failed` to the home loop, as far as `acknowledgement` allows.
   func transmit(_ payload: [UInt8], serial: UInt32)
-  /// Something else than an acknowledgement says that the message of this call has arrived, as its result does: nothing of it
-  /// is sent again, and the next one may leave.
+  /// The message of this call has arrived, which is known from something else than its acknowledgement, such as a result: it is
+  /// not retransmitted, and the next message may be sent.
   func hasArrived(_ serial: UInt32)
-  /// Finds out whether the message of this call has arrived, and those before it, and tells the home loop `acknowledged`
-  /// of each that has. Said only where `acknowledgement` is `.ping`; what it does not find out it need not tell.
+  /// Finds out whether the message of this call and those before it have arrived, and reports `acknowledged` to the home loop
+  /// for each that has. Called only if `acknowledgement` is `.ping`. Nothing need be reported if it cannot be found out.
   func confirm(_ serial: UInt32)
-  /// Tells the home loop `noteHeard(on:)` when the device is heard next, once.
+  /// Asks the link to call `noteHeard(on:)` of the home loop when the next packet of the device arrives, once.
   func tellWhenHeard()
-  /// Asks the device for a sign of life, with a CoAP ping. The home loop is told `noteProbeEnded` once, also when nothing
-  /// could be sent; until then, or until the device is heard, no call leaves, and no other probe is asked for.
+  /// Sends the device a CoAP ping. The link then calls `noteProbeEnded` of the home loop once, also if nothing could be sent.
+  /// Until then, or until the device is heard, no call is sent and no other probe is requested.
   func probe()
-  /// The home loop has given the device up, for this reason: tells it so, now and when it is heard again, and ends.
+  /// The home loop has given up the device, for this reason. The link notifies the device, now and when it is heard again, and
+  /// ends.
   func end(_ reason: String)
-  /// Another link of the same device has taken the place of this one.
+  /// Another link of the same device has replaced this one.
   func replaced(by newer: any DeviceLink)
 }
 
-/// What a link learns of the arrival of the messages that it sends.
+/// How a link learns that the messages that it sends have arrived.
 package enum Acknowledgement: Sendable, Hashable {
   /// Each acknowledgement is seen: CoAP over UDP, plain or in DTLS.
   case each
-  /// There are none, as over TCP, and nothing is held up for them. The answer to a ping that was sent behind a message
-  /// says that the message has arrived; a device need not give one.
+  /// There are no acknowledgements, as over TCP, and no message waits for one. The answer to a ping that was sent after a
+  /// message shows that the message has arrived; a device need not give one.
   case ping
-  /// There are none, and nothing but a result tells.
+  /// There are no acknowledgements, and only a result shows that a message has arrived.
   case none
 }
 
@@ -95,17 +96,17 @@ extension DeviceLink {
   package func confirm(_ serial: UInt32) {}
 }
 
-/// Why a message has not taken its call to the device, in words for people.
+/// Why a call's message was not delivered to the device, in words for people.
 package enum LinkFailure: Error, Sendable, Hashable {
-  /// It has certainly not left.
+  /// It was certainly not sent.
   case notSent(String)
-  /// It has left, and was not acknowledged.
+  /// It was sent, and not acknowledged.
   case lost(String)
   /// The device has answered it with a Reset.
   case rejected(String)
 }
 
-/// The home loop of each device: the same for as long as the process lives, by the device's name.
+/// Finds the home loop of a device by its name: the same one for as long as the process runs.
 package struct DeviceDirectory: Sendable {
   package let loops: [DeviceLoop]
 
@@ -117,30 +118,30 @@ package struct DeviceDirectory: Sendable {
 
   func number(of device: String) -> Int {
     guard loops.count > 1 else { return 0 }
-    // Swift takes names for equal that differ in their bytes, and has the same hash for them.
+    // Swift treats names as equal that differ in their bytes but are canonically equivalent, and gives them the same hash.
     if device.utf8.contains(where: { $0 >= 0x80 }) { return Int(UInt(bitPattern: device.hashValue) % UInt(loops.count)) }
     return Int(Self.hash(device) % UInt64(loops.count))
   }
 
-  /// FNV-1a: Swift's own hashes differ from one run to the next, which makes problems hard to find again.
+  /// FNV-1a. Swift's own hashes differ from one run to the next, which makes problems hard to reproduce.
   package static func hash(_ device: String) -> UInt64 {
     device.utf8.reduce(0xcbf2_9ce4_8422_2325) { ($0 ^ UInt64($1)) &* 0x100_0000_01b3 }
   }
 
-  /// A request was answered with 4.29, from any thread.
+  /// Counts a request that was answered with 4.29. May be called from any thread.
   package func countRateLimitedRequest() { loops.first?.metrics.rateLimitedRequests.increment() }
 
-  /// A line that a device has logged was dropped, from any thread.
+  /// Counts a dropped log message of a device. May be called from any thread.
   package func countDroppedLog() { loops.first?.metrics.droppedLogs.increment() }
 
-  /// The loop that gave the call of this id, when the sender of its result is not known to be a device.
+  /// The loop that gave this call id, for a result whose sender is not known to be a device.
   package func loop(ofCall id: String) -> DeviceLoop? {
     PendingCalls<DeviceState, Never>.serial(in: id).map { loops[Int($0) % loops.count] }
   }
 }
 
 extension DeviceLoop {
-  /// Runs `body` on this loop: now if the caller is on it, else as soon as it is its turn.
+  /// Runs `body` on this loop: immediately if the caller is on the loop, else queued.
   nonisolated package func run(_ body: @escaping @Sendable (isolated DeviceLoop) -> Void) {
     if driver.isCurrent {
       onLoop(body)
@@ -149,21 +150,21 @@ extension DeviceLoop {
     }
   }
 
-  /// `assumeIsolated` for the path of a call: the caller has just asked `driver.isCurrent`.
+  /// A faster `assumeIsolated` for code that runs for each call: the caller has just checked `driver.isCurrent`.
   ///
-  /// The runtime would ask it again, after the current task and its executor, at the price of the work itself.
+  /// The runtime would check it again, after the current task and its executor, which costs as much as the work itself.
   @inline(__always)
   nonisolated package func onLoop(_ body: (isolated DeviceLoop) -> Void) {
     assert(driver.isCurrent)
-    // Like the standard library's: being isolated is a property of a function's type, not of its code. Inside of
-    // structures, since a bare function would be wrapped, at the price of two allocations, to be handed to a generic one.
+    // Like the standard library's implementation: isolation is a property of a function's type, not of its code. The functions
+    // are wrapped in structures, since passing a bare function to a generic function would allocate twice.
     withoutActuallyEscaping(body) { unsafeBitCast(Isolated(run: $0), to: NotIsolated.self).run(self) }
   }
 
   private struct Isolated { let run: (isolated DeviceLoop) -> Void }
   private struct NotIsolated { let run: (DeviceLoop) -> Void }
 
-  /// The message that carried a call has reached the device; from any thread.
+  /// The message that carried a call has reached the device. May be called from any thread.
   nonisolated package func noteAcknowledged(_ serial: UInt32, on link: any DeviceLink) {
     if driver.isCurrent {
       onLoop { $0.acknowledged(serial, on: link) }
@@ -172,7 +173,7 @@ extension DeviceLoop {
     }
   }
 
-  /// A result has arrived on a link of the device that sent it; from any thread.
+  /// A result has arrived on a link of the device that sent it. May be called from any thread.
   nonisolated package func noteResult(id: String, status: RPCStatus, detail: RPCValue?, on link: any DeviceLink) {
     if driver.isCurrent {
       onLoop { $0.received(id: id, status: status, detail: detail, on: link) }
