@@ -1,21 +1,21 @@
-// JSON: JSON that keeps the order of members and the kinds of numbers (RFC 8259).
-// Pure: bytes in, `RPCValue` out, and back. For every way to a device or a back end.
+// JSON: a reader and a writer that keep the order of members and the kinds of numbers (RFC 8259).
+// Pure: from bytes to `RPCValue` and back, for every transport.
 
-/// What a JSON document may ask of the reader.
+/// The limits for JSON documents.
 ///
 /// A document over a limit is refused while it is read, before it has cost more than the limit.
 package struct JSONLimits: Sendable, Hashable {
-  /// The most arrays and objects inside each other, 0 to 128, by default 32.
+  /// The maximum depth of nested arrays and objects, 0 to 128, by default 32.
   ///
-  /// The reader recurses, so no setting can make a document exhaust a thread's stack.
+  /// The reader is recursive; the bound of 128 ensures that no document exhausts a thread's stack.
   package let maxDepth: Int
 
-  /// The most values in a document, by default 65,536.
+  /// The maximum number of values in a document, by default 65,536.
   ///
-  /// Every value counts, arrays and objects themselves and everything in them; names do not.
+  /// Every value counts: arrays and objects themselves, and everything in them. Names do not count.
   package let maxItems: Int
 
-  /// Limits; a depth outside of 0 to 128 is brought into it.
+  /// Creates limits; a depth outside of 0 to 128 is clamped.
   package init(maxDepth: Int = 32, maxItems: Int = 65_536) {
     self.maxDepth = min(max(maxDepth, 0), 128)
     self.maxItems = maxItems
@@ -25,19 +25,19 @@ package struct JSONLimits: Sendable, Hashable {
   package static let standard = JSONLimits()
 }
 
-/// Why a document is not JSON that we read, and where.
+/// Why a document cannot be read as JSON, and where.
 package struct JSONError: Error, Hashable, Sendable {
   /// What was wrong.
   package let kind: Kind
 
-  /// Bytes before the place where it was wrong, from 0 to the length of the document.
+  /// The byte offset of the error, from 0 to the length of the document.
   package let offset: Int
 
   /// What can be wrong with a document.
   package enum Kind: Hashable, Sendable {
-    /// The document ends where something had to follow.
+    /// The document ends too early.
     case unexpectedEnd(expected: Expected)
-    /// A byte that cannot be here.
+    /// A byte that is not allowed at this place.
     case unexpectedByte(UInt8, expected: Expected)
     /// A control character (below 0x20) inside a string, where it must be escaped.
     case controlCharacter(UInt8)
@@ -47,15 +47,15 @@ package struct JSONError: Error, Hashable, Sendable {
     case loneSurrogate
     /// A number beyond the range of a double, such as `1e999`.
     case numberOutOfRange
-    /// A whole number beyond 64 bits that no double is equal to.
+    /// A whole number of more than 64 bits that is not equal to any double.
     case inexactInteger
-    /// More arrays and objects inside each other than this limit.
+    /// Arrays and objects nested deeper than this limit.
     case tooDeep(limit: Int)
     /// More values than this limit.
     case tooManyItems(limit: Int)
   }
 
-  /// What could have been at a place.
+  /// What was expected at a place.
   package enum Expected: String, Hashable, Sendable {
     case value = "a value"
     case name = "a name in quotes"

@@ -3,7 +3,7 @@ package struct JSONWriteError: Error, Hashable, Sendable {
   /// What was wrong.
   package let kind: Kind
 
-  /// The way to the value, such as `params[1].gain`; empty for the value as a whole.
+  /// The path to the value, such as `params[1].gain`; empty for the value as a whole.
   package internal(set) var path = ""
 
   /// What can be wrong with a value.
@@ -12,7 +12,7 @@ package struct JSONWriteError: Error, Hashable, Sendable {
     case notFinite
     /// A byte string, which JSON does not have.
     case byteString
-    /// More arrays and objects inside each other than this limit.
+    /// Arrays and objects nested deeper than this limit.
     case tooDeep(limit: Int)
   }
 }
@@ -32,13 +32,12 @@ extension JSONWriteError: CustomStringConvertible {
 
 /// Writes an ``RPCValue`` as JSON (RFC 8259).
 ///
-/// Doubles are written as briefly as reads back the same, and always as doubles: `7.0`, `1e+20`.
-/// Control characters are escaped, those of U+007F to U+009F too:
-/// text from a device may end up on a terminal.
+/// Doubles are written in the shortest form that reads back as the same value, and always as doubles: `7.0`, `1e+20`. Control
+/// characters are escaped, including U+007F to U+009F, since text from a device may be printed on a terminal.
 package struct JSONWriter {
   /// Appends a compact document.
   ///
-  /// When it throws, `bytes` holds what could be written until then.
+  /// When it throws, `bytes` contains what was written until then.
   ///
   /// - Throws: ``JSONWriteError`` for NaN, infinities, byte strings, and more levels than
   ///   ``JSONLimits/standard`` reads.
@@ -47,7 +46,7 @@ package struct JSONWriter {
     try writer.write(value, depth: 0, to: &bytes)
   }
 
-  /// A document for people: one member or element a line, indented by two spaces a level.
+  /// Returns a document for people: one member or element per line, indented by two spaces per level.
   ///
   /// - Throws: ``JSONWriteError`` as ``write(_:to:)`` does.
   package static func pretty(_ value: RPCValue) throws(JSONWriteError) -> String {
@@ -57,11 +56,11 @@ package struct JSONWriter {
     return String(decoding: bytes, as: UTF8.self)
   }
 
-  /// Compact JSON; what JSON cannot express is written as in CBOR's diagnostic notation (RFC 8949 section 8), and `"…"` stands
-  /// for too many levels.
+  /// Returns compact JSON. What JSON cannot express is written as in CBOR's diagnostic notation (RFC 8949 section 8), and `"…"`
+  /// replaces what is nested too deeply.
   static func description(of value: RPCValue) -> String {
     var bytes: [UInt8] = []
-    // A lenient writer does not throw; were it to, a shorter description is the least harm.
+    // A lenient writer does not throw; if it did, the description would only be incomplete.
     try? JSONWriter(isPretty: false, isLenient: true).write(value, depth: 0, to: &bytes)
     return String(decoding: bytes, as: UTF8.self)
   }

@@ -1,21 +1,21 @@
-// Values: parameters and results as values, and their way from and to Swift's `Codable` types.
-// Pure; everybody may use it.
+// Values: parameters and results of calls, and their conversion to and from Swift's `Codable` types.
+// Pure; every other room may use it.
 
 internal import OrderedCollections
 
-/// Named values in the order they were written.
+/// Named values, in the order in which they were written.
 ///
-/// The order is kept for people, who want to see what the device sent; it does not take part in
-/// equality (RFC 8259 section 4: objects are unordered). Looking up a member is fast at any size.
-/// Names are equal under Unicode canonical equivalence, as Swift's strings are.
+/// The order is kept so that people see what the device sent. It does not take part in equality (RFC 8259 section 4: objects
+/// are unordered). Looking up a member takes constant time. Names are equal under Unicode canonical equivalence, as Swift's
+/// strings are.
 public struct RPCObject: Sendable {
-  /// An ordered dictionary, since its hashing keeps a map of 50,000 keys from a device cheap.
+  /// An ordered dictionary, since lookups stay fast in a map of 50,000 keys from a device.
   private var members: OrderedDictionary<String, RPCValue>
 
   /// An object without members.
   public init() { members = [:] }
 
-  /// An object with these members, of which for the same name the last one counts.
+  /// An object with these members; the last one of the same name is used.
   public init(_ elements: some Sequence<(String, RPCValue)>) {
     members = OrderedDictionary(elements, uniquingKeysWith: { _, last in last })
   }
@@ -29,7 +29,7 @@ public struct RPCObject: Sendable {
   /// The names in order.
   public var keys: [String] { Array(members.keys) }
 
-  /// The member of this name, nil when there is none; assigning nil removes it.
+  /// The member of this name; nil when there is none. Assigning nil removes it.
   ///
   /// Removing takes time in proportion to ``count``.
   public subscript(key: String) -> RPCValue? {
@@ -37,7 +37,7 @@ public struct RPCObject: Sendable {
     set { members[key] = newValue }
   }
 
-  /// Sets a member and returns the one it replaces; a replaced member keeps its place.
+  /// Sets a member and returns the value that it replaces, if any; a replaced member keeps its position.
   @discardableResult
   public mutating func updateValue(_ value: RPCValue, forKey key: String) -> RPCValue? {
     members.updateValue(value, forKey: key)
@@ -48,7 +48,7 @@ extension RPCObject: Sequence {
   /// A name and its value.
   public typealias Element = (key: String, value: RPCValue)
 
-  /// Goes through the members in order.
+  /// Iterates over the members in order.
   public struct Iterator: IteratorProtocol {
     fileprivate var base: OrderedDictionary<String, RPCValue>.Iterator
 
@@ -64,7 +64,7 @@ extension RPCObject: Sequence {
 }
 
 extension RPCObject: Hashable {
-  /// Whether both have the same members, in whichever order.
+  /// Whether both have the same members, in any order.
   public static func == (left: RPCObject, right: RPCObject) -> Bool {
     guard left.count == right.count else { return false }
     return left.members.allSatisfy { right.members[$0.key] == $0.value }
@@ -84,7 +84,7 @@ extension RPCObject: Hashable {
 }
 
 extension RPCObject: ExpressibleByDictionaryLiteral {
-  /// A literal such as `["value": 1337]`; of members of the same name the last one counts.
+  /// A literal such as `["value": 1337]`; the last member of the same name is used.
   public init(dictionaryLiteral elements: (String, RPCValue)...) { self.init(elements) }
 }
 

@@ -1,57 +1,54 @@
-/// A value that travels between the back end and a device, as JSON or CBOR.
+/// A value that is sent between the back end and a device, as JSON or CBOR.
 ///
-/// It is the data model both formats share, and it keeps what was written: `7` and `7.0` are
-/// different values, because firmware often reads one of the two only, and a byte string stays one.
-/// Two strings are equal when Swift says so, that is under Unicode canonical equivalence.
+/// It is the data model that both formats share, and keeps what was written. `7` and `7.0` are different values, because
+/// firmware often accepts only one of them. A byte string is not a string. Two strings are equal if Swift's `String` says so,
+/// that is, under Unicode canonical equivalence.
 ///
-/// Values read from a device are at most a few dozen levels deep, because every reader bounds it.
-/// Comparing, hashing and releasing a value recurse, so a program should not build towers itself.
+/// Values read from a device are at most a few dozen levels deep, since every reader limits the depth. Comparing, hashing and
+/// releasing a value are recursive, so a program should not build very deep values itself.
 public enum RPCValue: Sendable, Hashable {
-  /// Nothing, JSON's and CBOR's `null`.
+  /// The `null` of JSON and CBOR.
   case null
 
   /// True or false.
   case bool(Bool)
 
-  /// A whole number written without fraction or exponent, −2⁶³ to 2⁶³−1.
+  /// A whole number written without a fraction or exponent, −2⁶³ to 2⁶³−1.
   case integer(Int64)
 
   /// A whole number above `Int64.max`, 2⁶³ to 2⁶⁴−1.
   ///
-  /// Smaller numbers belong into ``integer(_:)``, else equal numbers are different values;
-  /// ``number(_:)`` chooses the right case.
+  /// Smaller numbers must be ``integer(_:)``, or equal numbers are different values; ``number(_:)`` chooses the right case.
   case unsigned(UInt64)
 
   /// A floating-point number, or a number written with a fraction or an exponent.
   ///
-  /// NaN and the infinities exist in CBOR only: a call with them to a device that takes JSON is refused. As elsewhere in
-  /// Swift a NaN is not equal to itself.
+  /// NaN and the infinities exist in CBOR only: a call with them to a device that uses JSON fails with
+  /// ``CallError/invalidCall(_:)``. As elsewhere in Swift, NaN is not equal to itself.
   case double(Double)
 
   /// Text.
   case string(String)
 
-  /// A byte string, which exists in CBOR only: a call with one to a device that takes JSON is refused.
+  /// A byte string. It exists in CBOR only: a call with one to a device that uses JSON fails with ``CallError/invalidCall(_:)``.
   case bytes([UInt8])
 
-  /// Values in order.
+  /// An array of values.
   case array([RPCValue])
 
-  /// Named values.
+  /// An object with named values.
   case object(RPCObject)
 }
 
 extension RPCValue {
-  /// A whole number in the case it belongs to: ``integer(_:)`` up to `Int64.max`, else
-  /// ``unsigned(_:)``.
+  /// A whole number: ``integer(_:)`` up to `Int64.max`, else ``unsigned(_:)``.
   public static func number(_ value: UInt64) -> RPCValue {
     if let small = Int64(exactly: value) { .integer(small) } else { .unsigned(value) }
   }
 
   /// A whole number of any width.
   ///
-  /// Numbers outside −2⁶³ to 2⁶⁴−1, which neither format can carry as integers, become the nearest
-  /// ``double(_:)``.
+  /// Numbers outside −2⁶³ to 2⁶⁴−1, which neither format can carry as integers, become the nearest ``double(_:)``.
   public init(_ value: some BinaryInteger) {
     if let small = Int64(exactly: value) {
       self = .integer(small)
@@ -74,10 +71,10 @@ extension RPCValue {
   /// Text.
   public init(_ value: String) { self = .string(value) }
 
-  /// Values in order.
+  /// An array of values.
   public init(_ value: [RPCValue]) { self = .array(value) }
 
-  /// Named values.
+  /// An object with named values.
   public init(_ value: RPCObject) { self = .object(value) }
 }
 
@@ -87,18 +84,17 @@ extension RPCValue {
     if case .null = self { true } else { false }
   }
 
-  /// The truth value, if this is one; numbers are none.
+  /// The Boolean, if this is one; nil for numbers.
   public var boolValue: Bool? {
     if case .bool(let value) = self { value } else { nil }
   }
 
   /// The number as an `Int`, if it is one exactly.
   ///
-  /// `1337.0` gives 1337, since many devices only send floats; `1337.5` and numbers out of range
-  /// give nil.
+  /// `1337.0` gives 1337, since many devices send only floats. `1337.5` and numbers out of range give nil.
   public var intValue: Int? { exactInteger() }
 
-  /// The number as a `Double`; a whole number beyond ±2⁵³ is rounded to the nearest.
+  /// The number as a `Double`, if this is one; a whole number beyond ±2⁵³ is rounded to the nearest.
   public var doubleValue: Double? {
     switch self {
     case .integer(let value): Double(value)
@@ -113,7 +109,7 @@ extension RPCValue {
     if case .string(let value) = self { value } else { nil }
   }
 
-  /// The byte string, if this is one; base64 text, as JSON carries it, is text.
+  /// The byte string, if this is one; nil for base64 text, as JSON carries bytes.
   public var bytesValue: [UInt8]? {
     if case .bytes(let value) = self { value } else { nil }
   }
@@ -128,12 +124,12 @@ extension RPCValue {
     if case .object(let value) = self { value } else { nil }
   }
 
-  /// The member of this name; nil when there is none, or when this is no object.
+  /// The member of this name; nil when there is none, or when this is not an object.
   public subscript(key: String) -> RPCValue? {
     if case .object(let object) = self { object[key] } else { nil }
   }
 
-  /// The element at this index from 0; nil when there is none, or when this is no array.
+  /// The element at this index, counted from 0; nil when there is none, or when this is not an array.
   public subscript(index: Int) -> RPCValue? {
     guard case .array(let elements) = self, elements.indices.contains(index) else { return nil }
     return elements[index]
@@ -153,9 +149,8 @@ extension RPCValue {
 extension RPCValue: CustomStringConvertible {
   /// Compact JSON, for logs.
   ///
-  /// Unlike a JSON message it can always be written: what JSON does not have looks as in CBOR's
-  /// diagnostic notation (RFC 8949 section 8), `h'0102ff'`, `NaN`, `-Infinity`, and what is nested
-  /// deeper than JSON messages may be is `"…"`.
+  /// Unlike a JSON message, it can always be written. What JSON does not have is written as in CBOR's diagnostic notation
+  /// (RFC 8949 section 8): `h'0102ff'`, `NaN`, `-Infinity`. Values nested deeper than JSON messages may be are written as `"…"`.
   public var description: String { JSONWriter.description(of: self) }
 }
 
@@ -192,7 +187,7 @@ extension RPCValue: ExpressibleByArrayLiteral {
 }
 
 extension RPCValue: ExpressibleByDictionaryLiteral {
-  /// A literal such as `["value": 1337]`; of members of the same name the last one counts.
+  /// A literal such as `["value": 1337]`; the last member of the same name is used.
   public init(dictionaryLiteral elements: (String, RPCValue)...) {
     self = .object(RPCObject(elements))
   }

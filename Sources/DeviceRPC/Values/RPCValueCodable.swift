@@ -7,8 +7,8 @@
 extension RPCValue: Codable {
   /// Reads a value from any decoder.
   ///
-  /// ``RPCValueDecoder`` hands the value over as it is. Other decoders are asked for one type after
-  /// the other, and many of them, such as Foundation's JSON, do not tell `7` from `7.0`.
+  /// ``RPCValueDecoder`` returns the value unchanged. Other decoders are asked for one type after the other, and many of them,
+  /// such as Foundation's JSON decoder, do not distinguish `7` from `7.0`.
   ///
   /// - Throws: `DecodingError` for what this type cannot hold.
   public init(from decoder: any Decoder) throws {
@@ -43,9 +43,9 @@ extension RPCValue: Codable {
     }
   }
 
-  /// Writes the value to any encoder, byte strings as `Data`, which JSON's make base64 text of.
+  /// Writes the value to any encoder; byte strings are written as `Data`, which JSON encoders turn into base64 text.
   ///
-  /// ``RPCValueEncoder`` takes the value over as it is.
+  /// ``RPCValueEncoder`` returns the value unchanged.
   ///
   /// - Throws: `EncodingError` for what the encoder cannot hold, for example NaN in JSON.
   public func encode(to encoder: any Encoder) throws {
@@ -96,11 +96,11 @@ struct NameKey: CodingKey {
 
 /// How deep values may nest in a conversion.
 ///
-/// Coders recurse; the limit keeps a type that contains itself from exhausting the stack, and is
-/// well above what the readers let through, since wrapper types take a level each, too.
+/// The coders are recursive. The limit keeps a type that contains itself from exhausting the stack. It is well above the depth
+/// that the readers accept, since each wrapper type also takes a level.
 let maxCodingDepth = 128
 
-/// A type that is one value by itself, whatever its own `Codable` conformance would make of it.
+/// A type that is converted to a single value directly, without using its own `Codable` conformance.
 protocol DirectlyCoded {
   /// Nil if the value is of another kind or out of range.
   init?(coded value: RPCValue)
@@ -129,7 +129,7 @@ extension UInt64: DirectlyCoded {}
 extension Double: DirectlyCoded {
   init?(coded value: RPCValue) {
     guard let number = value.doubleValue else { return nil }
-    // What a caller reads is what the device has sent.
+    // A whole number that a double cannot represent exactly is refused, not rounded.
     switch value {
     case .integer(let whole) where Int64(exactly: number) != whole: return nil
     case .unsigned(let whole) where UInt64(exactly: number) != whole: return nil
@@ -143,7 +143,7 @@ extension Float: DirectlyCoded {
   init?(coded value: RPCValue) {
     guard let number = value.doubleValue else { return nil }
     self.init(number)
-    // Rounding is what a Float is for, a finite number that becomes infinite is not.
+    // Rounding to a Float is expected, but a finite number must not become infinite.
     guard isInfinite == number.isInfinite else { return nil }
   }
   var coded: RPCValue { RPCValue(self) }

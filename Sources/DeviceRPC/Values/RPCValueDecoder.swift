@@ -4,25 +4,25 @@
   internal import Foundation
 #endif
 
-/// Turns an ``RPCValue`` into a `Decodable` type.
+/// Decodes a `Decodable` type from an ``RPCValue``.
 ///
-/// Devices differ in how they write numbers, so whole numbers decode from floats without a fraction
-/// (`1337.0` as 1337) and floats from whole numbers. Byte strings decode as `[UInt8]` and `Data`,
-/// which also take base64 text and lists of numbers; `Date` is seconds since 1970.
+/// Devices differ in how they write numbers. So whole numbers decode from floats without a fraction (`1337.0` as 1337), and
+/// floats from whole numbers. Byte strings decode as `[UInt8]` and `Data`, which also decode from base64 text and from lists of
+/// numbers. `Date` decodes from seconds since 1970.
 public struct RPCValueDecoder: Sendable {
   /// A decoder; it has no settings.
   public init() {}
 
-  /// The value as this type.
+  /// Decodes this type from the value.
   ///
-  /// - Throws: `DecodingError` with the coding path if the value does not have the form of the type,
-  ///   if a number does not fit, or if it nests deeper than 128 levels; and what the type throws.
+  /// - Throws: `DecodingError` with the coding path if the value does not have the form of the type, if a number does not fit, or
+  ///   if the value is nested deeper than 128 levels; and the errors of the type's own conformance.
   public func decode<T: Decodable>(_ type: T.Type = T.self, from value: RPCValue) throws -> T {
     try ValueDecoder(value: value, codingPath: [], depth: 0).decode(type)
   }
 }
 
-/// A value at a place in the whole, and its single-value container.
+/// The decoder of a value at a coding path, and its single-value container.
 struct ValueDecoder: Decoder, SingleValueDecodingContainer {
   let value: RPCValue
   let codingPath: [any CodingKey]
@@ -49,7 +49,7 @@ struct ValueDecoder: Decoder, SingleValueDecodingContainer {
     }
     if let direct = type as? any (DirectlyCoded & Decodable).Type {
       if let result = direct.init(coded: value) as? T { return result }
-      // These two can read lists of numbers by themselves.
+      // `[UInt8]` and `Data` can decode lists of numbers by their own conformance.
       guard case .array = value, type == [UInt8].self || type == Data.self else {
         throw mismatch(type)
       }
@@ -176,7 +176,7 @@ private struct UnkeyedValues: UnkeyedDecodingContainer {
 }
 
 extension RPCValue {
-  /// What this is, for an error message, which must not repeat a whole message.
+  /// The kind of value, for an error message, which must not contain a large value.
   fileprivate var kind: String {
     switch self {
     case .null: "null"

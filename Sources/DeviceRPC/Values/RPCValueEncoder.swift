@@ -1,17 +1,17 @@
 internal import OrderedCollections
 
-/// Turns an `Encodable` value into an ``RPCValue``.
+/// Encodes an `Encodable` value as an ``RPCValue``.
 ///
-/// Numbers keep their type: an `Int` becomes a whole number, a `Double` a float. `[UInt8]` and `Data`
-/// become byte strings, `Date` seconds since 1970 as a float, and what encodes nothing `{}`.
+/// Numbers keep their type: an `Int` becomes a whole number, a `Double` a float. `[UInt8]` and `Data` become byte strings,
+/// and `Date` becomes seconds since 1970 as a float. A type that encodes nothing becomes `{}`.
 public struct RPCValueEncoder: Sendable {
   /// An encoder; it has no settings.
   public init() {}
 
-  /// The value as an ``RPCValue``.
+  /// Encodes the value.
   ///
-  /// - Throws: `EncodingError` with the coding path if the value nests deeper than 128 levels, and
-  ///   what its own conformance throws.
+  /// - Throws: `EncodingError` with the coding path if the value is nested deeper than 128 levels, and the errors of its own
+  ///   conformance.
   public func encode(_ value: some Encodable) throws -> RPCValue {
     let node = EncodingNode()
     try ValueEncoder(node: node, codingPath: [], depth: 0).encode(value)
@@ -19,14 +19,13 @@ public struct RPCValueEncoder: Sendable {
   }
 }
 
-/// A place in the result that its encoder fills, possibly later (`superEncoder`).
+/// A node of the result, which its encoder fills, possibly later (`superEncoder`).
 ///
-/// A value that asks for a second kind of container, which is an error in its conformance, gets what
-/// it wrote last.
+/// If a conformance erroneously requests a second kind of container, the last one is used.
 final class EncodingNode {
   enum Kind { case value, array, object }
 
-  // One property a kind, since appending to the payload of an enumeration would copy it each time.
+  // One property for each kind, since appending to the payload of an enumeration would copy it each time.
   var kind = Kind.object
   var value = RPCValue.null { didSet { kind = .value } }
   var elements: [EncodingNode] = []
