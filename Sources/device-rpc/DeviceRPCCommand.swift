@@ -24,7 +24,7 @@ struct DeviceRPCCommand: AsyncParsableCommand {
 
   static func main() async {
     raiseDescriptorLimit()
-    // Whoever reads the output may go: a command that does more than print goes on without him (`serve | head -4`).
+    // The reader of the output may exit (`serve | head -4`); a command that does more than print continues without it.
     signal(SIGPIPE, SIG_IGN)
     await main(nil)
   }

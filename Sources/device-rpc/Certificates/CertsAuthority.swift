@@ -1,14 +1,14 @@
-// Certificates: `device-rpc certs`: a certificate authority for development and its certificates.
-// Commands at the top, files and keys below; uses the room Terminal and nothing else of the program.
+// Certificates: `device-rpc certs`: a certificate authority for development, and its certificates.
+// Commands at the top, files and keys below; uses only the room Terminal.
 
 internal import Crypto
 internal import Foundation
 internal import SwiftASN1
 internal import X509
 
-/// A certificate authority for development, and what it issues.
+/// A certificate authority for development.
 ///
-/// All keys are of P-256, the curve that constrained devices have and that each cipher suite of RFC 7252 §9.1.3.3 names.
+/// All keys use P-256, the curve that constrained devices support and that each cipher suite of RFC 7252 §9.1.3.3 names.
 struct DevelopmentCA {
   /// A certificate and its private key.
   struct Identity {
@@ -19,26 +19,26 @@ struct DevelopmentCA {
       get throws { try certificate.serializeAsPEM().pemString + "\n" }
     }
 
-    /// PKCS #8, without a passphrase: a device has nobody to ask for one.
+    /// PKCS #8, without a passphrase, since a device cannot ask for one.
     var keyPEM: String { key.pemRepresentation + "\n" }
   }
 
-  /// Whom a certificate is for.
+  /// The holder of a certificate.
   enum Holder {
-    /// A server under these names and addresses, of which there is at least one.
+    /// A server with these names and addresses, at least one.
     case server([CertificateHost])
-    /// A device, named as Golioth's certificates name it.
+    /// A device, named as in Golioth's certificates.
     case device(name: String, project: String)
   }
 
-  /// What is wrong with the files of a CA.
+  /// Why the files of a CA cannot be used.
   struct Unusable: Error {
     let reason: String
   }
 
   let identity: Identity
 
-  /// A new CA.
+  /// Creates a new CA.
   init(name: String, validity: CertificateValidity) throws {
     let key = P256.Signing.PrivateKey()
     let publicKey = Certificate.PublicKey(key.publicKey)
@@ -60,7 +60,7 @@ struct DevelopmentCA {
     identity = Identity(certificate: certificate, key: key)
   }
 
-  /// The CA of these files.
+  /// Reads a CA from the contents of its files.
   init(certificatePEM: String, keyPEM: String) throws(Unusable) {
     guard let certificate = try? Certificate(pemEncoded: certificatePEM) else {
       throw Unusable(reason: "the certificate is not one in PEM form")
@@ -77,7 +77,7 @@ struct DevelopmentCA {
     identity = Identity(certificate: certificate, key: key)
   }
 
-  /// A new key and its certificate, which does not outlive the one of the CA.
+  /// Issues a certificate for a new key. It does not outlive the certificate of the CA.
   func issue(to holder: Holder, validity: CertificateValidity) throws -> Identity {
     let authority = identity.certificate
     let key = P256.Signing.PrivateKey()
@@ -103,7 +103,7 @@ struct DevelopmentCA {
         try ExtendedKeyUsage([usage])
         if !names.isEmpty { SubjectAlternativeNames(names) }
         SubjectKeyIdentifier(hash: publicKey)
-        // Two CAs made with the same name are told apart by this one only.
+        // Two CAs with the same name differ only in this identifier.
         AuthorityKeyIdentifier(keyIdentifier: try authority.extensions.subjectKeyIdentifier?.keyIdentifier)
       },
       issuerPrivateKey: Certificate.PrivateKey(identity.key))
@@ -113,7 +113,7 @@ struct DevelopmentCA {
   private static func subject(of holder: Holder) throws -> DistinguishedName {
     switch holder {
     case .server(let hosts):
-      // Who checks names reads them in the extension; this one is for people.
+      // Programs check the names in the extension; this one is for people.
       try DistinguishedName { CommonName(String((hosts.first?.text ?? "server").prefix(CertificateNames.longest))) }
     case .device(let name, let project):
       try DistinguishedName {
@@ -123,28 +123,28 @@ struct DevelopmentCA {
     }
   }
 
-  /// Twenty octets at most, positive and not to be guessed (RFC 5280 §4.1.2.2).
+  /// Twenty octets, positive and not predictable (RFC 5280 §4.1.2.2).
   private static func serialNumber() -> Certificate.SerialNumber {
     var bytes = (0..<20).map { _ in UInt8.random(in: .min ... .max) }
-    // The first bit is the sign; the second one keeps the length.
+    // The first bit is the sign bit; the second one ensures that no leading zeros are dropped.
     bytes[0] = bytes[0] & 0x7f | 0x40
     return Certificate.SerialNumber(bytes: bytes)
   }
 }
 
-/// When a certificate is valid.
+/// The period in which a certificate is valid.
 struct CertificateValidity {
-  /// A clock that shows local time for UTC is up to fourteen hours behind, and not all devices keep time well.
+  /// One day. A clock that shows local time as UTC is up to fourteen hours behind, and some devices keep time badly.
   static let allowanceForSlowClocks: TimeInterval = 86_400
 
-  /// What the days are counted from.
+  /// The time from which the days are counted.
   let start: Date
   let from: Date
   let until: Date
 
-  /// For some days from now, with a day before it for slow clocks; or for some days from `start` on.
+  /// Valid for some days from `start`. Without `start`, valid for some days from now, and for one day before, for slow clocks.
   init(days: Int, start: Date?, now: Date = Date()) {
-    // Certificates know whole seconds.
+    // Certificates store whole seconds.
     self.start = start ?? Date(timeIntervalSince1970: now.timeIntervalSince1970.rounded(.down))
     from = start ?? self.start.addingTimeInterval(-Self.allowanceForSlowClocks)
     until = self.start.addingTimeInterval(Double(days) * 86_400)

@@ -21,7 +21,7 @@ struct CertsCommand: ParsableCommand {
     subcommands: [CertsInitCommand.self, CertsIssueCommand.self, CertsShowCommand.self])
 }
 
-/// What the commands that write certificates share.
+/// The options of the commands that write certificates.
 struct CertsOptions: ParsableArguments {
   /// The names of the CA's files.
   static let authority = (certificate: "ca.pem", key: "ca.key")
@@ -57,7 +57,7 @@ struct CertsOptions: ParsableArguments {
     if let problem = DeviceName.problem(with: name) { throw ValidationError("\(argument) \(problem).") }
   }
 
-  /// Writes a certificate and its key under these names, and tells.
+  /// Writes a certificate and its key under these names, and prints what was written.
   func write(_ identity: DevelopmentCA.Identity, certificate: String, key: String) throws {
     try directory.write(
       [
@@ -69,13 +69,13 @@ struct CertsOptions: ParsableArguments {
     for line in try CertificateSummary(certificate: identity.certificate).lines() { output.line("  " + line) }
   }
 
-  /// A line to type next: a command, and options with files of the directory.
+  /// Prints a command to type next, with options that name files of the directory.
   func suggest(_ purpose: String, _ command: String, _ files: [(option: String, file: String)] = [], _ rest: String = "") {
     let words = files.map { "\($0) \(CertificateNames.quoted(directory.path(of: $1)))" }
     Output().line("\(purpose)  " + ([command] + words + [rest]).filter { !$0.isEmpty }.joined(separator: " "))
   }
 
-  /// `--dir`, where the command that is suggested needs it too.
+  /// The `--dir` option, for a suggested command that needs it too.
   var dirAgain: String { dir == "certs" ? "" : "--dir \(CertificateNames.quoted(dir))" }
 }
 
@@ -85,7 +85,7 @@ struct CertificateTime: ExpressibleByArgument {
 
   init?(argument: String) {
     let text = argument.contains("T") ? argument : argument + "T00:00:00Z"
-    // Certificates know four digits of a year, and the longest validity comes on top.
+    // Certificates store years of four digits, and the longest validity is added to this date.
     guard let date = try? Date(text, strategy: .iso8601), (0..<7_258_118_400).contains(date.timeIntervalSince1970) else {
       return nil
     }

@@ -1,9 +1,9 @@
 internal import Foundation
 internal import Glibc
 
-/// A directory with the files of a CA and what it has issued.
+/// A directory with the files of a CA, and of the certificates that it has issued.
 struct CertificateDirectory {
-  /// One file that is to be written.
+  /// A file to write.
   struct File {
     let name: String
     let text: String
@@ -14,12 +14,12 @@ struct CertificateDirectory {
 
   func path(of name: String) -> String { path.hasSuffix("/") ? path + name : "\(path)/\(name)" }
 
-  /// Makes the directory and those above it, for their owner alone, unless they are there.
+  /// Creates the directory and its missing parents, accessible only to their owner.
   func create() throws(CommandFailure) {
     var made = path.hasPrefix("/") ? "/" : ""
     for part in path.split(separator: "/") {
       made += part + "/"
-      // A file of that name is told when something is written into it.
+      // If a file has that name, writing into the directory fails with an error later.
       guard mkdir(made, 0o700) == 0 || errno == EEXIST else {
         throw CommandFailure("cannot make the directory \(made): \(systemReason())")
       }
@@ -27,22 +27,22 @@ struct CertificateDirectory {
   }
 
   func has(_ name: String) -> Bool {
-    // Links are not followed: one that leads nowhere is in the way too.
+    // Links are not followed: a broken link also prevents writing.
     (try? FileManager.default.attributesOfItem(atPath: path(of: name))) != nil
   }
 
-  /// Writes all of them, or nothing if one is there and may not be replaced.
+  /// Writes all files, or none if one exists and may not be replaced.
   ///
-  /// Each file appears under its name complete and with its final mode, and a private one is never readable to others.
+  /// Each file appears under its name complete and with its final mode. A private file is never readable by others.
   func write(_ files: [File], replacing: Bool) throws(CommandFailure) {
     if !replacing, let file = files.first(where: { has($0.name) }) { throw inTheWay(file) }
     var temporary: [String] = []
-    // Those that were moved are gone by then.
+    // Those that were renamed no longer exist by then.
     defer { for path in temporary { unlink(path) } }
     for file in files { temporary.append(try writeTemporary(file)) }
     for (file, source) in zip(files, temporary) {
       let target = path(of: file.name)
-      // A link, unlike a renaming, fails when somebody else has made the file in the meantime.
+      // Unlike `rename`, `link` fails if the file was created in the meantime.
       if (replacing ? rename(source, target) : link(source, target)) != 0 {
         throw errno == EEXIST ? inTheWay(file) : CommandFailure("cannot write \(target): \(systemReason())")
       }
@@ -53,10 +53,10 @@ struct CertificateDirectory {
     CommandFailure("\(path(of: file.name)) exists; --force replaces it")
   }
 
-  /// Beside its target, because only within a file system can it be moved at once.
+  /// Writes a temporary file in the same directory, since a file can be renamed atomically only within a file system.
   private func writeTemporary(_ file: File) throws(CommandFailure) -> String {
     var template = Array(path(of: ".device-rpc-XXXXXX").utf8CString)
-    // Made with mode 0600, whatever the umask.
+    // Created with mode 0600, whatever the umask is.
     let descriptor = mkstemp(&template)
     guard descriptor >= 0 else { throw CommandFailure("cannot write into \(path): \(systemReason())") }
     let name = String(decoding: template.dropLast().map(UInt8.init(bitPattern:)), as: UTF8.self)
@@ -81,7 +81,7 @@ func readText(_ path: String) throws(CommandFailure) -> String {
   guard descriptor >= 0 else { throw CommandFailure("cannot read \(path): \(systemReason())") }
   let handle = FileHandle(fileDescriptor: descriptor, closeOnDealloc: true)
   do {
-    // Far above any chain of certificates; what is longer was named by mistake.
+    // Far above the size of any certificate chain; a longer file was named by mistake.
     return String(decoding: try handle.read(upToCount: 1_048_576) ?? Data(), as: UTF8.self)
   } catch {
     throw CommandFailure("cannot read \(path): \(reason(of: error))")
@@ -90,7 +90,7 @@ func readText(_ path: String) throws(CommandFailure) -> String {
 
 private func systemReason() -> String { String(cString: strerror(errno)) }
 
-/// The system's own words for an error of Foundation, which wraps them in many more.
+/// The system's description of an error of Foundation, without Foundation's longer text.
 private func reason(of error: any Error) -> String {
   if let error = error as? CommandFailure { return error.description }
   let underlying = (error as NSError).userInfo[NSUnderlyingErrorKey] as? NSError ?? error as NSError

@@ -99,7 +99,7 @@ struct CertsIssueDeviceCommand: ParsableCommand {
 }
 
 extension CertsOptions {
-  /// A certificate of the CA in the directory.
+  /// Issues a certificate with the CA in the directory.
   fileprivate func issue(to holder: DevelopmentCA.Holder, days: Int) throws -> DevelopmentCA.Identity {
     let names = Self.authority
     let make = ["device-rpc certs init", dirAgain].filter { !$0.isEmpty }.joined(separator: " ")

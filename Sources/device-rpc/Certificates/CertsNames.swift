@@ -4,12 +4,12 @@ internal import Glibc
 internal import SwiftASN1
 internal import X509
 
-/// A name or address of a server, as a certificate states it.
+/// A name or address of a server, as it appears in a certificate.
 struct CertificateHost {
   let text: String
   let generalName: GeneralName
 
-  /// Nil for what is neither a DNS name nor an IPv4 or IPv6 address.
+  /// Nil for a text that is neither a DNS name nor an IPv4 or IPv6 address.
   init?(_ text: String) {
     self.text = text
     if let bytes = Self.address(text) {
@@ -33,7 +33,7 @@ struct CertificateHost {
     guard (1...253).contains(text.utf8.count) else { return false }
     var labels = text.split(separator: ".", omittingEmptySubsequences: false)
     if labels.first == "*", labels.count > 1 { labels.removeFirst() }
-    // Names in other scripts have to come as xn--…; a number at the end is a mistyped address.
+    // Names in other scripts must be given as xn--…; a number at the end is a mistyped address.
     guard let last = labels.last, !last.utf8.allSatisfy({ (0x30...0x39).contains($0) }) else { return false }
     return labels.allSatisfy { label in
       (1...63).contains(label.utf8.count) && label.first != "-" && label.last != "-"
@@ -57,15 +57,16 @@ struct CertificateHost {
   }
 }
 
-/// What is asked of the names in certificates, and how files are called after them.
+/// Rules for names in certificates, and for the file names that are derived from them.
 enum CertificateNames {
-  /// Characters of the longest common name or organisation (`ub-common-name`, RFC 5280 appendix A.1).
+  /// The length of the longest common name or organisation, in characters (`ub-common-name`, RFC 5280 appendix A.1).
   static let longest = 64
 
-  /// The beginning of the names of a device's files.
+  /// The names of a device's files, without extension.
   ///
-  /// No two devices share it and none leads out of the directory: characters with a meaning to a shell or a file system
-  /// are percent-encoded, and so is the first one of a name that stands for the CA's or the server's files, or for an option.
+  /// The name is unique for each device and never leads out of the directory. Characters with a meaning to a shell or a file
+  /// system are percent-encoded. So is the first character of a name that would be that of the CA's or the server's files, or
+  /// that would look like an option.
   static func fileName(ofDevice name: String) -> String {
     let isTaken = ["ca", "server"].contains(name.lowercased())
     return name.unicodeScalars.enumerated().reduce(into: "") { result, item in
@@ -79,14 +80,14 @@ enum CertificateNames {
     }
   }
 
-  /// As a shell takes it for one word.
+  /// Quotes a word for a shell, if needed.
   static func quoted(_ word: String) -> String {
     let isPlain = word.unicodeScalars.allSatisfy { $0.isLetterOrDigit || "-._@%/+:,".unicodeScalars.contains($0) }
     return isPlain && !word.isEmpty ? word : "'" + word.replacing("'", with: "'\\''") + "'"
   }
 }
 
-/// A certificate in lines for people.
+/// The contents of a certificate, as lines for people.
 struct CertificateSummary {
   let certificate: Certificate
 
@@ -99,7 +100,7 @@ struct CertificateSummary {
       "serial   " + certificate.serialNumber.bytes.hexadecimal,
       "valid    \(certificate.notValidBefore.formatted(.iso8601)) to \(certificate.notValidAfter.formatted(.iso8601))\(state)",
     ]
-    // What cannot be read of a foreign certificate is left out; its other lines are still worth showing.
+    // Extensions that cannot be read are omitted; the other lines are still useful.
     if let names = try? certificate.extensions.subjectAlternativeNames {
       lines.append("names    " + names.map(CertificateHost.description).joined(separator: ", "))
     }
@@ -132,7 +133,7 @@ extension Sequence<UInt8> {
 extension Unicode.Scalar {
   fileprivate var isASCIILetterOrDigit: Bool { isASCII && isLetterOrDigit }
 
-  /// In any script: a file may well be called `pümpe.pem`.
+  /// Letters and digits of any script: a file may be called `pümpe.pem`.
   fileprivate var isLetterOrDigit: Bool {
     switch properties.generalCategory {
     case .uppercaseLetter, .lowercaseLetter, .titlecaseLetter, .modifierLetter, .otherLetter, .decimalNumber,

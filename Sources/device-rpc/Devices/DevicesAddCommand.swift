@@ -1,5 +1,5 @@
-// Devices: `device-rpc devices`: the devices of a data directory and their keys, and what firmware is told of them.
-// Uses DeviceRPCStore and the room Terminal.
+// Devices: `device-rpc devices`: the devices of a data directory, their keys, and the settings that firmware needs.
+// Uses DeviceRPCStore, the rooms Terminal and Certificates, and the log of Serve.
 
 internal import ArgumentParser
 internal import DeviceRPC
@@ -149,7 +149,7 @@ struct DevicesRotateCommand: AsyncParsableCommand {
   }
 }
 
-/// Where firmware finds the server.
+/// The address under which firmware reaches the server.
 struct FirmwareOptions: ParsableArguments {
   @Option(
     help: ArgumentHelp(
@@ -159,7 +159,7 @@ struct FirmwareOptions: ParsableArguments {
 
   private static let thisMachine = "127.0.0.1"
 
-  /// A line for those who have not said it, as firmware seldom runs on the machine of its server.
+  /// A line for users who have not given the address, since firmware seldom runs on the machine of its server.
   var hint: [String] {
     server == Self.thisMachine ? ["\(server) stands for the server; --server HOST writes its real name or address here."] : []
   }
@@ -182,7 +182,7 @@ struct FirmwareOptions: ParsableArguments {
     }
   }
 
-  /// Host and port as a URI has them: an IPv6 address in brackets. Nil for what is neither a name nor an address.
+  /// Host and port as in a URI, an IPv6 address in brackets. Nil for a text that is neither a name nor an address.
   private static func parts(_ server: String) -> (host: String, port: Int)? {
     if isIPv6(server) { return ("[\(server)]", defaultPort) }
     let end = server.firstIndex(of: "]").map(server.index(after:)) ?? server.firstIndex(of: ":") ?? server.endIndex
@@ -212,7 +212,7 @@ struct FirmwareOptions: ParsableArguments {
   }
 }
 
-/// A key that the device has already.
+/// The option for a key that the device already has.
 struct KeyOptions: ParsableArguments {
   @Option(
     name: .customLong("key"),
@@ -227,7 +227,7 @@ struct KeyOptions: ParsableArguments {
     }
   }
 
-  /// A new one where none is given.
+  /// The given key, or a new one if none is given.
   func key() throws(CommandFailure) -> DeviceKey {
     guard let text else { return .generated() }
     guard let key = Self.key(text == "-" ? readSecret("key: ") ?? "" : text) else {

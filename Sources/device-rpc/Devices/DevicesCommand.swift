@@ -23,7 +23,7 @@ struct DevicesCommand: AsyncParsableCommand {
     ])
 }
 
-/// What all commands about devices share.
+/// The option of all commands about devices.
 struct DevicesOptions: ParsableArguments {
   static let defaultDirectory = "device-rpc-data"
 
@@ -34,7 +34,7 @@ struct DevicesOptions: ParsableArguments {
     guard !data.isEmpty else { throw ValidationError("--data is the path of a directory.") }
   }
 
-  /// Runs `body` with the store; its errors become one line for people.
+  /// Runs `body` with the store. Errors of the store are thrown as one line for people.
   func withStore<Result>(
     creating: Bool = false, _ output: Output, _ body: (DeviceStore) async throws -> Result
   ) async throws -> Result {
@@ -63,11 +63,11 @@ struct DevicesOptions: ParsableArguments {
   private func command(_ verb: String, _ device: String, _ kind: DeviceCredential.Kind) -> String {
     let options = dataAgain + (kind == .certificate ? " --certificate FILE" : "")
     let name = CertificateNames.quoted(device)
-    // A name that looks like an option has to come behind all of these.
+    // A name that looks like an option must follow `--`, after all options.
     return "device-rpc devices \(verb)" + (device.hasPrefix("-") ? "\(options) -- \(name)" : " \(name)\(options)")
   }
 
-  /// `--data`, where the command that is suggested needs it too.
+  /// The `--data` option, for a suggested command that needs it too.
   var dataAgain: String { Self.again(data) }
 
   static func again(_ data: String) -> String {
@@ -75,14 +75,14 @@ struct DevicesOptions: ParsableArguments {
   }
 }
 
-/// What commands about one device share.
+/// The options of commands about one device.
 struct DeviceOptions: ParsableArguments {
   @OptionGroup var store: DevicesOptions
 
   @Argument(help: ArgumentHelp("The device's name.", valueName: "name"))
   var name: String
 
-  /// Does something with the device, and says so.
+  /// Changes the device, and prints the result.
   func change(_ result: String, _ body: (DeviceStore) async throws -> Void) async throws {
     let output = Output()
     try await store.withStore(output, body)

@@ -3,7 +3,7 @@ internal import DeviceRPCStore
 internal import Foundation
 
 extension StoredDevice {
-  /// For programs. The key is there only when it is new.
+  /// The device as JSON, for programs. It includes the key only if that is new.
   func json(key: String? = nil) -> RPCValue {
     var object = RPCObject([
       ("name", .string(name)),
@@ -16,7 +16,7 @@ extension StoredDevice {
     return .object(object)
   }
 
-  /// For people.
+  /// The device as lines for people.
   var lines: [String] {
     let rows = [
       ["name", name], ["state", isEnabled ? "enabled" : "disabled"], ["created", created.readable],
@@ -56,7 +56,7 @@ extension Date {
 
 /// Rows in aligned columns, two spaces apart.
 func table(_ rows: [[String]]) -> [String] {
-  // As they will be shown, so that what is escaped takes no room of other columns.
+  // Escaped before the widths are computed, since escapes are longer.
   let rows = rows.map { $0.map(Output.safe) }
   let columns = rows.map(\.count).max() ?? 0
   let widths = (0..<columns).map { column in rows.map { column < $0.count ? $0[column].count : 0 }.max() ?? 0 }
@@ -68,7 +68,8 @@ func table(_ rows: [[String]]) -> [String] {
 }
 
 extension Output {
-  /// One line of JSON. What a terminal would obey is escaped as JSON has it, so that programs read what was meant.
+  /// Prints one line of JSON. Characters that could control a terminal are escaped as JSON escapes, so that programs read the
+  /// original text.
   func json(_ value: RPCValue) {
     var text = ""
     for scalar in value.description.unicodeScalars {

@@ -4,7 +4,7 @@ internal import Foundation
 internal import SwiftASN1
 internal import X509
 
-/// What a device proves itself with, where it is new and may be shown.
+/// A new credential of a device, which may be shown.
 enum DeviceSecret {
   case key(identity: String, DeviceKey)
   case certificate(CertificateFile)
@@ -31,7 +31,7 @@ enum DeviceSecret {
     if case .key(_, let key) = self { String(decoding: key.bytes, as: UTF8.self) } else { nil }
   }
 
-  /// All that a person needs to have the device connect to a server there.
+  /// The settings that a user needs to connect the device to the server.
   ///
   /// The names are those of golioth-firmware-sdk 0.22: `src/Kconfig.coap`, `src/Kconfig.authentication`, `golioth_config.h`,
   /// and for the samples `settings_golioth.c` (Zephyr), `examples/esp_idf/common/Kconfig` and `examples/linux/common`. Its
@@ -115,7 +115,7 @@ enum DeviceSecret {
     (path.hasSuffix(".pem") ? String(path.dropLast(4)) : path) + "." + suffix
   }
 
-  // Its clients there hand the resolver all that stands behind the scheme.
+  // The SDK's clients for these platforms pass everything after the scheme to the resolver.
   private static let onlyPort = ", whose client knows port \(FirmwareOptions.defaultPort) only"
 
   private static func linux(_ firmware: FirmwareOptions) -> [String] {
@@ -128,7 +128,7 @@ enum DeviceSecret {
 
   private static func host(_ uri: String) -> String { "CONFIG_GOLIOTH_COAP_HOST_URI=\(kconfig(uri))" }
 
-  /// A string as Kconfig and the devices' shells read it.
+  /// Quotes a string for Kconfig and for the devices' shells.
   private static func kconfig(_ text: String) -> String {
     "\"" + text.replacing("\\", with: "\\\\").replacing("\"", with: "\\\"") + "\""
   }
@@ -137,9 +137,9 @@ enum DeviceSecret {
 /// A device's certificate in a file.
 struct CertificateFile {
   let path: String
-  /// By what a server knows its bearer: the first DNS name, or else the last common name of the subject.
+  /// The identity that a server takes from the certificate: the first DNS name, or else the last common name of the subject.
   let identity: String
-  /// The SHA-256 of its DER form.
+  /// The SHA-256 of the certificate's DER form.
   let fingerprint: [UInt8]
 
   init(path: String) throws(CommandFailure) {

@@ -1,5 +1,5 @@
-// Serve: `device-rpc serve`: a server whose calls are typed, and what it shows.
-// Uses the library as any program would, and the room Terminal.
+// Serve: `device-rpc serve`: a server with a console for typed calls.
+// Uses the library as any program would, the room Terminal, and the quoting of names in Certificates and Devices.
 
 internal import Logging
 

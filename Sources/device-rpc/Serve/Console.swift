@@ -3,7 +3,7 @@ internal import Foundation
 internal import ServiceLifecycle
 internal import Synchronization
 
-/// The dialogue of `serve`: tells which devices come and go, and performs the calls that are typed.
+/// The console of `serve`: prints which devices connect and disconnect, and performs the calls that are typed.
 final class Console: Service {
   private static let concurrentCalls = 64
 
@@ -16,7 +16,7 @@ final class Console: Service {
   private let budget = Mutex(LogBudget())
   private let quits = AsyncStream.makeStream(of: Void.self)
 
-  /// Make it before the server starts, so that it misses no device.
+  /// Create it before the server starts, so that it misses no event.
   init(server: DeviceRPCServer, output: Output, wait: Duration) {
     self.server = server
     self.output = output
@@ -34,12 +34,12 @@ final class Console: Service {
     }
   }
 
-  /// Returns when `quit` or the end of the input has been typed.
+  /// Returns when `quit` was typed, or Ctrl-D at a terminal.
   func quit() async {
     for await _ in quits.stream { return }
   }
 
-  /// From now on devices that leave do so because the server does.
+  /// The server is shutting down. From now on disconnections are its own and are not printed.
   func willEnd() {
     isEnding.store(true, ordering: .relaxed)
     output.endPrompt()
@@ -51,7 +51,7 @@ final class Console: Service {
   // MARK: Devices
 
   private func showDevices() async {
-    // Devices register anew from time to time, which is not worth a line.
+    // Devices refresh their registration from time to time, which is not worth a line.
     var addresses: [String: String] = [:]
     for await event in events {
       switch event {
@@ -79,14 +79,14 @@ final class Console: Service {
     }
   }
 
-  /// A line that begins with the name of a device, if there is one left: whatever comes in a packet must not fill the screen.
+  /// Prints a line that begins with the name of a device, if the budget allows it: packets must not fill the screen.
   private func tell(_ kind: String, _ device: String?, _ text: String) {
     guard let dropped = budget.withLock({ $0.take(kind, about: device ?? "", now: Self.now) }) else { return }
     if dropped > 0 { output.line("\(dropped) more \(kind), not shown") }
     output.line((device ?? "").cut() + text)
   }
 
-  // Of what is over; else the next line says it.
+  // Prints the counts of kinds that have no lines at present; for the others, the next line prints it.
   private func showWhatWasLeftOut() async {
     while (try? await Task.sleep(for: .seconds(1))) != nil {
       for (kind, count) in budget.withLock({ $0.takeDropped(now: Self.now) }) { output.line("\(count) more \(kind), not shown") }
@@ -121,7 +121,7 @@ final class Console: Service {
           continue
         }
         if started == Self.concurrentCalls {
-          // Whoever sits there must be able to type something else; from a file the calls come one after the other.
+          // At a terminal, the user must be able to type something else. From a file, the calls wait for each other.
           if StandardInput.isDialogue, callsUnderWay.load(ordering: .relaxed) >= Self.concurrentCalls {
             output.error("\(Self.concurrentCalls) calls are under way, as many as are made at a time; this one is not made")
             continue
@@ -137,7 +137,7 @@ final class Console: Service {
         }
       }
     }
-    // The end of a file or a pipe only means that no more calls come; at a terminal it is Ctrl-D.
+    // The end of a file or a pipe only means that no more calls follow; at a terminal it is Ctrl-D, which quits.
     if StandardInput.isTerminal, !Task.isCancelled { quits.continuation.yield() }
   }
 

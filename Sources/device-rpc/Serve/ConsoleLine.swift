@@ -1,6 +1,6 @@
 internal import DeviceRPC
 
-/// What a line typed into `serve` means.
+/// The meaning of a line typed into `serve`.
 enum ConsoleLine: Equatable {
   case empty
   case help
@@ -9,7 +9,7 @@ enum ConsoleLine: Equatable {
   case device(String)
   case call(device: String, method: String, params: [RPCValue])
 
-  /// Why a line means nothing; one sentence for whoever typed it.
+  /// Why a line is not valid, as one sentence for the user.
   struct Problem: Error, Equatable {
     let text: String
   }
@@ -34,8 +34,8 @@ enum ConsoleLine: Equatable {
     self = .call(device: try Self.name(first), method: try Self.name(tokens[1]), params: params)
   }
 
-  /// Splits at white space. A token that begins with a quote, a bracket or a brace reaches at least to its end, with
-  /// all the space inside; any other token is taken as it is.
+  /// Splits the line at white space. A token that begins with a quote, a bracket or a brace extends at least to the matching end,
+  /// including white space inside. Any other token is taken as it is.
   static func tokens(of line: String) throws(Problem) -> [String] {
     var tokens: [String] = []
     var rest = line[...]
@@ -54,7 +54,7 @@ enum ConsoleLine: Equatable {
     var depth = 0
     var isString = false
     var isEscaped = false
-    // By scalars: a combining mark behind a quote would make another character of it.
+    // By scalars, since a quote followed by a combining mark would be a different character.
     for index in text.unicodeScalars.indices {
       let scalar = text.unicodeScalars[index]
       if isString {
@@ -79,8 +79,8 @@ enum ConsoleLine: Equatable {
     return name
   }
 
-  /// JSON where it is JSON, else the token as text; what begins like JSON and is none is a mistake, and so is a number that
-  /// cannot be kept.
+  /// Reads the token as JSON, or else as text. It throws for a token that begins like JSON and is not valid, and for a number
+  /// that cannot be represented.
   private static func value(_ token: String) throws(Problem) -> RPCValue {
     do throws(JSONError) {
       return try JSONReader.read(Array(token.utf8))

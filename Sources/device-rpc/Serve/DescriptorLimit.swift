@@ -1,10 +1,10 @@
 internal import Glibc
 
-/// Takes as many descriptors as the system allows: shells often start programs with 1,024 of them, and each simulated device
+/// Raises the limit of file descriptors to the hard limit. Shells often start programs with 1,024, and each simulated device
 /// and each connection over TCP or TLS needs one.
 ///
-/// Ends the process, with one line, when these are fewer than any command needs: the libraries of the system do not tell that
-/// they have none left, but trap.
+/// Ends the process with one line if the limit is lower than any command needs. Otherwise the system's libraries would trap
+/// when no descriptor is left, without a message.
 func raiseDescriptorLimit() {
   let fewest: rlim_t = 64
   var limit = rlimit()
@@ -15,7 +15,7 @@ func raiseDescriptorLimit() {
     setrlimit(resource, &limit)
     return
   }
-  // Without Foundation, which would want some itself.
+  // Without Foundation, which would need descriptors itself.
   let line = "Error: this process may have \(limit.rlim_max) open files, and needs \(fewest); raise the limit, ulimit -n\n"
   write(STDERR_FILENO, line, line.utf8.count)
   exit(1)

@@ -1,9 +1,9 @@
 internal import DeviceRPC
 internal import DeviceRPCStore
 
-/// What `serve` says when it begins: where it listens, and what can be typed next.
+/// The first lines that `serve` prints: where it listens, and what can be typed next.
 enum Greeting {
-  /// `devices` are those of the store, if there is one; `dataAgain` is what names it in another command.
+  /// `devices` are those of the store, if there is one. `dataAgain` is the `--data` option as another command needs it.
   static func lines(addresses: [String], devices: [StoredDevice]?, dataAgain: String) -> [String] {
     var lines = addresses.map { "listening on \($0)" }
     if devices?.isEmpty == true {
@@ -13,7 +13,7 @@ enum Greeting {
     let keyed = devices.lazy.filter(\.isEnabled).compactMap { device in
       device.credentials.first { $0.kind == .preSharedKey }.map { (name: device.name, identity: $0.identity) }
     }.first
-    // Over plain CoAP nobody bears the name of a device that has credentials.
+    // Over plain CoAP, the name of a device that has credentials cannot be used.
     let taken = Set(devices.map(\.name))
     let free = (1...devices.count + 1).lazy.map { "sensor-\($0)" }.first { !taken.contains($0) } ?? "sensor-1"
     for scheme in ["coaps", "coap", "coaps+tcp", "coap+tcp"] {
@@ -42,7 +42,7 @@ enum Greeting {
     return lines
   }
 
-  /// Where a listener is reached from here: `::1` and `5684` for `[::]:5684`.
+  /// How a listener is reached from this machine: `::1` and `5684` for `[::]:5684`.
   private static func reach(_ address: Substring) -> (host: String, port: Substring) {
     let colon = address.lastIndex(of: ":") ?? address.endIndex
     let host = address[..<colon].filter { $0 != "[" && $0 != "]" }

@@ -4,7 +4,7 @@ internal import Foundation
 internal import Logging
 internal import ServiceLifecycle
 
-/// Keeps the times at which devices were last heard in the store, for other commands and for when the server is not running.
+/// Stores the times at which devices were last heard, for other commands and for when the server is not running.
 struct LastSeenRecorder: Service {
   let server: DeviceRPCServer
   let store: DeviceStore
@@ -27,16 +27,16 @@ struct LastSeenRecorder: Service {
 
   private func write(_ record: inout Record) async {
     let now = ContinuousClock.now
-    // A little more than what has passed: what was heard while the last one was under way is in none otherwise.
+    // Slightly more than the time since the last write: a packet that arrived during that write would otherwise be missed.
     let times = await server.heard(within: record.last.map { now - $0 + .seconds(1) } ?? .seconds(86_400))
-    // One write to the disk for all devices, and less often when they are so many that it takes long.
+    // One write to the disk for all devices, and less often when there are so many that it takes long.
     record.interval = max(.seconds(3), .microseconds(300) * times.count)
     do throws(DeviceStoreError) {
       try await store.noteSeen(times)
       record.last = now
       record.problem = nil
     } catch {
-      // Told once, not every few seconds.
+      // Logged once, not every few seconds.
       guard record.problem != error else { return }
       record.problem = error
       logger.error("when devices were last seen is not kept", metadata: ["reason": "\(error)"])

@@ -5,7 +5,7 @@ internal import DeviceRPCCoAP
 internal import DeviceRPCStore
 internal import Logging
 
-/// Where `serve` listens, and what devices prove themselves with there.
+/// Where `serve` listens, and which credentials devices need there.
 struct ListenOptions: ParsableArguments {
   @Option(
     help: ArgumentHelp(
@@ -111,7 +111,7 @@ struct ListenOptions: ParsableArguments {
     return data == nil ? plain : [CoAPConfiguration.Listener(.dtls, host: "0.0.0.0")] + plain
   }
 
-  /// The store in `--data`, made when there is none.
+  /// Opens the store in `--data`, and creates it if there is none.
   func openStore(_ logger: Logger) throws -> DeviceStore? {
     guard let data else { return nil }
     do {
@@ -134,6 +134,6 @@ struct ListenOptions: ParsableArguments {
     return configuration
   }
 
-  /// `--data`, where a command that is suggested needs it too.
+  /// The `--data` option, for a suggested command that needs it too.
   var dataAgain: String { data.map(DevicesOptions.again) ?? "" }
 }

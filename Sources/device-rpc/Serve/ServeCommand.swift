@@ -78,8 +78,8 @@ struct ServeCommand: AsyncParsableCommand {
   @Option(
     help: ArgumentHelp(
       "Threads that serve devices, 1 to 64; one serves tens of thousands of calls a second.", valueName: "number"))
-  // More are faster only when one is busy all the time: each call may then have to change threads on its way, which costs a
-  // fifth of the calls when they come one at a time, or ten devices are all there are (Benchmarks/README.md).
+  // More threads are faster only if one is busy all the time. A call may then have to change threads, which costs a fifth of the
+  // throughput if calls come one at a time, or if there are only ten devices (Benchmarks/README.md).
   var threads = 1
 
   @Option(
@@ -125,7 +125,7 @@ struct ServeCommand: AsyncParsableCommand {
       output.line(line)
     }
     var services: [any Service] = [console, server]
-    // The first to begin is the last to end: it also keeps the times of those who leave with the server.
+    // Services end in reverse order, so the first one also records the times of devices that are disconnected at shutdown.
     if let store { services.insert(LastSeenRecorder(server: server, store: store, logger: logger), at: 0) }
     let runner = Runner(services, logger: logger) { console.willEnd() }
     try await runner.run { await console.quit() }

@@ -1,5 +1,5 @@
 // Simulate: `device-rpc simulate` and `demo`: devices in this program.
-// Uses DeviceSimulator and the room Terminal.
+// Uses DeviceSimulator, the room Terminal, the log of Serve and the key option of Devices.
 
 internal import ArgumentParser
 internal import DeviceRPC
@@ -61,7 +61,7 @@ struct DemoCommand: AsyncParsableCommand {
     }
   }
 
-  /// What the device saw, told in the order in which it happened.
+  /// Prints the events of the device, in the order in which they happened.
   private struct Story {
     var events: AsyncStream<SimulatedEvent>.Iterator
     let output: Output

@@ -77,7 +77,7 @@ struct SimulateCommand: AsyncParsableCommand {
     guard identity == nil || (key != nil && devices == 1) else {
       throw ValidationError("--identity goes with --key and a single device.")
     }
-    // As the last of many devices is called; `ep=` and the name share an option of 255 bytes (RFC 7252 §5.10).
+    // Checks the longest name, that of the last device. `ep=` and the name share an option of 255 bytes (RFC 7252 §5.10).
     if let name, let problem = DeviceName.problem(with: devices == 1 ? name : "\(name)\(devices)", longest: 252) {
       throw ValidationError("--name \(problem).")
     }

@@ -2,7 +2,7 @@ internal import DeviceRPC
 internal import DeviceSimulator
 internal import Synchronization
 
-/// Tells what happens to simulated devices: each by name while they are few, in numbers when they are many.
+/// Prints the events of simulated devices: for each one by name while there are few, as counts when there are many.
 final class SimulationJournal: Sendable {
   private struct State {
     var connected: Set<String> = []
@@ -63,7 +63,7 @@ final class SimulationJournal: Sendable {
     if wasConnected, showsEach {
       output.line("\(device) disconnected: \(reason); trying again")
     } else if isFirst {
-      // Once, however many devices there are and however often they try.
+      // Printed once, however many devices there are and however often they try.
       output.line("no connection to \(place): \(reason); trying again")
     }
   }

@@ -1,7 +1,7 @@
-// Terminal: the terminal: what is read from it and written to it, and how a command ends.
-// For all commands; knows none of them.
+// Terminal: input from and output to the terminal, and how a command ends.
+// For all commands; it depends on none of them.
 
-// Conformances are as public as their types, and so is what they import.
+// Conformances are as public as their types, so these imports must be public.
 public import ArgumentParser
 public import DeviceSimulator
 public import Logging
@@ -11,5 +11,5 @@ extension SimulatedTransport: ExpressibleByArgument {}
 
 extension Logger.Level: @retroactive ExpressibleByArgument {}
 
-/// The numeric address of what is typed as a host: `localhost` is the one name that is known.
+/// The numeric address of a host as typed; `localhost` is the only name that is accepted.
 func numericHost(_ text: String) -> String { text == "localhost" ? "127.0.0.1" : text }

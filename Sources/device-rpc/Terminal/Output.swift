@@ -2,9 +2,9 @@ internal import DeviceRPC
 internal import Foundation
 internal import Synchronization
 
-/// Writes whole lines to the terminal, or into a pipe, at once.
+/// Writes lines to the terminal or into a pipe, each one completely and at once.
 ///
-/// Everything that a device says passes through here, and no control character of it gets any further.
+/// All text from devices is printed through this type, which escapes its control characters.
 final class Output: Sendable {
   private struct State {
     var prompt = ""
@@ -15,14 +15,14 @@ final class Output: Sendable {
   private let isUnread = Atomic(false)
   private let whenUnread: String?
 
-  /// `whenUnread` is told on standard error, once, when nobody reads what is printed any more, as behind `| head`; what is
-  /// printed from then on is dropped.
+  /// `whenUnread` is printed to standard error, once, when the reader of the output has exited, as with `| head`. Later output
+  /// is dropped.
   init(whenUnread: String? = nil) { self.whenUnread = whenUnread }
 
-  /// For commands that are there for more than their output.
+  /// The text for commands that do more than print.
   static let goesOn = "warning: nobody reads what this command prints; it goes on, and Ctrl-C ends it"
 
-  /// Shows `prompt` before each line that is to be typed.
+  /// Shows `prompt` before each line that the user types.
   func setPrompt(_ prompt: String) {
     state.withLock {
       $0.prompt = prompt
@@ -31,7 +31,7 @@ final class Output: Sendable {
     }
   }
 
-  /// No more is to be typed.
+  /// Removes the prompt, when no more input is read.
   func endPrompt() {
     state.withLock { state in
       if state.isPrompting { write("\r\u{1b}[K") }
@@ -39,7 +39,7 @@ final class Output: Sendable {
     }
   }
 
-  /// The prompt's line has been typed, and a new one begins.
+  /// Shows the prompt again, after a line was typed.
   func promptAgain() {
     state.withLock { if $0.isPrompting { write($0.prompt) } }
   }
@@ -52,7 +52,7 @@ final class Output: Sendable {
     let line = Self.safe(text) + "\n"
     state.withLock { state in
       guard state.isPrompting else { return write(line, isError: isError) }
-      // The prompt makes room for the line and comes again behind it.
+      // Replaces the prompt by the line, and shows the prompt again after it.
       write("\r\u{1b}[K")
       write(line, isError: isError)
       write(state.prompt)
@@ -63,14 +63,14 @@ final class Output: Sendable {
     do {
       try (isError ? FileHandle.standardError : .standardOutput).write(contentsOf: Data(text.utf8))
     } catch {
-      // Nobody is left to be told when it is standard error that fails.
+      // A failure of standard error cannot be reported anywhere.
       guard !isError, let whenUnread, !isUnread.exchange(true, ordering: .relaxed) else { return }
       write(whenUnread + "\n", isError: true)
     }
   }
 
-  /// The text with everything spelled out that a terminal would obey rather than show: control and format characters and
-  /// line separators. The joiners stay, which scripts and emoji need.
+  /// The text with the characters escaped that could control a terminal: control and format characters, and line separators.
+  /// The joiners are kept, since some scripts and emoji need them.
   static func safe(_ text: String) -> String {
     var result = ""
     result.reserveCapacity(text.utf8.count)
@@ -86,7 +86,7 @@ final class Output: Sendable {
   }
 }
 
-/// An error that ends the command with exit code 1; its text is all that is shown.
+/// An error that ends the command with exit code 1; only its text is shown.
 struct CommandFailure: Error, CustomStringConvertible {
   let description: String
 

@@ -3,21 +3,21 @@ internal import Logging
 internal import ServiceLifecycle
 internal import UnixSignals
 
-/// Runs services until somebody ends them.
+/// Runs services until a signal, a time limit or a condition ends them.
 struct Runner {
   private let group: ServiceGroup
   private let ending: @Sendable () -> Void
 
-  /// `ending` is called once, when the end begins. Services end in the reverse order, one after the other.
+  /// `ending` is called once, when the shutdown begins. Services are shut down in reverse order, one after the other.
   init(_ services: [any Service], logger: Logger, ending: @escaping @Sendable () -> Void) {
     group = ServiceGroup(services: services, logger: logger)
     self.ending = ending
   }
 
-  /// Returns after the first SIGINT or SIGTERM, after `time`, or when `isOver` returns, and when everything has ended.
-  /// A second signal ends the process at once, with the exit code that a shell gives to such an end.
+  /// Shuts down after the first SIGINT or SIGTERM, after `time`, or when `isOver` returns, and returns when all services have
+  /// ended. A second signal ends the process at once, with the exit code that a shell uses for that signal.
   func run(for time: Duration? = nil, until isOver: (@Sendable () async -> Void)? = nil) async throws {
-    // The group's own handling of signals has no second stage.
+    // The signal handling of `ServiceGroup` does not treat a second signal differently.
     let signals = await UnixSignalsSequence(trapping: .sigint, .sigterm)
     try await withThrowingTaskGroup(of: Void.self) { tasks in
       let (reasons, reason) = AsyncStream.makeStream(of: Void.self)

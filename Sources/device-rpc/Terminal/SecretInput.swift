@@ -1,11 +1,11 @@
 internal import Foundation
 internal import Glibc
 
-// because a signal's handler reaches nothing else; it is set before there is one.
+// Unsafe global, because a signal handler can use nothing else; it is set before a handler is installed.
 private nonisolated(unsafe) var shownTerminal = termios()
 
-/// The first line of standard input; at a terminal after a prompt, and without showing what is typed. A signal that ends the
-/// process meanwhile leaves the terminal as it was.
+/// Reads the first line of standard input. At a terminal it shows a prompt, and does not show what is typed. If a signal ends
+/// the process meanwhile, the terminal's settings are restored.
 func readSecret(_ prompt: String) -> String? {
   guard StandardInput.isTerminal, tcgetattr(STDIN_FILENO, &shownTerminal) == 0 else { return readLine() }
   var hidden = shownTerminal
@@ -19,7 +19,7 @@ func readSecret(_ prompt: String) -> String? {
     }
   }
   try? FileHandle.standardError.write(contentsOf: Data(prompt.utf8))
-  // What was typed before, and shown, is not taken.
+  // `TCSAFLUSH` discards input that was typed before, and so was shown.
   tcsetattr(STDIN_FILENO, TCSAFLUSH, &hidden)
   defer {
     tcsetattr(STDIN_FILENO, TCSANOW, &shownTerminal)

@@ -1,11 +1,11 @@
 internal import Foundation
 internal import Glibc
 
-/// The lines of standard input, read by a thread of its own: a read blocks for as long as nobody types.
+/// The lines of standard input, read by a separate thread, since a read blocks until something is typed.
 struct StandardInput: Sendable {
   enum Item: Sendable {
     case line(String)
-    /// A line longer than `LineSplitter.longest` was left out.
+    /// A line longer than `LineSplitter.longest` was dropped.
     case tooLong
   }
 
@@ -13,15 +13,15 @@ struct StandardInput: Sendable {
   static var isDialogue: Bool { isTerminal && isatty(STDOUT_FILENO) == 1 }
 
   let items: AsyncStream<Item>
-  // Lines that are read ahead; a file of a million lines must not be held in memory.
+  // Limits the lines that are read ahead, so that a file of a million lines is not held in memory.
   private let room = DispatchSemaphore(value: 64)
 
   init() {
-    // Reading from the background would stop the process; ignored, the read fails instead.
+    // Reading in the background would stop the process; with SIGTTIN ignored, the read fails instead.
     signal(SIGTTIN, SIG_IGN)
     let (stream, continuation) = AsyncStream.makeStream(of: Item.self)
     items = stream
-    // It ends with the input, or with the process: nothing else wakes it from a read.
+    // The thread ends with the input or with the process: nothing else interrupts its read.
     let thread = Thread { [room] in
       var splitter = LineSplitter()
       var buffer = [UInt8](repeating: 0, count: 4_096)
@@ -42,13 +42,13 @@ struct StandardInput: Sendable {
     thread.start()
   }
 
-  /// Makes room for another line; to be called once for each item.
+  /// Makes room for another line. Must be called once for each item.
   func taken() { room.signal() }
 }
 
-/// Cuts bytes into lines; bytes that are not UTF-8 become U+FFFD.
+/// Splits bytes into lines; bytes that are not UTF-8 become U+FFFD.
 struct LineSplitter {
-  /// Bytes of the longest line. 64 KiB.
+  /// The length of the longest line: 64 KiB.
   static let longest = 65_536
 
   private var line: [UInt8] = []
@@ -66,7 +66,7 @@ struct LineSplitter {
     }
   }
 
-  /// The last line need not end with a newline.
+  /// Emits the last line, which need not end with a newline.
   mutating func finish(_ emit: (StandardInput.Item) -> Void) {
     if !line.isEmpty { end(emit) }
   }
