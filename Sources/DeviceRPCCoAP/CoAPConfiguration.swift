@@ -1,31 +1,31 @@
-// DeviceRPCCoAP: devices that connect over CoAP: the transport, and how each proves who it is.
-// `DeviceRPCServer(coap:)` makes a `CoAPTransport`; it tells DeviceRPC's loops what comes, and is told what to send.
+// DeviceRPCCoAP: devices that connect over CoAP: the transport, and the identities of devices.
+// `DeviceRPCServer(coap:)` creates a `CoAPTransport`. It reports to DeviceRPC's loops, and these call its links.
 
 internal import CoAP
 
-/// How devices reach a server over CoAP.
+/// The configuration of a server that devices reach over CoAP.
 public struct CoAPConfiguration: Sendable {
-  /// Where to listen; any number. Plain CoAP over UDP on 127.0.0.1:5683.
+  /// The addresses to listen on, at least one. By default plain CoAP over UDP on 127.0.0.1:5683.
   ///
-  /// `coap` and `coap+tcp` have no authentication, so they listen on loopback only unless `allowsPlainCoAPFromNetwork` is
-  /// set. `coaps` and `coaps+tcp` need `security`.
+  /// `coap` and `coap+tcp` have no authentication, so they listen on loopback only, unless `allowsPlainCoAPFromNetwork` is set.
+  /// `coaps` and `coaps+tcp` need `security`.
   public var listeners: [Listener]
-  /// What devices are checked against over DTLS and TLS.
+  /// The credentials for DTLS and TLS. Nil by default.
   public var security: DeviceSecurity?
-  /// True to listen for plain CoAP on addresses that other hosts can reach. Anybody can then pose as any device
-  /// that has no credentials.
+  /// Whether plain CoAP may listen on addresses that other hosts can reach; false by default. If true, anybody can pose as any
+  /// device that has no credentials.
   public var allowsPlainCoAPFromNetwork = false
   /// Threads that serve devices. 1; one thread serves tens of thousands of calls per second.
   public var loops = 1
-  /// libcoap contexts per thread for `coap`, each with a socket of its own on the port, three descriptors an address. 32.
+  /// libcoap contexts per thread for `coap`. 32. Each has its own socket on the port, and three descriptors per address.
   ///
-  /// libcoap looks at all peers of a context when a new one comes; many contexts keep that short for large fleets.
+  /// libcoap searches all peers of a context when a new one connects; many contexts keep that search short for large fleets.
   public var shards = 32
-  /// How devices take their calls, where `devices` does not say.
+  /// The settings of devices that are not in `devices`.
   public var golioth = GoliothSettings()
-  /// Devices that differ, by name.
+  /// The settings of individual devices, by name.
   public var devices: [String: GoliothSettings] = [:]
-  /// Bytes of a result that arrives block-wise (RFC 7959). 1 MiB.
+  /// The longest result that a device may send block-wise (RFC 7959), in bytes. 1 MiB.
   public var maximumResult = 1 << 20
 
   public init(listeners: [Listener] = [Listener()]) { self.listeners = listeners }
@@ -37,7 +37,7 @@ public struct CoAPConfiguration: Sendable {
     case tcp = "coap+tcp"
     case tls = "coaps+tcp"
 
-    /// Whether devices prove who they are.
+    /// Whether devices prove their identity: true for DTLS and TLS.
     public var isSecure: Bool { scheme.isSecure }
 
     var scheme: CoAPScheme {
@@ -50,27 +50,27 @@ public struct CoAPConfiguration: Sendable {
     }
   }
 
-  /// One address to listen on: `coaps://0.0.0.0:5684`.
+  /// An address to listen on: `coaps://0.0.0.0:5684`.
   public struct Listener: Sendable, Hashable, CustomStringConvertible {
     public var transport: Transport
     /// A numeric IPv4 or IPv6 address.
     public var host: String
-    /// 0 lets the system choose.
+    /// The port; 0 lets the system choose a free one.
     public var port: UInt16
 
-    /// `port` is 5683, or 5684 for DTLS and TLS, unless it is said.
+    /// Creates a listener. Without `port` it is 5683, or 5684 for DTLS and TLS.
     public init(_ transport: Transport = .udp, host: String = "127.0.0.1", port: UInt16? = nil) {
       self.transport = transport
       self.host = host
       self.port = port ?? transport.scheme.defaultPort
     }
 
-    /// From a URI without a path: `coaps://0.0.0.0`, `coap+tcp://[::1]:5700`, `coap://127.0.0.1:0`. Nil for anything
-    /// else.
+    /// Creates a listener from a URI without a path: `coaps://0.0.0.0`, `coap+tcp://[::1]:5700`, `coap://127.0.0.1:0`. Nil for
+    /// anything else.
     public init?(_ uri: String) {
       guard let end = uri.firstRange(of: "://"), let transport = Transport(rawValue: String(uri[..<end.lowerBound]))
       else { return nil }
-      // An IPv6 address, and no other, is in brackets (RFC 3986 §3.2.2); a port is of digits (§3.2.3).
+      // Only an IPv6 address is in brackets (RFC 3986 §3.2.2); a port consists of digits (§3.2.3).
       let authority = uri[end.upperBound...]
       let isBracketed = authority.first == "["
       let hostEnd =
@@ -112,14 +112,14 @@ public struct CoAPConfiguration: Sendable {
   }
 }
 
-/// A configuration that cannot be served.
+/// Why a server cannot be created from a configuration.
 public enum CoAPConfigurationError: Error, Sendable, Hashable, CustomStringConvertible {
   case notAnAddress(String)
   case plainOnNetwork(String)
   case noAddress
   /// DTLS or TLS without `CoAPConfiguration.security`.
   case noCredentials(String)
-  /// A file of `ServerCertificate` that cannot be read, or does not hold what it should.
+  /// A file of `ServerCertificate` cannot be read, or has the wrong contents.
   case unusableCertificate(String)
 
   public var description: String {

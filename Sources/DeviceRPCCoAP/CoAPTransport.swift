@@ -5,14 +5,14 @@ public import Logging
 internal import Synchronization
 
 extension DeviceRPCServer {
-  /// A server that devices reach over CoAP.
+  /// Creates a server that devices reach over CoAP.
   ///
-  /// The process keeps OpenSSL, which libcoap brings along, to its end: `exit` does not clean it up (OPENSSL_INIT_NO_ATEXIT),
-  /// since a server may still be using it. Where OpenSSL was used before the first server, it does; then call `shutdown()`
-  /// before the process ends.
+  /// libcoap uses OpenSSL. It stays initialized until the process ends: `exit` does not clean it up (OPENSSL_INIT_NO_ATEXIT),
+  /// since a server may still be using it. If OpenSSL was used before the first server was created, `exit` does clean it up;
+  /// then call `shutdown()` before the process ends.
   ///
-  /// - Throws: `CoAPConfigurationError`, or an error of the system when it has no thread or descriptor left. An address
-  ///   that is in use is found by `start()`.
+  /// - Throws: `CoAPConfigurationError`, or an error of the system when it has no thread or descriptor left. An address that is
+  ///   in use is reported by `start()`.
   public convenience init(
     coap configuration: CoAPConfiguration = CoAPConfiguration(), limits: Limits = Limits(),
     logger: Logger = Logger(label: "device-rpc")
@@ -22,7 +22,7 @@ extension DeviceRPCServer {
   }
 }
 
-/// Devices over CoAP: the loops, the endpoint on them, and the dialects.
+/// The CoAP transport: the loops, the endpoint on them, and the dialects.
 package final class CoAPTransport: DeviceTransport {
   private struct Open {
     let endpoint: CoAPEndpoint
@@ -35,11 +35,11 @@ package final class CoAPTransport: DeviceTransport {
   private let log: Logger
   private let authority: CredentialAuthority?
   private let certificateInterval: Duration
-  // Of the files as they were read, or earlier: what is written to them between then and `start` is a change.
+  // Taken before the files are read, so that a write between then and `start` counts as a change.
   private let certificateStamp: [Date?]
   private let open = Mutex<Open?>(nil)
 
-  /// `certificateInterval` is the time between two looks at the files of the server's certificate.
+  /// `certificateInterval` is the time between two checks of the files of the server's certificate.
   package init(
     _ configuration: CoAPConfiguration, limits: Limits, transmission: CoAPTransmission = CoAPTransmission(),
     certificateInterval: Duration = .seconds(5), log: Logger
@@ -75,7 +75,7 @@ package final class CoAPTransport: DeviceTransport {
       GoliothEndpoint(
         directory: directory, configuration: configuration, authority: authority, numbers: numbers, log: log)
     }
-    // Before the first handshake, so that no change is missed.
+    // Subscribed before the first handshake, so that no change is missed.
     let changes = configuration.security?.credentials.changes()
     let endpoint = try await CoAPEndpoint(endpointConfiguration, loops: loops, handlers: handlers)
     var watchers: [Task<Void, Never>] = []
@@ -102,10 +102,10 @@ package final class CoAPTransport: DeviceTransport {
     for loop in loops { await loop.stop() }
   }
 
-  // MARK: Changes while it runs
+  // MARK: Changes of credentials
 
-  /// Ends the sessions whose credential is no longer what it was when they began, those of devices that have proved nothing
-  /// and have to by now, and the calls to both.
+  /// Handles changes of credentials. Closes the sessions whose credential has changed since they began, and those of devices
+  /// that have no proof and now need one. Ends the calls to both.
   private static func closeRevoked(
     _ endpoint: CoAPEndpoint, _ authority: CredentialAuthority, _ changes: AsyncStream<Void>,
     _ directory: DeviceDirectory
@@ -151,7 +151,7 @@ package final class CoAPTransport: DeviceTransport {
 }
 
 extension CoAPLimits {
-  /// A century, in seconds: nanoseconds of more do not fit a clock.
+  /// A century, in seconds: longer times, in nanoseconds, would not fit the clock.
   private static let longestTimeout = 3_155_760_000
 
   fileprivate mutating func take(_ limits: Limits) {

@@ -4,7 +4,7 @@ internal import DeviceRPC
 internal import Logging
 internal import Synchronization
 
-/// Checks handshakes against the credentials of the devices, and tells in the log why one is refused.
+/// Checks handshakes against the credentials of the devices, and logs why a handshake is refused.
 final class CredentialAuthority: CoAPAuthority {
   private let credentials: any DeviceCredentials
   private let log: Logger
@@ -39,7 +39,7 @@ final class CredentialAuthority: CoAPAuthority {
   private func usable(
     _ kind: DeviceCredential.Kind, _ identity: String, from peer: CoAPAddress
   ) -> DeviceCredential? {
-    // Before it is looked up: Swift takes texts for equal that differ in their bytes.
+    // Checked before the lookup, since Swift treats texts as equal that differ in their bytes.
     if let problem = DeviceName.problem(with: identity) {
       refuse(peer, identity, "its identity \(problem)")
       return nil
@@ -79,10 +79,10 @@ final class CredentialAuthority: CoAPAuthority {
 
   // MARK: Sessions
 
-  /// With what a session has proved which device it is; nil when nothing is proved.
+  /// The credential with which a session has proved its device; nil when it has proved nothing.
   static func credential(of session: CoAPSession) -> DeviceCredential? { session.secured?.principal as? DeviceCredential }
 
-  /// Why a credential with which something was proved is good for it no longer; nil when it still is what it was.
+  /// Why a credential that was used in a handshake is no longer valid; nil when it is unchanged.
   func objection(to credential: DeviceCredential) -> String? {
     let proof = credential.kind == .preSharedKey ? "key" : "certificate"
     guard let current = credentials.credential(credential.kind, identity: credential.identity) else {
@@ -95,7 +95,7 @@ final class CredentialAuthority: CoAPAuthority {
   /// Whether a device of this name must prove itself.
   func knows(device: String) -> Bool { credentials.knows(device: device) }
 
-  /// Somebody who has not proved it says to be the device of this name.
+  /// Logs that a peer without proof has claimed to be the device of this name.
   func refuseUnproved(_ device: String, from peer: CoAPAddress) {
     refuse(peer, device, Self.unproved)
   }

@@ -3,17 +3,17 @@ internal import CoAP
 internal import FoundationEssentials
 internal import Glibc
 
-/// What a server works with over DTLS and TLS.
+/// The credentials and cipher suites of a server for DTLS and TLS.
 public struct DeviceSecurity: Sendable {
-  /// Where the devices' keys and certificates are looked up.
+  /// The source of the devices' keys and certificates.
   public var credentials: any DeviceCredentials
-  /// What the server proves itself with to devices that use certificates; nil accepts pre-shared keys only.
+  /// The server's certificate, for devices that use certificates. Nil by default: only pre-shared keys are accepted.
   public var certificate: ServerCertificate?
-  /// The cipher suites that devices with a pre-shared key may come with over DTLS 1.2 and TLS 1.2, the preferred one first.
-  /// All of them, in the order of their declaration. With none, only certificates and TLS 1.3 are left.
+  /// The cipher suites for devices with a pre-shared key over DTLS 1.2 and TLS 1.2, the preferred one first. All suites by
+  /// default, in the order of their declaration. If empty, such devices can use TLS 1.3 only.
   ///
-  /// Devices with a certificate are not affected: they may use all suites of OpenSSL for TLS 1.2 that it thinks strong
-  /// enough. TLS 1.3 has suites of its own, for keys AES-128-GCM or ChaCha20 with SHA-256.
+  /// Devices with a certificate are not affected: they may use all suites for TLS 1.2 that OpenSSL considers strong enough.
+  /// TLS 1.3 has its own suites; for pre-shared keys these are AES-128-GCM and ChaCha20 with SHA-256.
   public var cipherSuites = CipherSuite.allCases
 
   public init(credentials: any DeviceCredentials, certificate: ServerCertificate? = nil) {
@@ -23,26 +23,26 @@ public struct DeviceSecurity: Sendable {
 
   /// A cipher suite for pre-shared keys, by its name in the IANA registry.
   ///
-  /// Left out are those that encrypt nothing, those with SHA-1, RC4 or 3DES, Camellia and ARIA, and DHE_PSK and RSA_PSK,
-  /// which need a group or a certificate that libcoap does not give to handshakes with a key.
+  /// Excluded are suites without encryption, and suites with SHA-1, RC4, 3DES, Camellia or ARIA. DHE_PSK and RSA_PSK are also
+  /// excluded: they need a group or a certificate, which libcoap does not set for handshakes with a key.
   public enum CipherSuite: String, Sendable, Hashable, CaseIterable {
     case pskAES128GCMSHA256 = "TLS_PSK_WITH_AES_128_GCM_SHA256"
     case pskAES256GCMSHA384 = "TLS_PSK_WITH_AES_256_GCM_SHA384"
     case pskChaCha20Poly1305SHA256 = "TLS_PSK_WITH_CHACHA20_POLY1305_SHA256"
-    /// With forward secrecy, as the others of ECDHE; it costs the device two operations on an elliptic curve.
+    /// With forward secrecy, like the other ECDHE suites; it costs the device two operations on an elliptic curve.
     case ecdhePSKChaCha20Poly1305SHA256 = "TLS_ECDHE_PSK_WITH_CHACHA20_POLY1305_SHA256"
     case pskAES128CCM = "TLS_PSK_WITH_AES_128_CCM"
     case pskAES256CCM = "TLS_PSK_WITH_AES_256_CCM"
-    /// The one that RFC 7252 §9.1.3.1 demands.
+    /// The suite that RFC 7252 §9.1.3.1 requires.
     case pskAES128CCM8 = "TLS_PSK_WITH_AES_128_CCM_8"
     case pskAES256CCM8 = "TLS_PSK_WITH_AES_256_CCM_8"
-    /// With CBC, as the others below: firmware may be built with nothing better.
+    /// With CBC, like the suites below, for firmware that is built with nothing better.
     case pskAES128CBCSHA256 = "TLS_PSK_WITH_AES_128_CBC_SHA256"
     case pskAES256CBCSHA384 = "TLS_PSK_WITH_AES_256_CBC_SHA384"
     case ecdhePSKAES128CBCSHA256 = "TLS_ECDHE_PSK_WITH_AES_128_CBC_SHA256"
     case ecdhePSKAES256CBCSHA384 = "TLS_ECDHE_PSK_WITH_AES_256_CBC_SHA384"
 
-    /// How OpenSSL calls it: `PSK-AES128-CCM8`.
+    /// OpenSSL's name of the suite: `PSK-AES128-CCM8`.
     package var openSSLName: String {
       rawValue.replacing("TLS_", with: "").replacing("_WITH_", with: "-").replacing("AES_", with: "AES")
         .replacing("CCM_8", with: "CCM8").replacing("POLY1305_SHA256", with: "POLY1305").replacing("_", with: "-")
@@ -52,15 +52,15 @@ public struct DeviceSecurity: Sendable {
 
 /// A server's certificate and key, and the CAs of the devices, as PEM files.
 ///
-/// The files are looked at every few seconds: new ones are used for the next handshake, and sessions go on. Files that do
-/// not fit together are reported in the log and the old ones stay in use. A CA that is taken out of `trusted` is trusted
-/// no more from the next handshake on.
+/// The files are checked every few seconds. Changed files are used from the next handshake on; existing sessions continue. If
+/// changed files do not fit together, an error is logged and the old ones stay in use. A CA that is removed from `trusted` is
+/// no longer trusted from the next handshake on.
 public struct ServerCertificate: Sendable, Hashable {
-  /// The certificate, issued by a CA that the devices know: no chain is sent.
+  /// The path of the certificate. The issuing CA must be known to the devices, since no chain is sent.
   public var certificate: String
-  /// Its private key.
+  /// The path of its private key.
   public var key: String
-  /// The certificates of the CAs whose devices may connect.
+  /// The path of a file with the certificates of the CAs whose devices may connect.
   public var trusted: String
 
   public init(certificate: String, key: String, trusted: String) {
@@ -69,7 +69,7 @@ public struct ServerCertificate: Sendable, Hashable {
     self.trusted = trusted
   }
 
-  /// Reads the files and has OpenSSL check that they fit together.
+  /// Reads the files, and checks with OpenSSL that they fit together.
   func load() throws(CoAPConfigurationError) -> CoAPCertificate {
     let loaded = CoAPCertificate(
       certificate: try Self.read(certificate, "CERTIFICATE"), key: try Self.read(key, "PRIVATE KEY"),
@@ -81,7 +81,7 @@ public struct ServerCertificate: Sendable, Hashable {
   }
 
   private static func read(_ path: String, _ what: String) throws(CoAPConfigurationError) -> [UInt8] {
-    // Of whatever kind the file is, and no more of it than a chain of certificates can have.
+    // Reads any kind of file, such as a pipe, and not more than a chain of certificates can have.
     let longest = 1 << 20
     var bytes: [UInt8] = []
     var part = [UInt8](repeating: 0, count: 4_096)
@@ -100,7 +100,7 @@ public struct ServerCertificate: Sendable, Hashable {
     return bytes
   }
 
-  /// When the files were last changed, to see whether they were changed again.
+  /// The modification times of the files, to detect changes.
   func stamp() -> [Date?] {
     [certificate, key, trusted].map {
       (try? FileManager.default.attributesOfItem(atPath: $0))?[.modificationDate] as? Date

@@ -1,11 +1,11 @@
 internal import DeviceRPC
 internal import Synchronization
 
-/// Where the Observe numbers of a registration begin, so that those of one device go on when it registers anew, from
-/// wherever and on whichever loop: a client compares them for 128 seconds (RFC 7641 §3.4).
+/// The first Observe number of each registration. The numbers of a device continue when it registers again, from any address
+/// and on any loop, since a client compares them for 128 seconds (RFC 7641 §3.4).
 ///
-/// They are a clock, which goes faster than notifications to one device and comes round after nine minutes (§4.4). It begins
-/// with the first registration of a device, at 2; devices whose names fall into the same slot share it.
+/// The numbers follow a clock that runs faster than notifications to one device are sent, and wraps around after nine minutes
+/// (§4.4). It begins with the first registration of a device, at 2. Devices whose names hash to the same slot share it.
 final class ObserveNumbers: Sendable {
   private struct Slot {
     // In ticks of 33 us; zero before the first registration.
@@ -17,7 +17,7 @@ final class ObserveNumbers: Sendable {
   private static let count = 16_384
   private let slots = Mutex([Slot](repeating: Slot(), count: count))
 
-  /// The number of the answer to a registration at a time of the loops' clock, in nanoseconds.
+  /// The number for the response to a registration at `now`, in nanoseconds of the loops' clock.
   func first(of device: String, now: UInt64) -> UInt32 {
     let index = Int(DeviceDirectory.hash(device) % UInt64(Self.count))
     return slots.withLock { slots in

@@ -1,14 +1,14 @@
 internal import DeviceRPC
 
-/// Which refusals are told: of each peer, and for each reason, the first one, and once a minute how many there were since.
+/// Decides which refusals are logged: for each peer and reason the first one, and then once a minute the number since.
 ///
-/// A device that is refused tries again, every second perhaps, for as long as nobody looks after it.
+/// A device that is refused may try again every second, for as long as nobody fixes it.
 package struct RefusalLog: Sendable {
-  /// What belongs to a line.
+  /// The counts that a line of the log includes.
   package struct Line: Sendable, Hashable {
-    /// Refusals of the same peer for the same reason, this one left out, of which nothing was said.
+    /// Refusals of the same peer for the same reason that were not logged, without this one.
     package var repeated: Int
-    /// Lines of others for which there was no room.
+    /// Lines about others that were omitted because of the budget.
     package var notShown: Int
 
     package init(repeated: Int, notShown: Int) { (self.repeated, self.notShown) = (repeated, notShown) }
@@ -25,18 +25,20 @@ package struct RefusalLog: Sendable {
   }
 
   private static let pause: Duration = .seconds(60)
-  /// Peers and reasons remembered, twice: 1,024. With more than that in a minute the first ones are told again.
+  /// Peers and reasons remembered in each of two generations: 1,024. With more than that in a minute, the oldest ones are
+  /// logged again.
   package static let remembered = 1_024
 
   private var budget = LogBudget()
-  // Those of now, and those of before them, for a minute at least or until there are too many.
+  // Two generations: the current one becomes the earlier one after two pauses, or when it is full.
   private var current: [Kind: Told] = [:]
   private var earlier: [Kind: Told] = [:]
   private var changesAt: Duration = .zero
 
   package init() {}
 
-  /// Nil when nothing is to be said of a refusal. `peer` is its identity, or its address when it has none.
+  /// Returns the counts for a line, or nil when this refusal is not logged. `peer` is its identity, or its address if it gave
+  /// none.
   package mutating func take(_ peer: String, _ reason: String, now: Duration) -> Line? {
     if now >= changesAt || current.count >= Self.remembered {
       (earlier, current) = (current, [:])

@@ -1,24 +1,24 @@
 internal import CoAP
 internal import DeviceRPC
 
-/// Who has sent a request, as far as it is known at this moment.
+/// The sender of a request, as far as it is known now.
 ///
-/// It is decided here alone, for every path of every dialect, from what the session has proved and the request says. Nothing
-/// is remembered from earlier requests but the observations that are open now.
+/// This is the only place that decides it, for every path of every dialect, from the proof of the session and the request.
+/// Nothing is remembered from earlier requests except the open observations.
 struct Sender {
-  /// The device; nil when nothing says which it is.
+  /// The name of the device; nil when it is not known.
   let name: String?
-  /// Whether its session has proved to be that device.
+  /// Whether the session has proved to be that device.
   let isProved: Bool
-  /// The observation of that device that is open on its session, where it has proved nothing.
+  /// The open observation of that device on its session, if the session has no proof.
   let link: GoliothLink?
 }
 
-/// A request in the name of a device that its sender may not speak for.
+/// A request that names a device which its sender may not represent.
 struct ForbiddenSender: Error {
   let name: String
   let reason: String
-  /// It has proved nothing, and devices of this name have to.
+  /// The sender has no proof, and devices of this name need one.
   let isUnproved: Bool
 
   var response: CoAPResponse { .error(.forbidden, reason) }
@@ -30,7 +30,7 @@ struct SenderIdentity: Sendable {
   /// Whether a device of this name must prove itself.
   func isReserved(_ name: String) -> Bool { authority?.knows(device: name) == true }
 
-  /// The device that a request names, by the proof of its session or as `ep`.
+  /// The device that a request names, by the proof of its session or by `ep`.
   func named(by request: CoAPRequest, on session: CoAPSession) throws(ForbiddenSender) -> Sender {
     let said = request.queryValue("ep")
     if let proved = CredentialAuthority.credential(of: session)?.device {
@@ -45,8 +45,8 @@ struct SenderIdentity: Sendable {
     return Sender(name: said, isProved: false, link: Self.link(of: said, on: session))
   }
 
-  /// The same; a request that names nobody is taken for one of the device that observes from there, if there is only one.
-  /// Of several, behind a gateway, names and ids say which is meant.
+  /// The same, but a request that names no device is taken for one of the device that observes on the session, if there is only
+  /// one. If several observe, behind a gateway, names and ids tell which one is meant.
   func sender(of request: CoAPRequest, on session: CoAPSession) throws(ForbiddenSender) -> Sender {
     let sender = try named(by: request, on: session)
     guard sender.name == nil, let link = Self.link(of: nil, on: session) else { return sender }
@@ -54,7 +54,7 @@ struct SenderIdentity: Sendable {
     return Sender(name: link.device, isProved: false, link: link)
   }
 
-  /// The device of a session, by its proof or because it is the only one that observes there; for people.
+  /// The device of a session, by its proof, or because only that one observes on it; for log lines.
   static func device(of session: CoAPSession) -> String? {
     CredentialAuthority.credential(of: session)?.device ?? link(of: nil, on: session)?.device
   }
@@ -63,7 +63,7 @@ struct SenderIdentity: Sendable {
     if isReserved(name) { throw ForbiddenSender(name: name, reason: CredentialAuthority.unproved, isUnproved: true) }
   }
 
-  /// The open observation of that device, or, without a name, of the only device that observes on this session.
+  /// The open observation of that device; without a name, that of the only device that observes on this session.
   private static func link(of name: String?, on session: CoAPSession) -> GoliothLink? {
     var found: GoliothLink?
     for observation in session.observations {

@@ -1,11 +1,11 @@
-// Golioth: Golioth's device API on the wire: paths, JSON and CBOR, what stock firmware sends besides.
+// Golioth: Golioth's device API on the wire: paths, JSON and CBOR, and what else stock firmware sends.
 // Called by the CoAP endpoint for each request, and by the loops for each call.
 
 extension GoliothCodec {
-  /// The text of the member `id` of an object that is not valid JSON, if it stands before the mistake.
+  /// The text of the member `id` of an object that is not valid JSON, if it comes before the error.
   ///
-  /// A look at the outermost level only: a detail may have an `id` of its own. Ids of ours need no escapes but those of
-  /// the method's name, and one with escapes is not recovered.
+  /// Searches the outermost level only, since a detail may have its own `id`. In ids of this server only the method's name can
+  /// need escapes; an id with escapes is not recovered.
   static func topLevelID(inJSON bytes: [UInt8]) -> String? {
     var scanner = Scanner(rest: bytes[...])
     guard scanner.take("{") else { return nil }
@@ -32,7 +32,7 @@ extension GoliothCodec {
       return true
     }
 
-    /// The bytes between two quotes; nil where there is no whole string.
+    /// Reads a string, and returns the bytes between its quotes; nil when there is no complete string.
     mutating func string() -> ArraySlice<UInt8>? {
       guard take("\"") else { return nil }
       var isEscaped = false
@@ -49,7 +49,7 @@ extension GoliothCodec {
       return nil
     }
 
-    /// Goes behind the comma that follows a value; false where there is none.
+    /// Skips a value and the comma after it; returns false if there is none.
     mutating func skipValue() -> Bool {
       var depth = 0
       while let byte = rest.first {

@@ -2,28 +2,28 @@ internal import CBOR
 internal import CoAP
 internal import DeviceRPC
 
-/// How one device takes its calls.
+/// The settings for calls to devices with Golioth's firmware.
 public struct GoliothSettings: Sendable, Hashable {
   public enum Numbers: Sendable, Hashable {
-    /// Every number as a CBOR double, the only kind that stock firmware reads (`zcbor_float_decode` in
+    /// Every number is sent as a CBOR double, the only kind that stock firmware reads (`zcbor_float_decode` in
     /// golioth-firmware-sdk; its sample `multiply` answers INVALID_ARGUMENT to integers).
     case floats
-    /// Integers as integers, the rest as doubles.
+    /// Integers are sent as integers, other numbers as doubles.
     case asWritten
   }
 
-  /// How numbers go out in CBOR; in JSON they always go out as written. `.floats`.
+  /// How numbers are sent in CBOR; in JSON they are always sent as written. `.floats` by default.
   public var numbers = Numbers.floats
-  /// Bytes of an encoded call; a longer one is refused with `CallError.invalidCall`.
+  /// The longest encoded call, in bytes; a longer one fails with `CallError.invalidCall`. 1,096.
   ///
-  /// 1,096, what fits a datagram that stock firmware takes. It knows no block-wise transfer and would drop more
-  /// without a word; for a device that does block-wise (RFC 7959) it may be as large as the device has room.
+  /// The default fits the datagram size of stock firmware, which has no block-wise transfer and silently drops longer messages.
+  /// For a device with block-wise transfer (RFC 7959) it may be as large as the device's buffer.
   public var maximumPayload = 1_096
-  /// Calls that the device has and has not answered; the next one leaves when one of them has ended: with its result, at its
-  /// deadline, or because its caller gave up. 5, at least 1; `Int.max` for no bound.
+  /// Calls that may be sent and not have ended; the next one waits until one of them has ended, by its result, its deadline or
+  /// its cancellation. 5, at least 1; `Int.max` for no limit.
   ///
-  /// Stock firmware acknowledges a call before its result is sent, keeps 10 to 20 requests of its own in a queue, of which
-  /// cloud logging takes one or more a call, and drops without a word what does not fit.
+  /// Stock firmware acknowledges a call before its result is sent. It keeps 10 to 20 requests of its own in a queue, of which
+  /// cloud logging takes one or more per call, and silently drops what does not fit.
   public var unansweredCalls = 5
 
   public init() {}
@@ -141,7 +141,7 @@ enum GoliothCodec {
   /// Why a payload is not a result; the text goes back to the device.
   struct Malformed: Error {
     let diagnostic: String
-    /// The call that it answers, where so much can be read.
+    /// The id of the call that it answers, if that can be read.
     var id: String?
 
     static let notAMap = Malformed(diagnostic: "a result is a map with id, status and detail")
@@ -173,7 +173,7 @@ enum GoliothCodec {
       guard case .object(let object) = value else { throw Malformed.notAMap }
       for (key, value) in object { take(key, value) }
     case .cbor:
-      // Without a dictionary in between: this stands in the path of every call.
+      // Without an intermediate dictionary, since this runs for every call.
       var reader = CBORReader(payload)
       do throws(CBORError) {
         let first = try untagged(item(&reader), &reader)
@@ -219,8 +219,8 @@ enum GoliothCodec {
     }
   }
 
-  // The reader bounds the depth of this recursion. What has no place in the model is refused: as another value it would
-  // mislead the caller.
+  // The reader limits the depth of this recursion. Items that `RPCValue` cannot represent are refused: converted to another
+  // value they would mislead the caller.
   private static func value(_ token: CBORToken, _ reader: inout CBORReader) throws(CBORError) -> RPCValue {
     switch token {
     case .unsigned(let value): return .number(value)
@@ -248,7 +248,7 @@ enum GoliothCodec {
     }
   }
 
-  // A tag says more about its item than a call needs to know, but for bignums (RFC 8949 §3.4.3).
+  // Tags are ignored, except those of bignums (RFC 8949 §3.4.3).
   private static func tagged(_ token: CBORToken, _ reader: inout CBORReader) throws(CBORError) -> RPCValue {
     var (token, last) = (token, UInt64(0))
     while case .tag(let tag) = token { (token, last) = (try item(&reader), tag) }
@@ -260,7 +260,7 @@ enum GoliothCodec {
     return last == 2 ? .number(number) : try negative(number, reader)
   }
 
-  // -1 - n
+  // A negative integer of CBOR is encoded as n, and means -1 - n.
   private static func negative(_ value: UInt64, _ reader: CBORReader) throws(CBORError) -> RPCValue {
     guard let small = Int64(exactly: value) else { throw CBORError(.unkeepable, .integer, at: reader.tokenOffset) }
     return .integer(-1 - small)
@@ -275,7 +275,7 @@ enum GoliothCodec {
     }
   }
 
-  // Any number of them may follow each other.
+  // Skips tags, of which any number may precede an item.
   private static func untagged(_ token: CBORToken, _ reader: inout CBORReader) throws(CBORError) -> CBORToken {
     var token = token
     while case .tag = token { token = try item(&reader) }

@@ -2,7 +2,7 @@ internal import CoAP
 internal import DeviceRPC
 internal import Logging
 
-/// Golioth's device API: `.rpc` to observe, `.rpc/status` for results, and what stock firmware sends besides.
+/// Golioth's device API: `.rpc` to observe, `.rpc/status` for results, and what else stock firmware sends.
 final class GoliothEndpoint: CoAPHandler, Sendable {
   private let directory: DeviceDirectory
   private let configuration: CoAPConfiguration
@@ -28,7 +28,7 @@ final class GoliothEndpoint: CoAPHandler, Sendable {
     guard let credential = CredentialAuthority.credential(of: session),
       identity.authority?.objection(to: credential) == nil
     else {
-      // Revoked since the handshake began.
+      // The credential was revoked since the handshake began.
       secured.principal = nil
       return session.loop.atEndOfPass { session.close() }
     }
@@ -69,7 +69,7 @@ final class GoliothEndpoint: CoAPHandler, Sendable {
     case "":
       return keepAlive(request)
     case ".s/logs":
-      // An error would be logged by the firmware, and that line sent here again.
+      // Always a success response: firmware would log an error, and send that line here, too.
       return deviceLog(request, on: session)
     case ".well-known/core":
       guard request.method == .get else { return .methodNotAllowed("GET only") }
@@ -80,7 +80,7 @@ final class GoliothEndpoint: CoAPHandler, Sendable {
     }
   }
 
-  // MARK: Over the rate
+  // MARK: Rate limit
 
   func mayExceedRate(_ request: CoAPRequest) -> Bool {
     request.path == ".s/logs" || (request.path == ".rpc/status" && request.method == .post)
@@ -97,7 +97,7 @@ final class GoliothEndpoint: CoAPHandler, Sendable {
       ])
   }
 
-  // MARK: Listening
+  // MARK: Observations
 
   private func listen(_ request: CoAPRequest, on session: CoAPSession) -> CoAPResponse? {
     guard let format = GoliothCodec.Format(request.accept ?? .json) else {
@@ -133,7 +133,7 @@ final class GoliothEndpoint: CoAPHandler, Sendable {
     if let earlier = session.observation(token: request.token), let link = earlier.owner as? GoliothLink,
       link.device != name
     {
-      // The same registration under another name: the device of the old name is gone.
+      // The same registration with another name: the device of the old name no longer observes.
       session.drop(earlier, reason: .deregistered)
     }
     let link = GoliothLink(
@@ -143,7 +143,7 @@ final class GoliothEndpoint: CoAPHandler, Sendable {
       return .error(.serviceUnavailable, "too many observations from one address")
     }
     link.observation = observation
-    // Firmware counts on this answer and drops a call in its place: calls follow as notifications.
+    // Firmware requires this response, and would drop a call sent instead; calls follow as notifications.
     var established = CoAPResponse(
       .content, contentFormat: format.contentFormat, payload: GoliothCodec.established(format))
     established.observe = observation.sequence
@@ -152,8 +152,8 @@ final class GoliothEndpoint: CoAPHandler, Sendable {
       session.loop.atEndOfPass { home.assumeIsolated { $0.ready(link) } }
       return established
     }
-    // What the home loop has to send comes to this loop behind the answer. A call between observed and ready would find the
-    // device out of reach.
+    // The calls of the home loop reach this loop after the response. Both steps run in one action: a call between `observed` and
+    // `ready` would find the device unreachable.
     home.run { loop in
       guard loop.observed(name, on: link) else { return link.end(Self.full) }
       loop.ready(link)
@@ -163,7 +163,7 @@ final class GoliothEndpoint: CoAPHandler, Sendable {
 
   private static let full = "the server takes no more devices at the moment"
 
-  /// A GET without Observe takes the oldest waiting call away, or `OK`.
+  /// A GET without Observe returns the oldest waiting call, or else `OK`.
   private func poll(
     _ name: String, _ format: GoliothCodec.Format, _ request: CoAPRequest, on session: CoAPSession
   ) -> CoAPResponse? {
@@ -181,7 +181,7 @@ final class GoliothEndpoint: CoAPHandler, Sendable {
     return answer(request, on: session, from: home, ask)
   }
 
-  /// Answers with what the home loop says, at once if that is the session's loop; nil stands for 4.29.
+  /// Responds with the result of `ask` on the home loop, at once if that is the session's loop; nil results in 4.29.
   private func answer(
     _ request: CoAPRequest, on session: CoAPSession, from home: DeviceLoop,
     _ ask: @escaping @Sendable (isolated DeviceLoop) -> CoAPResponse?
@@ -211,7 +211,7 @@ final class GoliothEndpoint: CoAPHandler, Sendable {
       }
       format = known
     } else {
-      // Without the option the receiver may look (RFC 7252 §5.5.1); no CBOR map begins like a JSON object.
+      // Without the option the receiver may inspect the payload (RFC 7252 §5.5.1); no CBOR map begins like a JSON object.
       let first = request.payload.first { ![0x20, 0x09, 0x0a, 0x0d].contains($0) }
       format = first == UInt8(ascii: "{") ? .json : .cbor
     }
@@ -243,8 +243,8 @@ final class GoliothEndpoint: CoAPHandler, Sendable {
     directory.loop(ofCall: id) ?? directory.home(of: name ?? "")
   }
 
-  /// A result of somebody who is known by a proof, or by the name that he says, or not at all. With a proof it counts for
-  /// calls to that device only, and without for no device that has one.
+  /// Handles a result of a sender that is known by proof, by the name that it gives, or not at all. A sender with proof may
+  /// answer calls to its own device only. A sender without proof may not answer calls to devices that have credentials.
   private func take(
     _ result: GoliothCodec.Result, from sender: Sender, _ request: CoAPRequest, on session: CoAPSession
   ) -> CoAPResponse? {
@@ -268,14 +268,15 @@ final class GoliothEndpoint: CoAPHandler, Sendable {
     }
   }
 
-  /// Over the rate a result is taken if it ends an open call of its sender; of anything else nothing is told or counted.
+  /// Handles a result above the rate limit: it is accepted if it ends an open call of its sender. Anything else is neither
+  /// reported nor counted.
   private func takeIfAwaited(
     _ result: GoliothCodec.Result, _ request: CoAPRequest, on session: CoAPSession
   ) -> CoAPResponse? {
     guard let sender = try? identity.sender(of: request, on: session) else { return session.tooManyRequests() }
     let id = result.id
     return answer(request, on: session, from: home(ofCall: id, of: sender.name)) { [identity] loop in
-      // Of a call to a device that has a proof nobody else says anything.
+      // Without proof, nothing is accepted about a call to a device that has credentials.
       if !sender.isProved, loop.device(ofCall: id).map(identity.isReserved) == true { return nil }
       return loop.receivedIfAwaited(id: id, status: result.status, detail: result.detail, from: sender.name)
         ? CoAPResponse(.changed) : nil
@@ -287,16 +288,16 @@ final class GoliothEndpoint: CoAPHandler, Sendable {
     if let link = sender?.link { return link.home.run { $0.unreadable(id: id, reason: reason, on: link) } }
     let home = id.flatMap(directory.loop(ofCall:)) ?? directory.home(of: sender?.name ?? "")
     home.run { [identity] loop in
-      // Of a call to a device that has a proof nobody else says anything.
+      // Without proof, nothing is accepted about a call to a device that has credentials.
       let called = sender?.isProved == true ? nil : id.flatMap(loop.device(ofCall:))
       let mayTell = sender != nil && called.map(identity.isReserved) != true
       loop.unreadable(id: mayTell ? id : nil, reason: reason, from: mayTell ? sender?.name : nil)
     }
   }
 
-  // MARK: The rest of what firmware sends
+  // MARK: Other requests
 
-  /// Golioth's keep-alive is a DELETE to no path; it waits for any response.
+  /// Golioth's keep-alive is a DELETE without a path; any response will do.
   private func keepAlive(_ request: CoAPRequest) -> CoAPResponse {
     switch request.method {
     case .delete: CoAPResponse(.deleted)

@@ -9,16 +9,16 @@ final class GoliothLink: DeviceLink, CoAPObservationOwner {
   let format: GoliothCodec.Format
   private let settings: GoliothSettings
   private let session: CoAPSession
-  /// Nil when it has ended. Unchecked because it is touched on the session's loop only.
+  /// Nil when it has ended. Unchecked, because it is used on the session's loop only.
   nonisolated(unsafe) var observation: CoAPObservation?
-  // Unchecked because it is touched by the home loop only.
+  // Unchecked, because it is used by the home loop only.
   nonisolated(unsafe) var record: DeviceRecord?
   let acknowledgement: Acknowledgement
-  // Nanoseconds: written by the session's loop, read by the device's.
+  // In nanoseconds. Written by the session's loop, read by the device's.
   private let heardAt: Atomic<UInt64>
-  // Whether the home loop is to be told of the next packet.
+  // Whether the home loop has asked to be notified of the next packet.
   private let isAwaited = Atomic(false)
-  // When the last notification was sent first. Unchecked because it is touched on the session's loop only.
+  // When the last notification was first sent. Unchecked, because it is used on the session's loop only.
   private nonisolated(unsafe) var sentAt: UInt64 = 0
 
   init(
@@ -41,7 +41,7 @@ final class GoliothLink: DeviceLink, CoAPObservationOwner {
   func heard() {
     heardAt.store(session.loop.passTime, ordering: .relaxed)
     guard isAwaited.load(ordering: .relaxed), isAwaited.exchange(false, ordering: .relaxed) else { return }
-    // Behind the answer to the request that it may be.
+    // Deferred until the packet, which may be a request, has been answered.
     session.loop.atEndOfPass { self.home.noteHeard(on: self) }
   }
 
@@ -52,7 +52,7 @@ final class GoliothLink: DeviceLink, CoAPObservationOwner {
   var address: String { session.address.description }
   var dialect: String { "Golioth, \(format.name)" }
   var lastHeard: Duration { .nanoseconds(Int64(clamping: heardAt.load(ordering: .relaxed))) }
-  // Firmware remembers only the last message id: of two confirmable messages that cross it would run one twice.
+  // Firmware remembers only the last message id: with two confirmable messages under way, it could run a retransmitted one twice.
   var window: Int { 1 }
   var unansweredWindow: Int { max(1, settings.unansweredCalls) }
 
@@ -75,7 +75,7 @@ final class GoliothLink: DeviceLink, CoAPObservationOwner {
       try observation.notify(notification, number: serial)
       sentAt = session.loop.passTime
     } catch {
-      // Not at once: the home loop is in the middle of handing out calls.
+      // Deferred, since the home loop is just sending calls.
       home.driver.execute {
         self.home.assumeIsolated { $0.failed(serial, on: self, .notSent(error.description)) }
       }
@@ -98,7 +98,7 @@ final class GoliothLink: DeviceLink, CoAPObservationOwner {
 
   func probe() {
     session.loop.execute { [self] in
-      // That it is heard the session tells, as of every packet.
+      // The session reports the packet itself through `heard()`, as it does for every packet.
       session.ping { self.home.noteProbeEnded(isAnswered: $0 == .answered, on: self) }
     }
   }
@@ -106,24 +106,24 @@ final class GoliothLink: DeviceLink, CoAPObservationOwner {
   func end(_ reason: String) {
     session.loop.execute { [self] in
       guard let observation else { return }
-      // The observer is taken off the list, and hears of it if it is there (RFC 7641 §4.2).
+      // Removes the observer from the list, and notifies it if it can be reached (RFC 7641 §4.2).
       var response = CoAPResponse.error(.serviceUnavailable, reason)
       response.maxAge = .random(in: Self.comeBackAfter)
       observation.end(with: response)
-      // Over a new session it is sure to observe anew.
+      // The device will certainly observe again on a new session.
       if session.secured != nil, session.observations.isEmpty { session.close() }
     }
   }
 
-  /// Seconds after which an observer whose observation the server has ended may try again (RFC 7252 §5.9.3.4). Not the
-  /// same for all: a whole fleet would be back at one moment.
+  /// Seconds after which an observer whose observation the server has ended may register again (RFC 7252 §5.9.3.4). Random, so
+  /// that a whole fleet does not return at the same moment.
   static let comeBackAfter: ClosedRange<UInt32> = 5...30
 
   func replaced(by newer: any DeviceLink) {
     let isElsewhere = (newer as? GoliothLink)?.session !== session
     session.loop.execute {
       if let observation = self.observation { self.session.drop(observation, reason: .replaced) }
-      // The device has proved itself anew on another session, and will not use this one again.
+      // The device has proved its identity on another session, and will not use this one again.
       if self.session.secured != nil, isElsewhere { self.session.close() }
     }
   }
@@ -131,7 +131,7 @@ final class GoliothLink: DeviceLink, CoAPObservationOwner {
   // MARK: CoAPObservationOwner
 
   func notificationAcknowledged(_ number: UInt32, on observation: CoAPObservation) {
-    // Over TCP it only means that there is nothing to wait for.
+    // Over TCP it only means that no acknowledgement is expected.
     guard acknowledgement != .ping else { return }
     heard()
     home.noteAcknowledged(number, on: self)
@@ -147,10 +147,10 @@ final class GoliothLink: DeviceLink, CoAPObservationOwner {
   func notification(_ number: UInt32, failed failure: CoAPFailure, on observation: CoAPObservation) {
     if failure == .reset { heard() }
     let text = failure.description
-    // One that has said something since may be deaf to this message alone.
+    // If a packet has arrived since, the device can be reached, and may have failed to receive only this message.
     let isSilent = failure == .notAcknowledged && heardAt.load(ordering: .relaxed) <= sentAt
     home.run { loop in
-      // In this order: told of the call alone it would send the next one.
+      // In this order, since after `failed` alone the loop would send the next call.
       if isSilent { loop.unreachable(self, reason: text) }
       loop.failed(number, on: self, failure == .reset ? .rejected(text) : .lost(text))
     }
@@ -158,7 +158,7 @@ final class GoliothLink: DeviceLink, CoAPObservationOwner {
 
   func observationEnded(_ observation: CoAPObservation, reason: CoAPObservation.End) {
     self.observation = nil
-    // The newer link is known already, or about to be.
+    // The home loop knows the newer link already, or is about to.
     guard reason != .replaced else { return }
     let text =
       switch reason {
