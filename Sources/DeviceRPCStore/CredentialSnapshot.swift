@@ -1,13 +1,13 @@
-// DeviceRPCStore: devices and their keys in SQLite, for one server and any number of commands beside it.
-// For the program `device-rpc` and for users; in memory it is a `DeviceCredentials`.
+// DeviceRPCStore: devices and their keys in SQLite, for one server and any number of commands at the same time.
+// For the program `device-rpc` and for users. It implements `DeviceCredentials`, and answers from memory.
 
 internal import DeviceRPC
 internal import HashTreeCollections
 
-/// The credentials in memory, as the database said last.
+/// The credentials in memory, as last read from the database.
 struct CredentialSnapshot: Sendable {
   private(set) var table = CredentialTable()
-  // What each device has, by its row.
+  // The credentials of each device, by its row id.
   private var rows: TreeDictionary<Int64, [DeviceCredential]> = [:]
 
   mutating func insert(_ credential: DeviceCredential, of device: Int64) {
@@ -15,13 +15,13 @@ struct CredentialSnapshot: Sendable {
     rows[device, default: []].append(credential)
   }
 
-  /// Forgets what it knows of a device.
+  /// Removes all credentials of a device.
   mutating func remove(device: Int64) {
     for credential in rows.removeValue(forKey: device) ?? [] {
       table.remove(credential.kind, identity: credential.identity)
     }
   }
 
-  /// Whether both say the same of all credentials.
+  /// Whether both contain the same credentials.
   func isSame(as other: CredentialSnapshot) -> Bool { table == other.table }
 }

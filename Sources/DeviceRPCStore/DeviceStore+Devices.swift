@@ -2,16 +2,16 @@ public import DeviceRPC
 public import Foundation
 internal import GRDB
 
-// Each of these returns when the change is on the disk and in the snapshot.
+// Each method that changes something returns when the change is on the disk and in the snapshot.
 extension DeviceStore {
-  /// Adds a device, or to one that is there the credential of the kind that it lacks.
+  /// Adds a device with a credential, or adds a credential of another kind to a device that exists.
   ///
   /// - Parameters:
   ///   - name: A `DeviceName`.
-  ///   - identity: The PSK identity, `name@project` by Golioth's convention, or the name in the certificate, which is
-  ///     its first DNS name, or else its subject's last common name: a `DeviceName` of 128 bytes at most.
-  /// - Throws: `invalidName`, `invalidIdentity`, `invalidFingerprint`, `hasCredential`, `identityTaken`, or what any
-  ///   access may: `busy`, `damaged`, `failed`.
+  ///   - identity: The PSK identity, `name@project` by Golioth's convention, or the name in the certificate: its first DNS name,
+  ///     or else the last common name of its subject. It follows the rules of `DeviceName`, with 128 bytes at most.
+  /// - Throws: `invalidName`, `invalidIdentity`, `invalidFingerprint`, `hasCredential`, `identityTaken`, or an error of any
+  ///   access: `busy`, `damaged`, `failed`.
   @discardableResult
   public func add(
     _ name: String, identity: String, proof: DeviceCredential.Proof
@@ -38,12 +38,13 @@ extension DeviceStore {
     }
   }
 
-  /// Puts a new key, or another fingerprint, in the place of the one that the device has, under the same identity or another.
+  /// Replaces a device's key or fingerprint, and its identity if one is given.
   ///
-  /// The old key is overwritten, as with `remove`.
+  /// The old key is overwritten in the files, as by `remove(_:)`.
   ///
-  /// - Parameter identity: Nil for the one that it has.
-  /// - Throws: `unknownDevice`, `noCredential`, `invalidIdentity`, `identityTaken`, `invalidFingerprint`, or what any access may.
+  /// - Parameter identity: The new identity; nil keeps the current one.
+  /// - Throws: `unknownDevice`, `noCredential`, `invalidIdentity`, `identityTaken`, `invalidFingerprint`, or an error of any
+  ///   access.
   @discardableResult
   public func rotate(
     _ name: String, to proof: DeviceCredential.Proof, identity: String? = nil
@@ -67,38 +68,38 @@ extension DeviceStore {
     }
   }
 
-  /// Lets a device connect, or not.
+  /// Sets whether a device may connect.
   ///
-  /// - Throws: `unknownDevice`, or what any access may.
+  /// - Throws: `unknownDevice`, or an error of any access.
   @discardableResult
   public func setEnabled(_ isEnabled: Bool, _ name: String) async throws(DeviceStoreError) -> StoredDevice {
     try await write { db in
       let device = try Self.row(of: name, db)
-      // Not when it is so already: the sessions of all processes would be looked through for nothing.
+      // No update if nothing changes: a change makes every process check all of its sessions.
       try db.execute(
         sql: "UPDATE devices SET enabled = ?1 WHERE id = ?2 AND enabled <> ?1", arguments: [isEnabled, device])
       return try Self.fetch(db, name: name)[0]
     }
   }
 
-  /// Forgets a device and its credentials.
+  /// Removes a device and its credentials.
   ///
-  /// Its key is overwritten in the files when this returns, unless another program has been reading them all the while,
-  /// for half a second: then the write-ahead log has it until it is emptied the next time, by a removal or a new key, or
-  /// when nobody has the store open any more.
+  /// When this returns, the key has been overwritten in the files, unless another program kept reading them for half a
+  /// second. In that case the write-ahead log contains the key until the log is emptied: by the next removal or
+  /// new key, or when no program has the store open.
   ///
-  /// - Throws: `unknownDevice`, or what any access may.
+  /// - Throws: `unknownDevice`, or an error of any access.
   public func remove(_ name: String) async throws(DeviceStoreError) {
     try await write(erasing: true) { db in
       try db.execute(sql: "DELETE FROM devices WHERE id = ?", arguments: [Self.row(of: name, db)])
     }
   }
 
-  /// Notes when devices were last heard of: one write to the disk for all of them.
+  /// Stores when devices were last heard, with one write to the disk for all of them.
   ///
-  /// What is older than what is known is ignored, and so are devices that are not stored.
+  /// Times older than the stored ones are ignored, as are devices that are not in the store.
   ///
-  /// - Throws: What any access may.
+  /// - Throws: An error of any access.
   public func noteSeen(_ times: [String: Date]) async throws(DeviceStoreError) {
     guard !times.isEmpty else { return }
     let times = times.mapValues(\.milliseconds)
@@ -109,16 +110,16 @@ extension DeviceStore {
     }
   }
 
-  /// A device as it is stored, nil when there is none of that name.
+  /// Returns a device; nil when there is none of that name.
   ///
-  /// - Throws: What any access may.
+  /// - Throws: An error of any access.
   public func device(_ name: String) async throws(DeviceStoreError) -> StoredDevice? {
     try await read { db in try Self.fetch(db, name: name).first }
   }
 
-  /// All devices, by name.
+  /// Returns all devices, sorted by name.
   ///
-  /// - Throws: What any access may.
+  /// - Throws: An error of any access.
   public func devices() async throws(DeviceStoreError) -> [StoredDevice] {
     try await read { db in try Self.fetch(db, name: nil) }
   }
@@ -156,7 +157,7 @@ extension DeviceStore {
   ) async throws(DeviceStoreError) -> Value {
     let result: Result<Value, any Error> = await withCheckedContinuation { continuation in
       access { queue in
-        // Not with asyncRead, which traps when the connection has been closed.
+        // `asyncRead` traps when the connection has been closed.
         queue.asyncWriteWithoutTransaction { db in
           continuation.resume(
             returning: Result {
@@ -207,7 +208,7 @@ extension DeviceStore {
       arguments: [kind.rawValue, identity])
   }
 
-  // Whatever somebody has written there by hand: a row that cannot be read as it should is shown as far as it can.
+  // Rows may have been written by hand: a row with invalid contents is shown as far as possible.
   private static func fetch(_ db: Database, name: String?) throws -> [StoredDevice] {
     let rows = try Row.fetchCursor(
       db,
@@ -257,12 +258,12 @@ extension DeviceCredential.Proof {
 extension Row {
   fileprivate func date(_ index: Int) -> Date? { integer(index).map(Date.init(milliseconds:)) }
 
-  /// The text of a column, for people, with U+FFFD for what is no UTF-8.
+  /// The text of a column, for people; invalid UTF-8 becomes U+FFFD.
   fileprivate func shownText(_ index: Int) -> String { String(decoding: bytes(index) ?? [], as: UTF8.self) }
 }
 
 extension Date {
-  // To the end of the year 9999, which is as far as times are printed.
+  // Until the end of the year 9999, the last one that is printed.
   private static let range = 0...253_402_300_799_000 as ClosedRange<Int64>
 
   fileprivate var milliseconds: Int64 { Int64((timeIntervalSince1970 * 1_000).rounded()) }

@@ -4,32 +4,33 @@ internal import GRDB
 public import Logging
 internal import Synchronization
 
-/// The devices and their credentials in a directory, in SQLite, for a server and the command line at the same time.
+/// A store of devices and their credentials in a directory, in SQLite. A server and the command line can use it at the same
+/// time.
 ///
-/// What is looked up in a handshake is answered from memory. Changes made through another store of the same directory,
-/// in this process or another one, are noticed within about a fifth of a second. A change that has been made survives
-/// the end of the process and a loss of power.
+/// Lookups during a handshake are answered from memory. Changes that another store of the same directory makes, in this or
+/// another process, are noticed within about a fifth of a second. A completed change survives the end of the process and a
+/// loss of power.
 public final class DeviceStore: DeviceCredentials {
-  /// Bytes of the longest identity. 128, as RFC 4279 §5.3 asks for.
+  /// The length of the longest identity: 128 bytes, as RFC 4279 §5.3 requires.
   public static let longestIdentity = 128
 
   private static let pollInterval = DispatchTimeInterval.milliseconds(200)
-  /// The time between two lines about one thing that goes on to be wrong.
+  /// The time between two log lines about a problem that persists.
   private static let reminder = Duration.seconds(60)
 
   struct State {
     var snapshot = CredentialSnapshot()
-    // The last row of `changes` that the snapshot knows.
+    // The last row of `changes` that is in the snapshot.
     var lastChange: StoreUpdate.Mark?
     var dataVersion: Int?
-    // What has changed is still to be read.
+    // There are changes that were not read yet.
     var isStale = false
     var isClosed = false
-    // The files of the database that is open.
+    // Identifies the files of the open database.
     var stamp: StoreFiles.Stamp?
     // Nil when there is no database to open.
     var queue: DatabaseQueue?
-    // What is wrong, and when it was told.
+    // The current problem, and when it was last logged.
     var problem: (error: DeviceStoreError, told: ContinuousClock.Instant)?
   }
 
@@ -37,42 +38,42 @@ public final class DeviceStore: DeviceCredentials {
   public let path: String
   private let files: StoreFiles
   let state = Mutex(State())
-  // One element stands for all changes that were not looked at yet.
+  // A buffer of one, since one element is enough for any number of changes that were not handled yet.
   private let hub = Hub<Void>(buffered: 1)
-  // Opens, replaces and closes the database, and hands accesses to it: none comes too late for the one that it was meant for.
+  // Opens, replaces and closes the database, and starts accesses, so that no access starts on a database that is already closed.
   private let door = DispatchQueue(label: "DeviceStore")
-  // because a dispatch source is made to be used on any thread.
+  // Unsafe, because a dispatch source can be used on any thread.
   private nonisolated(unsafe) let timer: any DispatchSourceTimer
   private let logger: Logger?
 
   /// Opens the store of a directory.
   ///
-  /// The directory is created for its owner only, mode 0700; one that is there keeps its mode, and must not be writable
-  /// for everybody. The files are for their owner only, 0600, whatever the umask; files that others can open are closed
-  /// to them, with a warning. Directory and files belong to the user of this process, or to root; symbolic links in the
-  /// places of the files are refused.
+  /// If the directory is created, it is accessible only to its owner, mode 0700. An existing directory keeps its mode, which must
+  /// not allow everybody to write. The files are accessible only to their owner, 0600, whatever the umask is; existing files that
+  /// others can open are changed to that, with a warning. Directory and files must belong to the user of this process or to root.
+  /// Symbolic links in place of the files are refused.
   ///
-  /// A database that is put in the place of this one while it is open is read instead of it, within about a fifth of a
-  /// second. When it cannot be read, or there is none any more, the credentials that were read last stay in use, and an error
-  /// is logged, then and once a minute.
+  /// If another database replaces this one while it is open, that one is read within about a fifth of a second. If it cannot be
+  /// read, or there is none, the credentials that were last read stay in use, and an error is logged at once and every minute.
   ///
   /// - Parameters:
-  ///   - directory: Its parent must be there.
-  ///   - creating: False throws `missing` for a directory without a store.
-  ///   - logger: For warnings, and errors of what is done without being asked for.
+  ///   - directory: The path of the directory; its parent must exist.
+  ///   - creating: If false, throws `missing` for a directory without a store.
+  ///   - logger: For warnings, and for errors that are not thrown by a method.
   /// - Throws: `missing`, `cannotOpen`, `notPrivate`, `notADeviceStore`, `newer`, `damaged`, `busy` or `failed`.
   public convenience init(directory: String, creating: Bool = true, logger: Logger? = nil) throws(DeviceStoreError) {
     try self.init(directory: directory, creating: creating, patience: .milliseconds(StoreSchema.patience), logger: logger)
   }
 
-  /// `patience` is how long another process that opens the store just now is waited for.
+  /// `patience` is how long to wait for another process that is opening the store.
   init(directory: String, creating: Bool = true, patience: Duration, logger: Logger? = nil) throws(DeviceStoreError) {
     files = StoreFiles(directory: directory)
     path = files.database
     self.logger = logger
     let queue = try Self.open(files, creating: creating, patience: patience, logger)
     timer = DispatchSource.makeTimerSource(queue: door)
-    // At once, though it has nothing to do: one that never was may not be released, and what follows may throw.
+    // Activated at once, though it has no handler yet: a dispatch source must not be released before it is activated, and the
+    // following lines may throw.
     timer.activate()
     use(queue)
     _ = try poll(queue)
@@ -94,10 +95,10 @@ public final class DeviceStore: DeviceCredentials {
     }
   }
 
-  // The connection closes itself: this may be its own thread, which must not wait for itself.
+  // The connection is closed when it is released. This may run on its own queue, where closing it would wait for itself.
   deinit { end() }
 
-  /// Ends the streams of changes and closes the files; what is asked for afterwards fails. Closing again does nothing.
+  /// Ends the streams of changes and closes the files. Later accesses fail. Closing again does nothing.
   public func close() {
     end()
     door.sync { shut() }
@@ -119,9 +120,9 @@ public final class DeviceStore: DeviceCredentials {
 
   public func changes() -> AsyncStream<Void> { hub.subscribe() }
 
-  // MARK: The database behind the door
+  // MARK: Database
 
-  /// Hands `body` the database that is there now, or `otherwise` the reason why there is none.
+  /// Calls `body` with the current database, or `otherwise` with the reason why there is none.
   func access(
     _ body: @escaping @Sendable (DatabaseQueue) -> Void, otherwise: @escaping @Sendable (DeviceStoreError) -> Void
   ) {
@@ -142,7 +143,7 @@ public final class DeviceStore: DeviceCredentials {
 
   private func reopen() throws(DeviceStoreError) -> DatabaseQueue {
     guard !state.withLock(\.isClosed) else { throw .failed(path: path, reason: "the store is closed") }
-    // Looked at while ours is open: its number may be given to another file afterwards.
+    // Checked while the old database is open: after closing, its inode number may be given to another file.
     let isLogLeft = state.withLock { $0.stamp.map(files.isLogLeft) } == true
     shut()
     if isLogLeft { files.removeLog() }
@@ -182,7 +183,7 @@ public final class DeviceStore: DeviceCredentials {
       tell(nil)
     } catch {
       tell(error)
-      // Whatever is there in a moment is to be read from its beginning.
+      // The database is opened and read again at the next poll.
       if case .busy = error { return }
       shut()
     }
@@ -208,13 +209,13 @@ public final class DeviceStore: DeviceCredentials {
       "cannot read changes of devices; going on with the credentials that were read last", metadata: ["error": "\(error)"])
   }
 
-  /// Reads what other connections have changed, if they have. True when the file was written to in another way, and is to
-  /// be opened anew.
+  /// Reads the changes of other connections, if there are any. Returns true if the file was written to by something else than
+  /// SQLite, and must be opened again.
   private func poll(_ queue: DatabaseQueue) throws(DeviceStoreError) -> Bool {
     do {
       return try queue.inDatabase { db in
-        // https://www.sqlite.org/pragma.html#pragma_data_version: it changes with every commit of another connection. Read
-        // before the rows: a commit in between is then found the next time.
+        // https://www.sqlite.org/pragma.html#pragma_data_version: it changes with every commit of another connection. It is read
+        // before the rows, so that a commit in between is found at the next poll.
         let version = try db.cachedStatement(sql: "PRAGMA data_version").dataVersion()
         let stamp = files.stamp()
         let (isNews, known) = state.withLock { ($0.dataVersion != version || $0.isStale, $0.stamp) }
@@ -229,12 +230,12 @@ public final class DeviceStore: DeviceCredentials {
     }
   }
 
-  // Not of another file that has come in its place.
+  // Ignored if another file has replaced the database.
   private func note(_ stamp: StoreFiles.Stamp?) {
     state.withLock { if let stamp, stamp.database == $0.stamp?.database { $0.stamp = stamp } }
   }
 
-  /// Brings the snapshot up to date after a change of our own, before anybody hears of its success.
+  /// Updates the snapshot after a change by this store, before its caller is notified.
   func catchUpAfterWriting(_ db: Database) {
     do {
       try catchUp(db)
@@ -245,10 +246,10 @@ public final class DeviceStore: DeviceCredentials {
     }
   }
 
-  /// The file as it is now has been written by us.
+  /// Notes that the last write to the file was by this store.
   func noteWritten() { note(files.stamp()) }
 
-  /// Only one at a time: on the thread of the database.
+  /// Updates the snapshot. Runs on the database's queue, so only one at a time.
   private func catchUp(_ db: Database) throws {
     let (known, snapshot) = state.withLock { ($0.lastChange, $0.snapshot) }
     var update: StoreUpdate?
@@ -260,7 +261,7 @@ public final class DeviceStore: DeviceCredentials {
     for complaint in update.complaints {
       logger?.warning("a credential is left out, its device cannot connect with it", metadata: ["reason": "\(complaint.onOneLine)"])
     }
-    // Beside the one that handshakes look at, which are never held up by it.
+    // The new snapshot is built as a copy, so that lookups in handshakes never wait.
     var (new, isNews, last) = update.applied(to: snapshot)
     state.withLock { state in
       swap(&state.snapshot, &new)

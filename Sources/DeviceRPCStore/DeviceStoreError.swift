@@ -1,35 +1,35 @@
 public import DeviceRPC
 internal import GRDB
 
-/// Why a store could not be opened, or has not done what it was asked for. It never holds a key.
+/// Why a store could not be opened, or could not do what was requested. It never contains a key.
 public enum DeviceStoreError: Error, Sendable, Hashable {
-  /// The directory has no store, and none was to be created.
+  /// The directory has no store, and none should be created.
   case missing(directory: String)
   /// The file or its directory cannot be opened or created.
   case cannotOpen(path: String, reason: String)
-  /// Others than its owner can read the file, or put another one in its place, and that cannot be changed.
+  /// Others than the owner can read or replace the file, and that could not be changed.
   case notPrivate(path: String, reason: String)
-  /// The file is something else than a store of devices.
+  /// The file is not a store of devices.
   case notADeviceStore(path: String)
-  /// A later version of this package has written the file.
+  /// The file was written by a later version of this package.
   case newer(path: String)
-  /// What the file says is not what SQLite has written.
+  /// The contents of the file are corrupt.
   case damaged(path: String)
   /// Another process has kept the file locked for 5 s.
   case busy(path: String)
   /// SQLite has failed for another reason, such as a full disk.
   case failed(path: String, reason: String)
 
-  /// It is no name in the sense of `DeviceName`.
+  /// The name is not valid; see `DeviceName`.
   case invalidName(String)
-  /// It is no name in the sense of `DeviceName`, or longer than 128 bytes.
+  /// The identity is not valid, see `DeviceName`, or it is longer than 128 bytes.
   case invalidIdentity(String)
-  /// A fingerprint is a SHA-256, which has 32 bytes.
+  /// The fingerprint is not a SHA-256, which has 32 bytes.
   case invalidFingerprint
   case unknownDevice(String)
-  /// A device has one credential of each kind.
+  /// The device already has a credential of that kind.
   case hasCredential(device: String, DeviceCredential.Kind)
-  /// The device has no credential of that kind that could be replaced.
+  /// The device has no credential of that kind to replace.
   case noCredential(device: String, DeviceCredential.Kind)
   case identityTaken(String, device: String)
 }
@@ -63,13 +63,13 @@ extension DeviceStoreError: CustomStringConvertible {
     text.utf8.count <= 300 ? "\"\(text)\"" : "\"\(text.prefix(60))…\" (\(text.utf8.count) bytes)"
   }
 
-  /// The error of this module for one of a database access.
+  /// Converts an error of a database access.
   init(_ error: any Error, path: String) {
     if let error = error as? DeviceStoreError {
       self = error
       return
     }
-    // Only the code and SQLite's own words: neither names a value.
+    // Only the code and SQLite's message, which never contain a value.
     guard let error = error as? DatabaseError else {
       self = .failed(path: path, reason: "\(type(of: error))")
       return

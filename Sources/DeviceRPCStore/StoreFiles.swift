@@ -1,7 +1,7 @@
 internal import Glibc
 internal import Logging
 
-/// The files of a store: who may read them, and one opening at a time.
+/// The files of a store: their permissions, and a lock for opening them.
 struct StoreFiles {
   let directory: String
   var database: String { path(of: Self.name) }
@@ -12,10 +12,10 @@ struct StoreFiles {
 
   private func path(of name: String) -> String { directory.hasSuffix("/") ? directory + name : "\(directory)/\(name)" }
 
-  /// Runs `body` when the files are there and private.
+  /// Checks that the files exist and are private, and runs `body`.
   ///
-  /// No other opening of this store runs meanwhile, here or in another process: two that create its tables, or turn to
-  /// write-ahead logging, would get in each other's way. Whoever holds the lock is waited for, for `patience`.
+  /// Only one process or thread opens the store at a time: two that create its tables, or switch to write-ahead logging, would
+  /// interfere. Waits up to `patience` for the lock.
   func opening<Result>(
     creating: Bool, patience: Duration, _ logger: Logger?, _ body: (String) throws(DeviceStoreError) -> Result
   ) throws(DeviceStoreError) -> Result {
@@ -40,33 +40,33 @@ struct StoreFiles {
     while flock(descriptor, LOCK_EX | LOCK_NB) != 0 {
       guard errno == EINTR || errno == EWOULDBLOCK else { throw .cannotOpen(path: directory, reason: Self.systemError) }
       guard ContinuousClock.now < deadline else { throw .busy(path: directory) }
-      // The lock has no other way to wait that ends.
+      // `flock` has no waiting with a time limit.
       usleep(10_000)
     }
   }
 
-  /// Whoever can write to the directory can put a database of his own there. Its mode is the operator's, and left alone.
+  /// Refuses a directory in which others could replace the database. Its mode is the operator's choice and is not changed.
   private func checkDirectory(_ descriptor: Int32) throws(DeviceStoreError) {
     var status = stat()
     guard fstat(descriptor, &status) == 0 else { throw .cannotOpen(path: directory, reason: Self.systemError) }
-    // Also where only the owner of a file may remove it (S_ISVTX): anybody can make one that is not there yet.
+    // Also if only the owner of a file may remove it (S_ISVTX): anybody could create a file that does not exist yet.
     if status.st_mode & S_IWOTH != 0 {
       throw .notPrivate(path: directory, reason: "everybody can write to it (chmod o-w, or name another directory)")
     }
     try checkOwner(status, of: directory)
   }
 
-  /// Its owner can read whatever is written into it. root can in any case.
+  /// Refuses a file of another user, who could read what is written to it. root can read it in any case.
   private func checkOwner(_ status: stat, of path: String) throws(DeviceStoreError) {
     guard status.st_uid == geteuid() || status.st_uid == 0 else {
       throw .notPrivate(path: path, reason: "it belongs to another user, number \(status.st_uid) (run this as that user)")
     }
   }
 
-  /// SQLite gives its other files the mode of this one, whatever the umask; so it is created here and not there.
+  /// Creates the database file. SQLite gives its other files the same mode, whatever the umask is.
   private func prepareDatabase(_ directory: Int32, creating: Bool) throws(DeviceStoreError) {
     var status = stat()
-    // Never opened when it is there: closing any descriptor of it would drop the locks of this process's connections.
+    // An existing file is not opened here: closing any descriptor of it would release the locks of this process's connections.
     guard fstatat(directory, Self.name, &status, AT_SYMLINK_NOFOLLOW) != 0 else { return }
     guard errno == ENOENT else { throw .cannotOpen(path: database, reason: Self.systemError) }
     guard creating else { throw .missing(directory: self.directory) }
@@ -75,7 +75,7 @@ struct StoreFiles {
     close(descriptor)
   }
 
-  /// A file that others can read is closed to them; they may have read it before, so that is worth a warning.
+  /// Makes a file private, with a warning if it was not, since others may have read it.
   private func makePrivate(_ name: String, in directory: Int32, _ logger: Logger?) throws(DeviceStoreError) {
     let file = path(of: name)
     var status = stat()
@@ -95,24 +95,24 @@ struct StoreFiles {
 
   private static var systemError: String { String(cString: strerror(errno)) }
 
-  // MARK: Files that are replaced
+  // MARK: Replaced files
 
-  /// One file, by what the system knows it; another one of the same name differs.
+  /// Identifies a file; another file of the same name has another identity.
   struct Identity: Hashable {
     let device: dev_t
     let inode: ino_t
   }
 
-  /// The files as they are now.
+  /// The state of the files at one time.
   struct Stamp: Equatable {
     let database: Identity
-    /// Of the write-ahead log, when there is one.
+    /// The write-ahead log, if there is one.
     let log: Identity?
-    /// When the database was written to last, by SQLite or by anybody else, and its length.
+    /// When the database was last written to, by SQLite or anything else, and its length.
     let written: [Int]
   }
 
-  /// Nil when there is no database.
+  /// Returns the current state; nil when there is no database.
   func stamp() -> Stamp? {
     var status = stat()
     guard lstat(database, &status) == 0 else { return nil }
@@ -123,8 +123,8 @@ struct StoreFiles {
       database: identity, log: hasLog ? Identity(device: status.st_dev, inode: status.st_ino) : nil, written: written)
   }
 
-  /// Whether another database is in the place of an earlier one, and the write-ahead log is still the one of that: SQLite would
-  /// take it for the new one's.
+  /// Whether another database has replaced an earlier one, but the write-ahead log is still that of the earlier one: SQLite
+  /// would apply it to the new one.
   func isLogLeft(of earlier: Stamp) -> Bool {
     guard let now = stamp(), let log = now.log else { return false }
     return now.database != earlier.database && log == earlier.log

@@ -1,13 +1,13 @@
 internal import GRDB
 
-/// The tables, and what makes a file one of ours.
+/// The tables, and the identification of a store's file.
 enum StoreSchema {
   /// "DRPC", in the header of the file.
   private static let applicationID = 0x4452_5043
-  /// Changes that are remembered; who has missed more reads everything anew.
+  /// Changes that are remembered; a store that has missed more reads everything again.
   static let rememberedChanges = 10_000
 
-  // Milliseconds that others are waited for.
+  // Milliseconds to wait for locks of other connections.
   static let patience = 5_000
   private static let patienceForLog = 500
 
@@ -15,16 +15,16 @@ enum StoreSchema {
     var configuration = Configuration()
     configuration.label = "DeviceStore"
     configuration.busyMode = .timeout(Double(patience) / 1_000)
-    // Keys that are replaced or removed are overwritten, too; what the log has of them goes with `emptyLog`.
-    // The log is written back at each commit: who copies another database over this one, though a server has it open, gets
-    // what he has copied and not a mixture.
+    // `secure_delete` overwrites keys that are replaced or removed; copies of them in the log are removed by `emptyLog`.
+    // The log is written back at each commit. If another database is copied over this one while a server has it open, the result
+    // is then that copy, and not a mixture.
     configuration.prepareDatabase { db in
       try db.execute(sql: "PRAGMA secure_delete = ON; PRAGMA wal_autocheckpoint = 1")
     }
     return configuration
   }
 
-  /// Creates or updates the tables of a file that is new or ours.
+  /// Creates or updates the tables of a file that is empty or a store.
   static func prepare(_ queue: DatabaseQueue, path: String) throws {
     try queue.inDatabase { db in
       let id = try Int.fetchOne(db, sql: "PRAGMA application_id")
@@ -32,21 +32,21 @@ enum StoreSchema {
       guard id == applicationID || isEmpty else { throw DeviceStoreError.notADeviceStore(path: path) }
       guard try isEmpty || !migrator.hasBeenSuperseded(db) else { throw DeviceStoreError.newer(path: path) }
       if isEmpty { try db.execute(sql: "PRAGMA application_id = \(applicationID)") }
-      // Only now that it is known to be ours. FULL: what has been committed survives a loss of power, too.
+      // Only after the file is known to be a store. FULL: committed changes survive a loss of power.
       try db.execute(sql: "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL")
     }
     try migrator.migrate(queue)
   }
 
-  /// Empties the write-ahead log, which has keys that were replaced or removed, if nobody reads what is in it for long.
+  /// Empties the write-ahead log, which contains keys that were replaced or removed, unless others keep reading it.
   static func emptyLog(_ db: Database) {
-    // Not for longer: others that want to write have to wait meanwhile.
+    // A short wait, since it blocks others that want to write.
     try? db.execute(sql: "PRAGMA busy_timeout = \(patienceForLog)")
     _ = try? db.checkpoint(.truncate)
     try? db.execute(sql: "PRAGMA busy_timeout = \(patience)")
   }
 
-  /// A migration that has been released is never changed: another one is added.
+  /// The migrations. A released migration is never changed; another one is added.
   private static var migrator: DatabaseMigrator {
     var migrator = DatabaseMigrator()
     migrator.registerMigration("1: devices and credentials") { db in try db.execute(sql: first) }
@@ -57,8 +57,8 @@ enum StoreSchema {
     return migrator
   }
 
-  // Times are milliseconds since 1970. The triggers tell every process, of whatever is done by whatever program, which
-  // devices to read again.
+  // Times are milliseconds since 1970. The triggers record, for all processes, which devices to read again, whichever program
+  // has made the change.
   private static let first = """
     CREATE TABLE devices (
       id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -96,7 +96,7 @@ enum StoreSchema {
     END;
     """
 
-  // A connection that does not ask for foreign keys, such as the sqlite3 shell's, does not follow them.
+  // The trigger replaces the foreign key for connections that do not enable foreign keys, such as the sqlite3 shell's.
   private static let second = """
     DELETE FROM credentials WHERE device NOT IN (SELECT id FROM devices);
     CREATE TRIGGER deviceRemoved BEFORE DELETE ON devices BEGIN
@@ -104,8 +104,8 @@ enum StoreSchema {
     END;
     """
 
-  // Who has read up to a change knows by its mark whether it is still there: the number alone may also be in a backup that
-  // was written back, or in another store.
+  // The random mark shows whether a change is the one that was read before: its number alone may also occur in a backup that was
+  // restored, or in another store.
   private static let third = """
     DROP TABLE changes;
     CREATE TABLE changes (

@@ -2,23 +2,23 @@ internal import Foundation
 internal import DeviceRPC
 internal import GRDB
 
-/// What has changed in the database since a snapshot was taken of it.
+/// The changes of the database since a snapshot.
 struct StoreUpdate {
   private let rows: [(device: Int64, credential: DeviceCredential)]
-  // Nil for all of them.
+  // The devices that have changed; nil if all were read.
   private let devices: Set<Int64>?
   private let last: Mark?
-  /// Why credentials are left out, one line each, of as many as are worth telling.
+  /// Why credentials were omitted, one line each, at most `mostComplaints`.
   private(set) var complaints: [String] = []
   private static let mostComplaints = 10
 
-  /// A change up to which a snapshot knows all.
+  /// Identifies the last change that a snapshot includes.
   struct Mark: Equatable {
     let sequence: Int64
     let mark: Int64
   }
 
-  /// Nil when nothing has changed. To be called within a transaction; without a mark everything is read.
+  /// Reads the changes since `known`, or everything if it is nil. Nil when nothing has changed. Must be called in a transaction.
   init?(_ db: Database, after known: Mark?) throws {
     last = try Self.mark(db, sql: "SELECT sequence, mark FROM changes ORDER BY sequence DESC LIMIT 1")
     if last != nil, last == known { return nil }
@@ -26,7 +26,7 @@ struct StoreUpdate {
       SELECT device, CAST(name AS BLOB), enabled, kind, CAST(identity AS BLOB), key, fingerprint
       FROM credentials JOIN devices ON devices.id = credentials.device
       """
-    // Not when the change is gone: so many have come since, or the content is another one.
+    // If the known change does not exist any more, everything is read: too many have followed, or the contents were replaced.
     if let known,
       try Self.mark(db, sql: "SELECT sequence, mark FROM changes WHERE sequence = \(known.sequence)") == known
     {
@@ -52,7 +52,7 @@ struct StoreUpdate {
     }
   }
 
-  /// The snapshot with what has changed, whether it differs, and up to where it knows all.
+  /// Returns the updated snapshot, whether it differs, and the last change that it includes.
   func applied(to snapshot: CredentialSnapshot) -> (snapshot: CredentialSnapshot, isNews: Bool, last: Mark?) {
     guard let devices else {
       var new = CredentialSnapshot()
@@ -72,7 +72,7 @@ struct StoreUpdate {
       guard let device = row.integer(0), let kind = row.text(3).flatMap(DeviceCredential.Kind.init),
         let proof = proof(kind, row)
       else { continue }
-      // What somebody has written there by hand may be anything.
+      // Rows may have been written by hand.
       guard let name = row.text(1), let identity = row.text(4), problem(name, identity) == nil else {
         if complaints.count < mostComplaints { complaints.append(complaint(row)) }
         continue
@@ -96,7 +96,7 @@ struct StoreUpdate {
   private static func proof(_ kind: DeviceCredential.Kind, _ row: Row) -> DeviceCredential.Proof? {
     switch kind {
     case .preSharedKey:
-      // The table takes no other keys than this type.
+      // The table's constraint allows no other keys.
       guard let bytes: [UInt8] = row.bytes(5), let key = DeviceKey(bytes) else { return nil }
       return .preSharedKey(key)
     case .certificate: return .certificate(fingerprint: row.bytes(6))
@@ -104,18 +104,18 @@ struct StoreUpdate {
   }
 }
 
-// Nothing of these traps, whatever the file says: it may have been written by hand, or be damaged.
+// None of these traps, whatever the file contains: it may have been written by hand, or be damaged.
 extension Row {
-  /// The bytes of a column, nil for NULL and for numbers.
+  /// The bytes of a column; nil for NULL and for numbers.
   func bytes(_ index: Int) -> [UInt8]? { Data.fromDatabaseValue(self[index]).map(Array.init) }
 
-  /// The text of a column, nil for what is no UTF-8, too.
+  /// The text of a column; nil for NULL, for numbers and for invalid UTF-8.
   func text(_ index: Int) -> String? { bytes(index).flatMap { String(validating: $0, as: UTF8.self) } }
 
   func integer(_ index: Int) -> Int64? { Int64.fromDatabaseValue(self[index]) }
 }
 
 extension Statement {
-  /// The one number that `PRAGMA data_version` answers with.
+  /// The result of `PRAGMA data_version`.
   func dataVersion() throws -> Int? { try Int.fetchOne(self) }
 }

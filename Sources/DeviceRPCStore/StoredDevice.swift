@@ -1,7 +1,7 @@
 public import DeviceRPC
 public import Foundation
 
-/// A device as it is stored, without its keys.
+/// A stored device, without its keys.
 public struct StoredDevice: Sendable, Hashable {
   public let name: String
   /// False for a device that must not connect.
@@ -9,28 +9,27 @@ public struct StoredDevice: Sendable, Hashable {
   public let created: Date
   /// Nil for a device that has never connected.
   public let lastSeen: Date?
-  /// One of each kind at most, the key first.
+  /// The credentials: at most one of each kind, the key first.
   public let credentials: [StoredCredential]
 }
 
-/// What a device proves itself with, as it is stored: everything but the key.
+/// A stored credential, without the key.
 public struct StoredCredential: Sendable, Hashable {
   public let kind: DeviceCredential.Kind
-  /// The PSK identity, or the name in the certificate: its first DNS name, or else its subject's last common name.
+  /// The PSK identity, or the name in the certificate: its first DNS name, or else the last common name of its subject.
   public let identity: String
-  /// The SHA-256 of the DER form of the only certificate that is taken; nil for a key, and for any certificate of that
-  /// name.
+  /// The SHA-256 of the DER form of the only certificate that is accepted. Nil for a key, and if any certificate with that name
+  /// is accepted.
   public let fingerprint: [UInt8]?
   public let created: Date
-  /// When the key or the fingerprint was last replaced; nil for never.
+  /// When the key or the fingerprint was last replaced; nil if never.
   public let rotated: Date?
 }
 
 extension DeviceKey {
-  /// A new key from the system's generator of random numbers: 32 hexadecimal digits, 128 random bits.
+  /// Returns a new random key: 32 hexadecimal digits, with 128 bits from the system's random number generator.
   ///
-  /// Firmware takes the digits themselves as the key. 32 bytes are the longest key that Mbed TLS is built for unless its
-  /// `MBEDTLS_PSK_MAX_LEN` is raised.
+  /// Firmware uses the digits themselves as the key. 32 bytes is the longest key of Mbed TLS by default (`MBEDTLS_PSK_MAX_LEN`).
   public static func generated() -> DeviceKey {
     let digits = Array("0123456789abcdef".utf8)
     var generator = SystemRandomNumberGenerator()
