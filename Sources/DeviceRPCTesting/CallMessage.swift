@@ -3,7 +3,7 @@
 
 package import DeviceRPC
 
-/// A call as it travels to a device in memory: one JSON object.
+/// A call as it is sent to a device in memory: one JSON object.
 package struct CallMessage: Sendable, Hashable {
   package let id: String
   package let method: String
@@ -31,7 +31,7 @@ package struct CallMessage: Sendable, Hashable {
     } catch {
       throw .invalidCall("\(error)")
     }
-    // What the device's reader refuses it would drop without a word.
+    // A message that the device's reader refuses would be dropped silently.
     guard CallMessage(bytes) != nil else { throw .invalidCall("the parameters are nested too deep, or too many") }
     return bytes
   }

@@ -1,14 +1,14 @@
 internal import DeviceRPC
 internal import Synchronization
 
-/// The link of a device that is a function.
+/// The link of a device whose firmware is a function.
 final class FirmwareLink: InMemoryLink {
   private let name: String
   private let firmware: InMemoryDevices.Firmware
-  // Weak because the home keeps its links.
+  // Weak, since the home loop keeps its links.
   private struct Home { weak var loop: DeviceLoop? }
   private let home = Mutex(Home())
-  // Unchecked because it is touched by the home loop only.
+  // Unchecked, because it is used by the home loop only.
   nonisolated(unsafe) var record: DeviceRecord?
   private let heardAt = Mutex(Duration.zero)
 
@@ -35,7 +35,7 @@ final class FirmwareLink: InMemoryLink {
     guard let home = home.withLock({ $0.loop }), let message = CallMessage(payload) else { return }
     let reaction = firmware(message.method, message.params)
     if reaction == .lost { return }
-    // Not at once: the home loop is in the middle of handing out calls.
+    // Deferred, since the home loop is just sending calls.
     home.driver.execute { [self] in
       home.assumeIsolated { home in
         heard(home)

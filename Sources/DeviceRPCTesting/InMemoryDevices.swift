@@ -1,7 +1,7 @@
 public import DeviceRPC
 public import Logging
 
-/// Devices in the memory of a test, for back ends that call devices: no network, no waiting.
+/// Devices in memory, for tests of a back end that calls devices: no network, no waiting.
 ///
 /// ```swift
 /// let devices = InMemoryDevices()
@@ -13,36 +13,36 @@ public import Logging
 /// try await server.device("sensor-1").call("reboot")
 /// ```
 ///
-/// Time stands still but for `advance(by:)`, so that a test decides when a deadline passes. The devices belong to one
-/// server; its loops keep them until it is shut down. All methods may be called from anywhere, but not by a device.
+/// The server's clock stands still except for `advance(by:)`, so that a test decides when a deadline passes. The devices belong
+/// to one server; its loops keep them until it is shut down. All methods may be called from anywhere except from a `Firmware`.
 public final class InMemoryDevices: Sendable {
   let transport: InMemoryTransport
 
-  /// - Parameter loops: over how many of the server's loops the devices are spread, by their names; 1 or more.
+  /// - Parameter loops: the number of loops of the server, 1 or more; devices are assigned to them by their names.
   public init(loops: Int = 1) { transport = InMemoryTransport(loops: loops) }
 
-  /// What a device makes of a call.
+  /// How a device reacts to a call.
   public enum Reaction: Sendable, Hashable {
-    /// It acknowledges the call and answers.
+    /// The device acknowledges the call and answers.
     case result(RPCStatus, RPCValue? = nil)
-    /// It acknowledges the call and never answers.
+    /// The device acknowledges the call and never answers.
     case silence
     /// The message is lost: the call is neither acknowledged nor answered.
     case lost
 
-    /// It acknowledges the call and answers OK.
+    /// The device acknowledges the call and answers OK.
     public static func ok(_ detail: RPCValue? = nil) -> Reaction { .result(.ok, detail) }
   }
 
-  /// A device's firmware: gets the method and the parameters of each call, in the order in which they are sent.
+  /// The firmware of a device: called with the method and the parameters of each call, in the order in which they are sent.
   ///
-  /// It runs on the server's loop and must not block. The parameters have travelled as JSON, as they do to most
-  /// firmware: a byte string arrives as its base64 text.
+  /// It runs on the server's loop and must not block. The parameters are sent as JSON, as for most firmware: a call with a byte
+  /// string, NaN or an infinity fails with `CallError.invalidCall`.
   public typealias Firmware = @Sendable (_ method: String, _ params: RPCValue) -> Reaction
 
-  /// Connects a device, and returns when it can be called; before the server is started, it connects at the start.
+  /// Connects a device, and returns when it can be called. Before `DeviceRPCServer.start()`, the device connects at the start.
   ///
-  /// A device of the same name that is connected has its connection replaced, as if it had restarted.
+  /// A connected device of the same name is replaced, as if it had restarted.
   ///
   /// - Returns: false when the server has no room for another device, or has been shut down.
   @discardableResult
@@ -50,15 +50,15 @@ public final class InMemoryDevices: Sendable {
     await transport.connect(name, FirmwareLink(name, firmware))
   }
 
-  /// Ends a device's connection, and returns when the server knows; does nothing when there is none.
+  /// Disconnects a device, and returns when the server knows. Does nothing if the device is not connected.
   public func disconnect(_ name: String) async { await transport.disconnect(name) }
 
-  /// Moves the server's clock, and ends the calls whose time is over by then. Negative durations count as zero.
+  /// Advances the server's clock, and ends the calls whose deadline has passed by then. Negative durations count as zero.
   public func advance(by duration: Duration) async { await transport.advance(by: duration) }
 }
 
 extension DeviceRPCServer {
-  /// A server whose devices live in memory.
+  /// Creates a server whose devices are in memory.
   public convenience init(
     _ devices: InMemoryDevices, limits: Limits = Limits(), logger: Logger = Logger(label: "device-rpc")
   ) {

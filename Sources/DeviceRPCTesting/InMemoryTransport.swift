@@ -1,12 +1,12 @@
 package import DeviceRPC
 internal import Synchronization
 
-/// A link that needs no network: it is told where its device lives before the first call comes.
+/// A link without a network. It gets the home loop of its device before the first call.
 package protocol InMemoryLink: DeviceLink {
   func attach(to home: DeviceLoop)
 }
 
-/// A transport in memory: manual loops, and links that are connected by hand.
+/// A transport in memory: manual loops, and links that a test connects.
 package final class InMemoryTransport: DeviceTransport {
   private struct State {
     var directory: DeviceDirectory?
@@ -25,7 +25,7 @@ package final class InMemoryTransport: DeviceTransport {
   package var drivers: [any LoopDriver] { loops }
   package let callerExecutors: [any TaskExecutor] = []
 
-  /// The homes of the devices; nil before the server has been started.
+  /// The home loops of the devices; nil before the server has been started.
   package var directory: DeviceDirectory? { state.withLock { $0.directory } }
 
   package func start(_ directory: DeviceDirectory) async throws {
@@ -36,8 +36,8 @@ package final class InMemoryTransport: DeviceTransport {
     for (name, link) in links { await Self.attach(link, name, directory) }
   }
 
-  /// Connects a device in place of the link that it may have; before the server has been started it is connected then.
-  /// False when the server has no room for it, or is closed.
+  /// Connects a device with a link that replaces any other link of it. Before the server has been started, it is connected at
+  /// the start. Returns false if the server has no room for it, or is closed.
   @discardableResult
   package func connect(_ name: String, _ link: any InMemoryLink) async -> Bool {
     let (directory, isClosed) = state.withLock { state in
@@ -54,7 +54,7 @@ package final class InMemoryTransport: DeviceTransport {
     if let link { await directory?.home(of: name).unobserved(link, reason: reason) }
   }
 
-  /// Nobody trusts a device any more: its link ends, if there is one, and with it its calls.
+  /// Revokes the trust in a device: its link ends, if there is one, and so do its calls.
   package func revoke(_ name: String, reason: String) async {
     let (directory, link) = state.withLock { ($0.directory, $0.links.removeValue(forKey: name)) }
     guard let home = directory?.home(of: name) else { return }
@@ -91,7 +91,7 @@ package final class InMemoryTransport: DeviceTransport {
 }
 
 extension DeviceLoop {
-  // In one hop, so that nothing comes between the two.
+  // In one hop to the loop, so that nothing runs between the two steps.
   fileprivate func online(_ name: String, _ link: any InMemoryLink) -> Bool {
     guard observed(name, on: link) else { return false }
     ready(link)

@@ -3,11 +3,11 @@ internal import Dispatch
 package import FoundationEssentials
 internal import Synchronization
 
-/// A loop without a thread of its own, on a clock that stands still until a test moves it.
+/// A loop without its own thread, with a clock that stands still until a test advances it.
 ///
-/// Jobs run one after the other on a serial queue, at once; only alarms wait for `advance(by:)`.
+/// Jobs run one after the other on a serial queue, without delay; only alarms wait for `advance(by:)`.
 package final class ManualLoop: LoopDriver {
-  // Because alarms are touched on the queue only, like the loop's other guests.
+  // Unchecked, because alarms are used on the queue only.
   private final class Alarms: @unchecked Sendable {
     var all: [Alarm] = []
   }
@@ -19,7 +19,7 @@ package final class ManualLoop: LoopDriver {
   private let alarms = Alarms()
   private static let key = DispatchSpecificKey<ObjectIdentifier>()
 
-  /// - Parameter start: what the clock shows at first; not zero, so that nothing relies on that.
+  /// - Parameter start: the first time of the clock; not zero, so that nothing relies on that.
   package init(start: Duration = .seconds(1_000)) {
     time = Mutex(start)
     epoch = Mutex(Date(timeIntervalSince1970: 1_790_000_000))
@@ -27,11 +27,11 @@ package final class ManualLoop: LoopDriver {
   }
 
   package var now: Duration { time.withLock { $0 } }
-  /// The wall clock goes with the other one, until it is set.
+  /// The wall clock; it advances with `now`, until it is set.
   package var date: Date { epoch.withLock { $0 }.addingTimeInterval(Double(now.components.seconds) + Double(now.components.attoseconds) * 1e-18) }
   package var isCurrent: Bool { DispatchQueue.getSpecific(key: Self.key) == ObjectIdentifier(self) }
 
-  /// Sets the wall clock forward, or back.
+  /// Sets the wall clock forward, or back if `seconds` is negative.
   package func setWallClock(forward seconds: Double) { epoch.withLock { $0 += seconds } }
 
   package func execute(_ action: @escaping @Sendable () -> Void) { queue.async(execute: action) }
@@ -41,8 +41,8 @@ package final class ManualLoop: LoopDriver {
     await withCheckedContinuation { continuation in execute { continuation.resume() } }
   }
 
-  /// Moves the clock, and fires the alarms that become due, earliest first and each at its own time. Must not be called
-  /// from the loop's own jobs.
+  /// Advances the clock, and fires the alarms that become due, earliest first and each at its own time. Must not be called from
+  /// the loop's own jobs.
   package func advance(by duration: Duration) async {
     await withCheckedContinuation { continuation in
       execute {
@@ -68,7 +68,7 @@ package final class ManualLoop: LoopDriver {
     alarms.all.filter { $0.deadline != nil }.min { ($0.deadline ?? .zero) < ($1.deadline ?? .zero) }
   }
 
-  /// How many alarms are set.
+  /// The number of alarms that are set.
   package var alarmCount: Int {
     get async {
       await withCheckedContinuation { continuation in
@@ -90,7 +90,7 @@ package final class ManualLoop: LoopDriver {
     func set(_ deadline: Duration?) {
       loop.checkIsolated()
       self.deadline = deadline
-      // What is due already must not wait for somebody to move the clock.
+      // An alarm that is already due fires without a call of `advance(by:)`.
       if let deadline, deadline <= loop.now { loop.execute { [loop] in loop.fireOverdue() } }
     }
 

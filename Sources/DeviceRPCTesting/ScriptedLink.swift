@@ -1,9 +1,9 @@
 package import DeviceRPC
 internal import Synchronization
 
-/// A link that does nothing by itself: it keeps what is transmitted, and the test says what becomes of it.
+/// A link that only records what is transmitted; the test decides what happens to it.
 package final class ScriptedLink: InMemoryLink {
-  /// A call that has left.
+  /// A call that was sent.
   package struct Transmission: Sendable, Hashable {
     package let serial: UInt32
     package let message: CallMessage
@@ -11,7 +11,7 @@ package final class ScriptedLink: InMemoryLink {
   }
 
   private struct State {
-    // Weak because the home keeps its links.
+    // Weak, since the home loop keeps its links.
     weak var home: DeviceLoop?
     var all: [Transmission] = []
     var taken = 0
@@ -31,18 +31,18 @@ package final class ScriptedLink: InMemoryLink {
   package let unansweredWindow: Int
   package let acknowledgement: Acknowledgement
   private let answersProbes: Bool
-  // Unchecked because it is touched by the home loop only.
+  // Unchecked, because it is used by the home loop only.
   package nonisolated(unsafe) var record: DeviceRecord?
   private let refuses: @Sendable (Call) -> String?
   private let state = Mutex(State())
 
   /// - Parameters:
-  ///   - address: where the device is; nil: in memory, under its name.
+  ///   - address: the address of the device; nil for one in memory, with its name.
   ///   - window: how many messages may be under way unacknowledged.
-  ///   - unansweredWindow: how many calls the device may have that it has not answered.
-  ///   - acknowledgement: what it learns of the arrival of its messages.
-  ///   - answersProbes: whether it gives a sign of life by itself when it is asked.
-  ///   - refuses: why a call cannot be encoded; nil when it can.
+  ///   - unansweredWindow: how many calls may be sent and not have ended.
+  ///   - acknowledgement: how it learns that its messages have arrived.
+  ///   - answersProbes: whether the device answers probes by itself.
+  ///   - refuses: returns why a call cannot be encoded; nil when it can.
   package init(
     _ name: String, address: String? = nil, window: Int = 1, unansweredWindow: Int = .max,
     acknowledgement: Acknowledgement = .each, answersProbes: Bool = true,
@@ -57,23 +57,23 @@ package final class ScriptedLink: InMemoryLink {
     self.refuses = refuses
   }
 
-  // MARK: What the test sees
+  // MARK: Records
 
   package var transmissions: [Transmission] { state.withLock { $0.all } }
   package var methods: [String] { transmissions.map(\.message.method) }
   package var isReplaced: Bool { state.withLock { $0.isReplaced } }
-  /// How many times a call was encoded, whether or not it left.
+  /// The number of times that a call was encoded, whether or not it was sent.
   package var encodings: Int { state.withLock { $0.encoded } }
 
-  /// The calls of which it was asked whether they have arrived.
+  /// The calls for which `confirm(_:)` was called.
   package var confirmed: [UInt32] { state.withLock { $0.confirmed } }
 
-  /// How often it was asked for a sign of life.
+  /// The number of probes.
   package var probes: Int { state.withLock { $0.probes } }
-  /// Why the home loop has given it up.
+  /// The reasons with which the home loop has ended this link.
   package var endings: [String] { state.withLock { $0.endings } }
 
-  /// The next transmission that has not been taken; waits for it.
+  /// Waits for the next transmission that was not taken yet, and returns it.
   package func next() async -> Transmission {
     await withCheckedContinuation { continuation in
       let ready: Transmission? = state.withLock { state in
@@ -88,7 +88,7 @@ package final class ScriptedLink: InMemoryLink {
     }
   }
 
-  // MARK: What the test says
+  // MARK: Reactions
 
   package func acknowledge(_ transmission: Transmission) async {
     heard()
@@ -99,7 +99,7 @@ package final class ScriptedLink: InMemoryLink {
     await home?.failed(transmission.serial, on: self, failure)
   }
 
-  /// The device sends something for a result that cannot be read.
+  /// The device sends a result that cannot be read.
   package func garble(_ id: String?, _ reason: String) async {
     heard()
     await home?.unreadable(id: id, reason: reason, on: self)
@@ -110,13 +110,13 @@ package final class ScriptedLink: InMemoryLink {
     await home?.received(id: transmission.id, status: status, detail: detail, from: name)
   }
 
-  /// The end of a probe.
+  /// A probe ends, answered or not.
   package func endProbe(isAnswered: Bool) async {
     if isAnswered { heard() }
     await home?.probeEnded(isAnswered: isAnswered, on: self)
   }
 
-  /// A packet of the device of which the home loop is told only if it has asked to be.
+  /// A packet of the device arrives; the home loop is notified only if it has asked for it.
   package func heard() {
     let wasAwaited = state.withLock { state in
       state.lastHeard = state.home?.driver.now ?? .zero

@@ -1,18 +1,18 @@
-// DeviceSimulator: devices as firmware would be, over each transport.
-// For the program `device-rpc`, the benchmarks and the tests; knows nothing of the server.
+// DeviceSimulator: simulated devices that behave like firmware, over each transport.
+// For the program `device-rpc`, the benchmarks and the tests. It does not use the server's modules.
 
 internal import CoAP
 
 /// Many simulated devices on one thread.
 public struct DeviceFleet: Sendable {
-  /// Devices that share a libcoap context: libcoap looks at all of its sessions for each datagram.
+  /// Devices that share a libcoap context. Limited, since libcoap searches all sessions of a context for each datagram.
   private static let devicesPerClient = 64
 
   private let devices: [SimulatedDevice]
 
   public init(_ devices: [SimulatedDevice]) { self.devices = devices }
 
-  /// Runs all devices until the task is cancelled; then they take leave of their servers, and it returns when all
+  /// Runs all devices until the task is cancelled. Then they deregister from their servers, and this method returns when all
   /// sockets are closed.
   ///
   /// - Throws: `SimulatorError` before anything is sent.

@@ -1,19 +1,19 @@
 internal import CoAP
 internal import Synchronization
 
-/// One connection of a device: the observation from its registration to its end, and the calls that come with it.
+/// One connection of a device: the observation from its registration to its end, and the calls that arrive on it.
 final class DeviceSession: Sendable {
   private struct State {
     var token: CoAPToken?
     var wasConnected = false
     var heard = ContinuousClock.now
-    /// The last proof that the server knows of the observation.
+    /// When a response or notification last showed that the server knows the observation.
     var observed = ContinuousClock.now
   }
 
   private let device: SimulatedDevice
   private let state = Mutex(State())
-  // As many as a server may have under way for one device; firmware would lose them far sooner.
+  // As many calls as a server may have under way for one device; real firmware would lose them much earlier.
   private let notifications = AsyncStream.makeStream(of: CoAPResponse.self, bufferingPolicy: .bufferingOldest(1_024))
   private let ends = AsyncStream.makeStream(of: String.self, bufferingPolicy: .bufferingOldest(1))
 
@@ -21,8 +21,8 @@ final class DeviceSession: Sendable {
 
   var wasConnected: Bool { state.withLock(\.wasConnected) }
 
-  /// Runs until the connection is lost, and returns the reason; nil when the task has been cancelled and the device
-  /// has taken leave. The socket is closed by then.
+  /// Runs until the connection is lost, and returns the reason; nil when the task was cancelled and the device has deregistered.
+  /// The socket is closed when it returns.
   func run(on client: CoAPClient, to address: CoAPAddress) async -> String? {
     let peer: CoAPPeer
     do throws(CoAPFailure) {
@@ -65,7 +65,7 @@ final class DeviceSession: Sendable {
     }
   }
 
-  /// Registers, in place of an earlier registration; nil when it came to nothing and the session ends.
+  /// Registers, in place of an earlier registration. Returns nil if that fails and the session ends.
   private func observe(_ peer: CoAPPeer) async -> CoAPResponse? {
     let notifications = notifications.continuation
     let answer: CoAPResponse
@@ -101,7 +101,7 @@ final class DeviceSession: Sendable {
 
   private func takeLeave(_ peer: CoAPPeer) async {
     guard let token = state.withLock(\.token) else { return }
-    // A server that is gone should not keep a device from ending.
+    // An unreachable server must not delay the end of the device.
     let timeout = min(device.responseTimeout, .seconds(1))
     let answer = try? await peer.stopObserving(observeRequest, token: token, timeout: timeout)
     if answer?.code.isSuccess == true { device.onEvent?(.deregistered) }
@@ -115,8 +115,8 @@ final class DeviceSession: Sendable {
     }
   }
 
-  /// Asks for a sign of life when there was none for a while, and registers again when there was no notification for
-  /// longer. Ends with the session.
+  /// Sends a keep-alive when nothing was heard for `keepAlive`, and registers again when there was no notification for
+  /// `renewal`. Ends with the session.
   private func keepAlive(_ peer: CoAPPeer) async {
     while !Task.isCancelled {
       let now = ContinuousClock.now
@@ -125,7 +125,7 @@ final class DeviceSession: Sendable {
         guard await observe(peer) != nil else { return }
       } else if due <= now {
         do throws(CoAPFailure) {
-          // Firmware takes any code for an answer.
+          // Firmware accepts any response code.
           _ = try await peer.request(CoAPClientRequest(.delete, []), timeout: device.responseTimeout)
           state.withLock { $0.heard = .now }
         } catch {
@@ -193,7 +193,7 @@ final class DeviceSession: Sendable {
 }
 
 extension CoAPResponse {
-  /// The code and the diagnostic text, for a person.
+  /// The code and the diagnostic text, for people.
   fileprivate var summary: String {
     guard !payload.isEmpty, let text = String(validating: payload, as: UTF8.self) else { return code.description }
     return "\(code) \(text)"

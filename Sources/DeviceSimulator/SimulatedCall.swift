@@ -1,13 +1,13 @@
 internal import CoAP
 
-/// A call as it arrived, and the result as it goes back.
+/// A call as it arrived, and the request for its result.
 struct SimulatedCall: Sendable {
   let id: String
   let method: String
   let params: [SimulatedValue]
 
-  /// Nil is a message that the firmware would acknowledge and drop without a word: an id or method that is not text,
-  /// params that are not a list.
+  /// Nil for a message that firmware would acknowledge and silently drop: an id or method that is not text, or params that are
+  /// not a list.
   init?(_ message: SimulatedValue) {
     guard case .text(let id) = message["id"], case .text(let method) = message["method"],
       case .array(let params) = message["params"]
@@ -17,9 +17,9 @@ struct SimulatedCall: Sendable {
     self.params = params
   }
 
-  /// The POST to `/.rpc/status`.
+  /// The POST to `/.rpc/status` with the result.
   ///
-  /// The code is `statusCode` in CBOR, as the firmware sends it, and `status` in JSON, as the documentation has it.
+  /// The status is the member `statusCode` in CBOR, as firmware sends it, and `status` in JSON, as in the documentation.
   func request(_ result: SimulatedResult, format: SimulatedFormat) -> CoAPClientRequest {
     CoAPClientRequest(
       .post, [".rpc", "status"], contentFormat: format.contentFormat, payload: payload(result, format: format))
@@ -33,7 +33,7 @@ struct SimulatedCall: Sendable {
     case .cbor: return SimulatedValue.map(members).cbor
     case .json:
       if let bytes = try? SimulatedValue.map(members).json() { return bytes }
-      // A detail that JSON cannot express is the function's mistake, and the caller should hear of it.
+      // A detail that JSON cannot express is an error of the function, which the caller should see.
       return payload(.internalError, format: format)
     }
   }

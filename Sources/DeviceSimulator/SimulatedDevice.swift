@@ -1,10 +1,10 @@
 internal import CoAP
 
-/// A device in software: it observes `/.rpc` for calls, runs its functions and POSTs the results.
+/// A simulated device: it observes `/.rpc` for calls, runs its functions and POSTs the results.
 ///
-/// It behaves as Golioth's firmware SDK 0.22 does, including its keep-alive and its reconnects, with two differences:
-/// it tells its name in the query (`ep`) where it proves none, and it registers again from time to time (RFC 7641
-/// §3.3.1), or on plain CoAP it would not notice that a server has been started anew.
+/// It behaves like Golioth's firmware SDK 0.22, including its keep-alive and its reconnects, with two differences. Without
+/// credentials it gives its name in the query (`ep`). It also registers again from time to time (RFC 7641 §3.3.1), since over
+/// plain CoAP it would not notice the restart of a server.
 ///
 /// ```swift
 /// let device = SimulatedDevice(name: "sensor-1")
@@ -17,26 +17,26 @@ public struct SimulatedDevice: Sendable {
   public var server: String
   /// The server's port. 5683.
   public var port: UInt16
-  /// Over what it talks to the server. Plain CoAP over UDP.
+  /// The transport to the server. Plain CoAP over UDP by default.
   public var transport = SimulatedTransport.coap
-  /// What it proves itself with over DTLS and TLS.
+  /// The credentials for DTLS and TLS.
   public var credentials: SimulatedCredentials?
-  /// How it wants its calls and sends its results. CBOR, as firmware does.
+  /// The format of its calls and results. CBOR by default, as for firmware.
   public var format: SimulatedFormat
-  /// Its functions by name; a call of another name is answered with status 5, NOT_FOUND.
+  /// Its functions, by name. A call of another name is answered with status 5, NOT_FOUND.
   public var functions: [String: SimulatedFunction]
-  /// Time without a word from the server after which it asks for a sign of life. 9 s.
+  /// Silence of the server after which the device sends a keep-alive request. 9 s.
   public var keepAlive: Duration = .seconds(9)
-  /// Time without a notification after which it registers again; firmware on DTLS needs about as long to come back to
-  /// a server that has been started anew. 20 s.
+  /// Time without a notification after which the device registers again. Firmware on DTLS needs about as long to return to a
+  /// server that was restarted. 20 s.
   public var renewal: Duration = .seconds(20)
-  /// How long it waits for an answer before it takes the server for gone. 10 s.
+  /// How long to wait for a response before the server counts as unreachable. 10 s.
   public var responseTimeout: Duration = .seconds(10)
-  /// The pause before it connects anew, doubled with each attempt that fails. 1 s to 30 s.
+  /// The pause before the device connects again, doubled with each failed attempt. 1 s to 30 s.
   public var reconnectDelay: ClosedRange<Duration> = .seconds(1) ... .seconds(30)
-  /// Calls that it runs at a time; others wait for their turn. 64.
+  /// Calls that run at the same time; others wait. 64.
   public var concurrentCalls = 64
-  /// Told of everything that happens, on any thread; it must not block.
+  /// Called for each event, on any thread; it must not block.
   public var onEvent: (@Sendable (SimulatedEvent) -> Void)?
 
   public init(
@@ -50,9 +50,9 @@ public struct SimulatedDevice: Sendable {
     self.functions = functions
   }
 
-  /// Runs the device until its task is cancelled; then it takes leave of the server, closes its socket and returns.
+  /// Runs the device until its task is cancelled. Then it deregisters from the server, closes its socket and returns.
   ///
-  /// It keeps trying when there is no server.
+  /// It keeps trying to connect when the server cannot be reached.
   ///
   /// - Throws: `SimulatorError` before anything is sent.
   public func run() async throws(SimulatorError) {
@@ -66,7 +66,7 @@ public struct SimulatedDevice: Sendable {
     return address
   }
 
-  /// The query of its observe request: over DTLS and TLS the server knows who asks.
+  /// The query of its observe request; over DTLS and TLS the credentials identify the device.
   var query: [String] { credentials == nil ? ["ep=\(name)"] : [] }
 
   func run(on client: CoAPClient, to address: CoAPAddress) async {
@@ -76,7 +76,7 @@ public struct SimulatedDevice: Sendable {
       guard let reason = await session.run(on: client, to: address) else { return }
       if session.wasConnected { delay = reconnectDelay.lowerBound }
       onEvent?(.disconnected(reason: reason, retry: delay))
-      // Cancelled: the loop ends.
+      // If the sleep is cancelled, the loop ends.
       try? await Task.sleep(for: delay)
       delay = min(delay * 2, reconnectDelay.upperBound)
     }
@@ -100,11 +100,11 @@ public enum SimulatedTransport: String, Sendable, CaseIterable {
   }
 }
 
-/// What a simulated device proves itself with.
+/// The credentials of a simulated device.
 public enum SimulatedCredentials: Sendable {
-  /// The key's bytes are the characters of the text, as in Golioth's firmware.
+  /// A pre-shared key: the bytes of the text, as in Golioth's firmware.
   case preSharedKey(identity: String, key: String)
-  /// PEM each: the device's certificate, its key, and the CA of the server.
+  /// In PEM form: the device's certificate, its private key, and the CA of the server.
   case certificate([UInt8], key: [UInt8], trusted: [UInt8])
 
   var client: CoAPClientCredentials {

@@ -1,13 +1,13 @@
-/// A function that a simulated device offers: from the parameters of a call to its result.
+/// A function of a simulated device, from the parameters of a call to its result.
 ///
-/// It may take its time. When the device ends its task is cancelled, and the result is no longer sent.
+/// It may suspend. When the device ends, its task is cancelled, and the result is not sent.
 public typealias SimulatedFunction = @Sendable ([SimulatedValue]) async -> SimulatedResult
 
-/// What a function of a device answers.
+/// The result of a function of a device.
 public struct SimulatedResult: Sendable, Hashable {
   /// A number of `golioth_rpc_status`: 0 is OK, the others are gRPC's codes.
   public var status: Int
-  /// What the function has to say; nil leaves it out of the message.
+  /// The result's value; nil omits it from the message.
   public var detail: SimulatedValue?
 
   public init(status: Int = 0, detail: SimulatedValue? = nil) {
@@ -21,17 +21,17 @@ public struct SimulatedResult: Sendable, Hashable {
   static let internalError = SimulatedResult(status: 13)
 }
 
-/// The functions that a simulated device has unless told otherwise.
+/// The functions that a simulated device has by default.
 public enum SimulatedFunctions {
   /// `multiply`, `echo`, `sleep` and `fail`, under these names.
   public static let standard: [String: SimulatedFunction] = [
     "multiply": multiply, "echo": echo, "sleep": sleep, "fail": fail,
   ]
 
-  /// `{"value": product}` of two numbers, as the sample in Golioth's firmware SDK.
+  /// Returns `{"value": product}` of two numbers, like the sample in Golioth's firmware SDK.
   ///
-  /// Status 3 for anything but two numbers, 11 when the product is not finite. The sample takes floats only; here
-  /// integers do as well.
+  /// The status is 3 for anything but two numbers, and 11 if the product is not finite. The sample accepts floats only; this
+  /// function also accepts integers.
   @Sendable public static func multiply(_ params: [SimulatedValue]) async -> SimulatedResult {
     guard params.count == 2, let left = params[0].number, let right = params[1].number else {
       return .invalidArgument
@@ -40,23 +40,22 @@ public enum SimulatedFunctions {
     return product.isFinite ? SimulatedResult(detail: ["value": .double(product)]) : .outOfRange
   }
 
-  /// `{"value": …}` with the parameter, or with the list of all parameters when there is not exactly one.
+  /// Returns `{"value": …}` with the parameter, or with the list of all parameters if there is not exactly one.
   @Sendable public static func echo(_ params: [SimulatedValue]) async -> SimulatedResult {
     SimulatedResult(detail: ["value": params.count == 1 ? params[0] : .array(params)])
   }
 
-  /// `{"slept": seconds}` after so many seconds, 0 to 3,600; status 3 for anything else.
+  /// Returns `{"slept": seconds}` after that many seconds, 0 to 3,600; status 3 for anything else.
   @Sendable public static func sleep(_ params: [SimulatedValue]) async -> SimulatedResult {
     guard params.count == 1, let seconds = params[0].number, (0...3_600).contains(seconds) else {
       return .invalidArgument
     }
-    // A cancelled sleep means that the device ends, and then nobody is told.
+    // The sleep is cancelled only when the device ends, and then the result is not sent.
     try? await Task.sleep(for: .seconds(seconds))
     return SimulatedResult(detail: ["slept": params[0]])
   }
 
-  /// The status that the first parameter tells, 13 without one, and `{"error": text}` with the second, if that is
-  /// text.
+  /// Returns the first parameter as the status, 13 by default, and `{"error": text}` with the second parameter, if that is text.
   @Sendable public static func fail(_ params: [SimulatedValue]) async -> SimulatedResult {
     guard let first = params.first else { return failure(13, nil) }
     guard let number = first.number, let status = Int(exactly: number) else { return .invalidArgument }

@@ -1,13 +1,13 @@
 internal import CoAP
 
-/// The formats in which a device takes its calls and sends its results.
+/// The formats of a device's calls and results.
 public enum SimulatedFormat: String, Sendable, CaseIterable {
   case cbor
   case json
 
   var contentFormat: ContentFormat { self == .cbor ? .cbor : .json }
 
-  /// The first answer to an observation: the text `OK`. The firmware compares the bytes.
+  /// The first response to an observation: the text `OK`. Firmware compares the bytes.
   var established: [UInt8] { self == .cbor ? [0x62, 0x4f, 0x4b] : Array("\"OK\"".utf8) }
 
   func value(of payload: [UInt8]) throws -> SimulatedValue {
@@ -18,7 +18,7 @@ public enum SimulatedFormat: String, Sendable, CaseIterable {
   }
 }
 
-/// A CoAP message that a device has sent or received, for people to look at.
+/// A CoAP message that a device has sent or received, for display.
 public struct SimulatedMessage: Sendable, Hashable {
   /// `GET`, `POST`, or the code of a response: `2.05`.
   public var code: String
@@ -32,7 +32,7 @@ public struct SimulatedMessage: Sendable, Hashable {
   public var format: SimulatedFormat?
   public var payload: [UInt8]
 
-  /// The payload as JSON; CBOR in its diagnostic notation. Nil when it is empty or not what its format says.
+  /// The payload as JSON text, or in CBOR's diagnostic notation. Nil when it is empty or not valid in its format.
   public var text: String? {
     guard !payload.isEmpty else { return nil }
     if format == .json { return String(validating: payload, as: UTF8.self) }
@@ -78,18 +78,18 @@ extension SimulatedFormat {
   }
 }
 
-/// What happens to a simulated device, in its order.
+/// An event of a simulated device; events come in order.
 public enum SimulatedEvent: Sendable {
-  /// The server has accepted the observation with its first answer: calls can come.
+  /// The server has accepted the observation with its first response: calls may arrive.
   case connected(request: SimulatedMessage, answer: SimulatedMessage)
   /// A call has arrived in a notification.
   case called(id: String, method: String, params: [SimulatedValue], message: SimulatedMessage)
-  /// The server has taken a result.
+  /// The server has responded to a result.
   case answered(id: String, result: SimulatedResult, message: SimulatedMessage, answer: SimulatedMessage)
-  /// A message of the server's is no call; the device drops it, as firmware does.
+  /// A message from the server is not a call; the device drops it, as firmware does.
   case dropped(SimulatedMessage, reason: String)
-  /// The observation has ended or never came about; the device will try again after `retry`.
+  /// The observation has ended or could not be established; the device tries again after `retry`.
   case disconnected(reason: String, retry: Duration)
-  /// The device has taken leave of the server and ends.
+  /// The device has deregistered from the server, and ends.
   case deregistered
 }

@@ -1,9 +1,9 @@
 internal import CBOR
 
 extension SimulatedValue {
-  /// The value of one whole CBOR message.
+  /// Reads the value of one complete CBOR message.
   ///
-  /// Whole numbers beyond 64 bits with sign become floating point, tags are dropped, undefined is null.
+  /// Whole numbers outside the range of `Int64` become floating point, tags are dropped, and undefined becomes null.
   init(cbor bytes: [UInt8]) throws(CBORError) {
     var reader = CBORReader(bytes)
     self = try Self.item(&reader)
@@ -21,7 +21,7 @@ extension SimulatedValue {
     return try value(token, &reader)
   }
 
-  // The reader's limits bound the depth of the recursion.
+  // The reader limits the depth of the recursion.
   private static func value(_ token: CBORToken, _ reader: inout CBORReader) throws(CBORError) -> SimulatedValue {
     switch token {
     case .unsigned(let value): return Int64(exactly: value).map(SimulatedValue.int) ?? .double(Double(value))
@@ -65,7 +65,7 @@ extension SimulatedValue {
       writer.beginArray(count: items.count)
       for item in items { item.write(to: &writer) }
     case .map(let members):
-      // Of indefinite length, as zcbor writes the maps of Golioth's firmware.
+      // Of indefinite length, as zcbor writes the maps in Golioth's firmware.
       writer.beginMap(count: nil)
       for member in members {
         writer.appendText(member.key)

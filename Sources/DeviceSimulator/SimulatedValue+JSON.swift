@@ -1,17 +1,17 @@
 internal import FoundationEssentials
 
 extension SimulatedValue {
-  /// The value of one JSON document. Throws whatever Foundation finds wrong with it.
+  /// Reads the value of one JSON document. Throws the errors of Foundation's decoder.
   init(json bytes: [UInt8]) throws {
     self = try JSONDecoder().decode(SimulatedValue.self, from: Data(bytes))
   }
 
-  /// The value as JSON, members by name. Byte strings become base64 text.
+  /// Writes the value as JSON, with its members sorted by name. Byte strings become base64 text.
   ///
   /// Throws `EncodingError` for a number that is not finite, which JSON cannot express.
   func json() throws -> [UInt8] {
     let encoder = JSONEncoder()
-    // Foundation's order is random otherwise, and the same result should always look the same.
+    // Otherwise Foundation's order is random; the same result should always have the same text.
     encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
     return Array(try encoder.encode(self))
   }

@@ -1,6 +1,6 @@
 /// A value in a call or in its result, as a device sees it.
 ///
-/// It is kept apart from the server's own value type, so that a mistake of the server's cannot hide here as well.
+/// It is separate from the server's value type, so that an error there cannot go unnoticed here.
 public enum SimulatedValue: Sendable, Hashable {
   case null
   case bool(Bool)
@@ -9,7 +9,7 @@ public enum SimulatedValue: Sendable, Hashable {
   case text(String)
   case bytes([UInt8])
   case array([SimulatedValue])
-  /// Members in the order of the message; JSON does not keep it and gives them by name.
+  /// Members in the order of the message; from JSON, which does not keep the order, they are sorted by name.
   case map([Member])
 
   /// One member of a map.
@@ -23,7 +23,7 @@ public enum SimulatedValue: Sendable, Hashable {
     }
   }
 
-  /// The first member of that name; nil when there is none, or when this is no map.
+  /// The first member of that name; nil when there is none, or when this is not a map.
   public subscript(key: String) -> SimulatedValue? {
     guard case .map(let members) = self else { return nil }
     return members.first { $0.key == key }?.value
@@ -74,7 +74,7 @@ extension SimulatedValue: CustomStringConvertible {
       switch scalar {
       case "\"": result += "\\\""
       case "\\": result += "\\\\"
-      // The text may end up on a terminal.
+      // The text may be printed on a terminal.
       case _ where scalar.properties.generalCategory == .control:
         result += "\\u00" + hex(UInt8(truncatingIfNeeded: scalar.value))
       default: result.unicodeScalars.append(scalar)
