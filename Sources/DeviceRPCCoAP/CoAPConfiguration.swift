@@ -114,8 +114,11 @@ public struct CoAPConfiguration: Sendable {
 
 /// Why a server cannot be created from a configuration.
 public enum CoAPConfigurationError: Error, Sendable, Hashable, CustomStringConvertible {
+  /// The host of a listener is not a numeric address.
   case notAnAddress(String)
+  /// A listener for plain CoAP is not on loopback, and `CoAPConfiguration.allowsPlainCoAPFromNetwork` is false.
   case plainOnNetwork(String)
+  /// `CoAPConfiguration.listeners` is empty.
   case noAddress
   /// DTLS or TLS without `CoAPConfiguration.security`.
   case noCredentials(String)

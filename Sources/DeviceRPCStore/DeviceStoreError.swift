@@ -26,11 +26,13 @@ public enum DeviceStoreError: Error, Sendable, Hashable {
   case invalidIdentity(String)
   /// The fingerprint is not a SHA-256, which has 32 bytes.
   case invalidFingerprint
+  /// The store has no device of that name.
   case unknownDevice(String)
   /// The device already has a credential of that kind.
   case hasCredential(device: String, DeviceCredential.Kind)
   /// The device has no credential of that kind to replace.
   case noCredential(device: String, DeviceCredential.Kind)
+  /// Another device has a credential of that kind with that identity.
   case identityTaken(String, device: String)
 }
 

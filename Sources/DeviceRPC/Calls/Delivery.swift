@@ -23,6 +23,7 @@ public enum Delivery: String, Sendable, Hashable, CaseIterable {
 /// Times count from the moment at which the call was made. They are times of the server, which cannot see when something
 /// happened on the device.
 public struct CallEvidence: Sendable, Hashable {
+  /// How far the call is known to have come.
   public let delivery: Delivery
   // In nanoseconds, negative for a step that has not happened. Results are copied often, and this is half the size of an
   // optional `Duration`.

@@ -8,6 +8,7 @@ public struct DeviceCredential: Sendable, Hashable {
     case certificate = "x509"
   }
 
+  /// The secret or certificate with which a device proves its identity.
   public enum Proof: Sendable, Hashable {
     /// A key that both sides know (RFC 4279).
     case preSharedKey(DeviceKey)
@@ -103,6 +104,7 @@ public final class InMemoryCredentials: DeviceCredentials {
     hub.send(())
   }
 
+  /// Removes a credential; does nothing if there is none.
   public func remove(_ kind: DeviceCredential.Kind, identity: String) {
     table.withLock { $0.remove(kind, identity: identity) }
     hub.send(())

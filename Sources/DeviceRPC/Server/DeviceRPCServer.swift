@@ -18,6 +18,7 @@ internal import Synchronization
 /// `Limits.requestsPerSecond`) and `device_rpc_dropped_logs_total` (log messages of devices above that rate, which are dropped
 /// but answered with success), the gauge `device_rpc_devices_online` and the timer `device_rpc_round_trip`.
 public final class DeviceRPCServer: Service {
+  /// The limits with which the server was created.
   public let limits: Limits
 
   private let transport: any DeviceTransport

@@ -4,6 +4,7 @@ public import FoundationEssentials
 public enum DeviceEvent: Sendable, Hashable {
   /// A device has connected, or has connected again.
   case online(DeviceInfo)
+  /// A device has disconnected, or cannot be reached any more.
   case offline(DeviceInfo, reason: String)
   /// A connected device was not heard for `Limits.probeInterval`, and did not answer a ping.
   case quiet(DeviceInfo)
@@ -15,6 +16,7 @@ public enum DeviceEvent: Sendable, Hashable {
   case callSent(id: String, device: String, call: Call)
   /// The device has acknowledged a call that has not ended yet.
   case callAcknowledged(id: String, device: String, evidence: CallEvidence)
+  /// A call has ended, with a result or an error.
   case callEnded(id: String, device: String, outcome: CallOutcome, evidence: CallEvidence)
   /// A device sent a result that cannot be read, and got an error response. The call stays open, unless it is a one-way call,
   /// which ends as delivered.
@@ -32,7 +34,9 @@ public enum DeviceEvent: Sendable, Hashable {
 
 /// How a call ended.
 public enum CallOutcome: Sendable, Hashable {
+  /// The device answered, with any status, or has acknowledged a one-way call.
   case result(CallResult)
+  /// The call failed.
   case error(CallError)
 
   init(_ outcome: Result<CallResult, CallError>) {
@@ -51,7 +55,7 @@ public struct DeviceInfo: Sendable, Hashable {
     case observing
     /// It has an observation open, but has not answered the last ping: a call to it may be lost.
     case quiet
-    /// It has no observation open.
+    /// It has no observation open, or cannot be reached.
     case offline
   }
 
@@ -66,6 +70,7 @@ public struct DeviceInfo: Sendable, Hashable {
   public let address: String?
   /// The dialect and format of its current or last observation: `Golioth, CBOR`; nil when it has never observed.
   public let dialect: String?
+  /// When the device first connected, as far as the server remembers.
   public let firstSeen: Date
   /// When the last packet of the device arrived. Packets sent to the device do not count. If the device has proved its name,
   /// packets of others that only give its name do not count either.
@@ -73,6 +78,6 @@ public struct DeviceInfo: Sendable, Hashable {
   /// The number of calls to the device that are under way or waiting.
   public let openCalls: Int
 
-  /// Whether the device has an observation open, and so can be called.
+  /// Whether the device has an observation open and counts as reachable, and so can be called.
   public var isOnline: Bool { state != .offline }
 }

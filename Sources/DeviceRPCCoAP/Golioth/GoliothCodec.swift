@@ -4,6 +4,7 @@ internal import DeviceRPC
 
 /// The settings for calls to devices with Golioth's firmware.
 public struct GoliothSettings: Sendable, Hashable {
+  /// How numbers are encoded in CBOR.
   public enum Numbers: Sendable, Hashable {
     /// Every number is sent as a CBOR double, the only kind that stock firmware reads (`zcbor_float_decode` in
     /// golioth-firmware-sdk; its sample `multiply` answers INVALID_ARGUMENT to integers).
