@@ -7,7 +7,7 @@ extension DeviceStore {
   /// Adds a device with a credential, or adds a credential of another kind to a device that exists.
   ///
   /// - Parameters:
-  ///   - name: A `DeviceName`.
+  ///   - name: The name of the device; see `DeviceName`.
   ///   - identity: The PSK identity, `name@project` by Golioth's convention, or the name in the certificate: its first DNS name,
   ///     or else the last common name of its subject. It follows the rules of `DeviceName`, with 128 bytes at most.
   /// - Throws: `invalidName`, `invalidIdentity`, `invalidFingerprint`, `hasCredential`, `identityTaken`, or an error of any

@@ -44,7 +44,7 @@ final class DeviceSession: Sendable {
 
   private func end(_ reason: String) { ends.continuation.yield(reason) }
 
-  // MARK: The observation
+  // MARK: Observation
 
   private var observeRequest: CoAPClientRequest {
     var request = CoAPClientRequest(.get, [".rpc"])

@@ -138,7 +138,7 @@ package struct PendingCalls<Device, Completion> {
 
   package subscript(serial: Serial) -> Entry? { entries[serial] }
 
-  // MARK: A call's beginning
+  // MARK: Beginning of a call
 
   /// Returns a number for a call that `add` will enter.
   package mutating func reserve() -> Serial {
@@ -170,7 +170,7 @@ package struct PendingCalls<Device, Completion> {
     return entry
   }
 
-  // MARK: The lane of a device
+  // MARK: Lanes
 
   /// The device can be reached. If the lane was closed, the timeouts of waiting calls begin now.
   package mutating func open(_ lane: Lane, now: Duration) {
@@ -276,7 +276,7 @@ package struct PendingCalls<Device, Completion> {
     entries.values.filter { $0.sent != nil && isMeant($0.lane) }.sorted { $0.serial < $1.serial }
   }
 
-  // MARK: A call's end
+  // MARK: End of a call
 
   /// Removes a call from the table, and returns it; nil when it has ended already.
   package mutating func end(_ serial: Serial) -> Entry? {
@@ -303,7 +303,7 @@ package struct PendingCalls<Device, Completion> {
     guard let serial = Self.serial(in: id), let entry = entries[serial], entry.id == id,
       lane == nil || lane === entry.lane
     else { return nil }
-    // A call that has not left cannot have a result.
+    // A call that was not sent cannot have a result.
     return entry.sent == nil ? nil : entry
   }
 
@@ -332,7 +332,7 @@ package struct PendingCalls<Device, Completion> {
       else { return .unknown }
       return .ended
     }
-    // A call that has not left cannot have a result.
+    // A call that was not sent cannot have a result.
     guard entry.id == id, lane == nil || lane === entry.lane, entry.sent != nil else { return .unknown }
     entry.lane.settle(serial)
     return end(serial).map(ResultMatch.call) ?? .unknown

@@ -1,7 +1,7 @@
-/// The outcome of a call as a number, by gRPC's status codes.
+/// The status of a call, by gRPC's status codes.
 ///
-/// These are the 17 codes of Golioth's `golioth_rpc_status` (its firmware SDK 0.22), which are
-/// gRPC's by number. A device may answer any other number, which is kept as it is.
+/// The constants are the 17 codes of `golioth_rpc_status` in Golioth's firmware SDK 0.22, which have gRPC's numbers. A device
+/// may answer with any other number, which is kept unchanged.
 public struct RPCStatus: RawRepresentable, Hashable, Sendable {
   /// The number on the wire.
   public let rawValue: Int
@@ -21,7 +21,7 @@ public struct RPCStatus: RawRepresentable, Hashable, Sendable {
   public static let deadlineExceeded = RPCStatus(rawValue: 4)
   /// 5: the device has no such function, or the function did not find what was asked for.
   public static let notFound = RPCStatus(rawValue: 5)
-  /// 6: what was to be created exists.
+  /// 6: the entity to create exists already.
   public static let alreadyExists = RPCStatus(rawValue: 6)
   /// 7: the caller may not do this.
   public static let permissionDenied = RPCStatus(rawValue: 7)

@@ -6,7 +6,7 @@ package typealias DeviceRecord = PendingCalls<DeviceState, UnsafeContinuation<Re
 package struct DeviceState {
   // The fields that a call uses come first, to share a cache line: with tens of thousands of devices each line is a cache miss.
   var link: (any DeviceLink)?
-  // False until calls may go out on the link.
+  // False until calls may be sent on the link.
   var isReady = false
   // A probe is under way. Calls wait until it ends or any packet of the device arrives: if the device turns out to be
   // unreachable, they have certainly not been sent.

@@ -170,7 +170,7 @@ extension DeviceLoop {
   /// Without an id nothing is concluded: it may be an answer to a call that ended long ago.
   package func unreadable(id: String?, reason: String, from name: String?) {
     let record = name.flatMap { devices[$0] }
-    // A known name that is no device of ours cannot have been called.
+    // A named sender without a record cannot have been called.
     unreadable(id: name != nil && record == nil ? nil : id, reason, from: record, name: name)
   }
 
@@ -196,7 +196,7 @@ extension DeviceLoop {
   /// so that it does not send the result again.
   package func received(id: String, status: RPCStatus, detail: RPCValue?, from name: String?) {
     let record = name.flatMap { devices[$0] }
-    // A known name that is no device of ours cannot have been called.
+    // A named sender without a record cannot have been called.
     if name != nil && record == nil { return noteStray(id, name, isLate: false) }
     received(id: id, status: status, detail: detail, from: record)
   }

@@ -39,7 +39,7 @@ public struct Limits: Sendable, Hashable {
   /// The longest device name, in bytes. 255, the longest option value of CoAP.
   public var deviceName = DeviceName.longest
 
-  // MARK: What a transport takes
+  // MARK: Transport
 
   /// Requests per second of a device on each of its sessions, and the size of a burst. Further requests get 4.29 with a Max-Age.
   /// 100; 0 for no limit.
