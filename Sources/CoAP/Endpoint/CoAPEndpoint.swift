@@ -1,22 +1,23 @@
-// Endpoint: the server's side of CoAP: where it listens, libcoap's contexts, and the way of a request through them.
-// DeviceRPCCoAP makes a `CoAPEndpoint` and is called as its `CoAPHandler`; sockets and sessions call the shard.
+// Endpoint: the server side of CoAP: the listeners, libcoap's contexts, and how a request passes through them. DeviceRPCCoAP
+// creates a `CoAPEndpoint` and is its `CoAPHandler`; sockets and sessions call the shard.
 
 internal import Glibc
 
-/// A CoAP server: where it listens, and the libcoap contexts that serve that on one or more loops.
+/// A CoAP server: its listeners, and the libcoap contexts that serve them on one or more loops.
 package final class CoAPEndpoint: Sendable {
   package struct Configuration: Sendable {
     package var listeners: [CoAPListener]
-    /// Contexts that one loop serves for `coap`. The kernel spreads the peers over all of them.
+    /// The number of contexts of one loop for `coap`. The kernel distributes the peers over all of them.
     ///
-    /// 32. With 8 or 16 the calls to ten peers are fewer by a twentieth, and 95,000 peers connect more slowly with less
-    /// (`rpc-bench drive --shards`).
+    /// Default 32. With 8 or 16, ten peers are called at a rate that is a twentieth lower. With fewer than 32, 95,000 peers
+    /// take longer to connect (`rpc-bench drive --shards`).
     package var shardsPerLoop: Int
-    /// The same for `coaps`, two contexts each. 8: a handshake costs more than looking at a thousand sessions.
+    /// The same for `coaps`, with two contexts each. Default 8: a handshake costs more than looking at a thousand sessions.
     package var secureShardsPerLoop = 8
-    /// Bytes asked of the kernel for each socket's receive queue; it gives at most `net.core.rmem_max`.
+    /// Bytes requested from the kernel for the receive buffer of each socket, which it limits to `net.core.rmem_max`. Default
+    /// 4 MiB.
     package var receiveBuffer = 4 << 20
-    /// What `coaps` and `coaps+tcp` need.
+    /// The authority and certificate, required for `coaps` and `coaps+tcp`.
     package var security: CoAPSecurity?
     package var limits = CoAPLimits()
     package var transmission = CoAPTransmission()
@@ -31,7 +32,7 @@ package final class CoAPEndpoint: Sendable {
     }
   }
 
-  /// In the order of the configuration, with the ports that the system chose for port 0.
+  /// The listeners in the order of the configuration, with the port chosen by the system in place of port 0.
   package let listeners: [CoAPListener]
   package var addresses: [CoAPAddress] { listeners.map(\.address) }
   private let parts: [(loop: EventLoop, part: Part)]
@@ -53,7 +54,7 @@ package final class CoAPEndpoint: Sendable {
     }
   }
 
-  /// The sockets of one listener; each is taken out by whoever closes it from then on.
+  /// The sockets of one listener. Whoever takes a socket out must close it.
   private struct Sockets {
     let listener: CoAPListener
     var descriptors: [Int32]
@@ -71,8 +72,8 @@ package final class CoAPEndpoint: Sendable {
 
   /// Binds the addresses and serves them on `loops` until `close()`.
   ///
-  /// `handlers` has one handler for each loop. Throws `CoAPSystemError` when an address cannot be bound, with
-  /// `isAddressInUse` when somebody else has it; nothing is left open then.
+  /// `handlers` has one handler for each loop. Throws `CoAPSystemError` when a secure listener has no credentials and when an
+  /// address cannot be bound, with `isAddressInUse` when it is already in use. Nothing is left open then.
   package init(
     _ configuration: Configuration, loops: [EventLoop], handlers: [any CoAPHandler]
   ) async throws(CoAPSystemError) {
@@ -98,7 +99,7 @@ package final class CoAPEndpoint: Sendable {
     var failure: CoAPSystemError?
     for (number, (loop, part)) in parts.enumerated() {
       let handler = handlers[number]
-      // A connection stays with the loop of its listener.
+      // All connections of a stream listener are served by one loop.
       var streams = 0
       let mine = sockets.indices.map { index in
         guard sockets[index].listener.scheme.isStream else { return sockets[index].take(number, of: loops.count) }
@@ -129,9 +130,9 @@ package final class CoAPEndpoint: Sendable {
     }
   }
 
-  /// New handshakes are made with this certificate; sessions go on.
+  /// Uses this certificate for new handshakes. Existing sessions are not affected.
   ///
-  /// Throws `CoAPSystemError` when libcoap does not take it.
+  /// Throws `CoAPSystemError` when libcoap does not accept it.
   package func use(_ certificate: CoAPCertificate) async throws(CoAPSystemError) {
     for (loop, part) in parts {
       let failure = await loop.perform { () -> CoAPSystemError? in
@@ -146,14 +147,14 @@ package final class CoAPEndpoint: Sendable {
     }
   }
 
-  /// Ends the sessions for which there is a `reason` to, on their loops.
+  /// Ends the sessions for which `reason` returns a reason. It is called on their loops.
   package func closeSessions(_ reason: @escaping @Sendable (CoAPSession) -> String?) async {
     for (loop, part) in parts {
       await loop.perform { for shard in part.shards { shard.closeSessions(reason) } }
     }
   }
 
-  /// Ends every session and observation, whose owners are told, and frees the sockets. May be called twice.
+  /// Ends all sessions and observations, notifies their owners, and closes the sockets. May be called twice.
   package func close() async {
     for (loop, part) in parts {
       await loop.perform { part.close() }
@@ -162,18 +163,19 @@ package final class CoAPEndpoint: Sendable {
 }
 
 extension CoAPEndpoint.Part {
-  /// Opens the contexts for `sockets`, a list for each listener, and closes those that it cannot.
+  /// Opens the contexts for `sockets`, which has a list for each listener. When one cannot be opened, closes the remaining
+  /// sockets.
   fileprivate func open(
     _ sockets: [[BoundSocket]], _ configuration: CoAPEndpoint.Configuration, contexts: Int, _ loop: EventLoop,
     _ handler: any CoAPHandler, _ budget: ByteBudget
   ) throws(CoAPSystemError) {
-    // The nth sockets of all listeners of a kind go to one context.
+    // The nth sockets of all listeners of a kind share a context.
     func columns(_ belongs: (CoAPScheme) -> Bool) -> [[BoundSocket]] {
       let rows = sockets.filter { $0.first.map { belongs($0.scheme) } ?? false }
       return (0..<(rows.map(\.count).max() ?? 0)).map { column in rows.compactMap { $0.dropFirst(column).first } }
     }
     let streams = columns(\.isStream)
-    // One alone: two peers at two listeners may have the same address and port.
+    // One socket per context: peers of two listeners may have the same address and port.
     let plain = sockets.joined().filter { $0.scheme == .coap }.map { [$0] }
     let secure = sockets.joined().filter { $0.scheme == .coaps }.map { [$0] }
     var remaining = (plain + secure + streams)[...]
@@ -181,7 +183,7 @@ extension CoAPEndpoint.Part {
       let pump = try DatagramPump(loop: loop)
       self.pump = pump
       let limits = configuration.limits
-      // libcoap counts by endpoint, and two contexts read each socket of DTLS.
+      // libcoap applies its limits per endpoint, and two contexts read each DTLS socket.
       let endpoints = max(1, contexts * (plain.joined().count + streams.joined().count + 2 * secure.count))
       let handshakes = max(16, limits.handshakes / max(1, 2 * contexts * secure.count))
       let streamLoops = max(1, min(contexts, configuration.listeners.count(where: \.scheme.isStream)))
@@ -201,7 +203,7 @@ extension CoAPEndpoint.Part {
           continue
         }
         let copies = next.map { BoundSocket(descriptor: dup($0.descriptor), scheme: $0.scheme, isIPv6: $0.isIPv6) }
-        // Closed with the others when the first cannot be had.
+        // Closed with the remaining ones when the first shard cannot be opened.
         remaining.insert(copies, at: remaining.startIndex)
         let first = try shard(next, security: security)
         remaining.removeFirst()

@@ -1,22 +1,24 @@
 /// Answers the requests that arrive on one loop.
 package protocol CoAPHandler: AnyObject, Sendable {
-  /// The paths of its resources, without a leading slash: a request with a method that nobody knows gets 4.05 there over all
-  /// transports (RFC 7252 §5.8), and libcoap answers it.
+  /// The paths of its resources, without a leading slash. libcoap answers a request to one of them with an unknown method
+  /// with 4.05, over all transports (RFC 7252 §5.8).
   var paths: [String] { get }
-  /// Called on the session's loop for each request once: retransmissions are answered from memory, bodies in blocks
-  /// are put together first. Nil defers the answer to `CoAPSession.respond(_:to:)`.
+  /// Called on the session's loop, once for each request. Retransmissions are answered from memory, and bodies in blocks are
+  /// assembled first. Nil defers the answer to `CoAPSession.respond(_:to:)`.
   func respond(to request: CoAPRequest, on session: CoAPSession) -> CoAPResponse?
-  /// Whether `respond` is to see a request whose sender has used up what it may ask; it finds `isOverRate` set then, and
-  /// refuses with `CoAPSession.tooManyRequests()` what it does not want. All others are refused so at once.
+  /// Whether `respond` is called for a request that exceeds its sender's rate. `isOverRate` is set in such a request, and the
+  /// handler refuses it with `CoAPSession.tooManyRequests()` or answers it. If false, the request is refused at once.
   func mayExceedRate(_ request: CoAPRequest) -> Bool
-  /// A request is answered with 4.29 because of its sender's rate; `isFirst` of its session.
+  /// Called when a request is answered with 4.29 because its sender exceeds its rate; `isFirst` is true for the first one of
+  /// a session.
   func refusedForRate(_ session: CoAPSession, isFirst: Bool)
   /// Called for each request, retransmitted or not, before it is answered.
   func heard(from session: CoAPSession)
-  /// A peer has proved who it is, over DTLS or TLS.
+  /// Called when a peer has been authenticated by a DTLS or TLS handshake.
   func sessionBegan(_ session: CoAPSession)
   func sessionEnded(_ session: CoAPSession)
-  /// A response did not fit a message to the peer, which has set the size itself, and was sent without what did not.
+  /// Called when a response was longer than the message size that the peer has set. It was sent without the parts that did
+  /// not fit.
   func responseWasCut(_ code: CoAPCode, on session: CoAPSession)
 }
 

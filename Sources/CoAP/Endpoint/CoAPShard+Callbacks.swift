@@ -1,6 +1,6 @@
 internal import CLibcoap
 
-// What libcoap calls, on the loop's thread.
+// Callbacks of libcoap, on the loop's thread.
 
 extension CoAPShard {
   static func of(_ session: OpaquePointer?) -> CoAPShard? {
@@ -30,7 +30,7 @@ func onShardPong(session: OpaquePointer?, received: OpaquePointer?, mid: coap_mi
   if let session, CoAPScheme(coap_session_get_proto(session))?.isStream == true { CoAPShard.of(session)?.ponged(session) }
 }
 
-// A Reset for what was not asked for (RFC 7252 §4.2); what is not confirmable is ignored.
+// A confirmable response that was not requested gets a Reset (RFC 7252 §4.2). A non-confirmable one is ignored.
 func onShardResponse(
   session: OpaquePointer?, sent: OpaquePointer?, received: OpaquePointer?, mid: coap_mid_t
 ) -> coap_response_t {

@@ -1,7 +1,8 @@
 internal import CLibcoap
 internal import Glibc
 
-/// Messages over UDP that libcoap does not get: it would answer with a Reset what is to be ignored, or answered (`message.h`).
+/// Messages that are kept from libcoap, which would answer them with a Reset although they must be ignored, or answered
+/// (`message.h`).
 extension CoAPShard {
   func readException(_ datagram: peeked_datagram, from socket: AdoptedSocket) {
     let message = UnsafeBufferPointer(start: datagram.bytes, count: min(Int(datagram.length), AdoptedSocket.largestDatagram))
@@ -11,7 +12,7 @@ extension CoAPShard {
     }
   }
 
-  /// A record of an established DTLS session. False, and its message is taken, when libcoap is not to have it.
+  /// Whether libcoap may read a record of an established DTLS session. If not, its message has been taken and processed here.
   func mayRead(_ record: UnsafeBufferPointer<UInt8>, of session: CoAPSession) -> Bool {
     guard let handle = session.handle, let message = pump.feed.peek(record, on: handle) else { return true }
     var badOption: UInt16 = 0
@@ -34,7 +35,7 @@ extension CoAPShard {
     return false
   }
 
-  /// Nil for what is ignored.
+  /// The answer to a refused message. Nil when the message is ignored.
   private static func refusal(
     _ verdict: message_verdict, of message: UnsafeBufferPointer<UInt8>, badOption: UInt16
   ) -> [UInt8]? {
@@ -48,7 +49,7 @@ extension CoAPShard {
     }
   }
 
-  /// Answers the request in the next datagram of the socket, whose bytes these are, as if libcoap had handed it on.
+  /// Answers the request in `message`, the next datagram of the socket, as if libcoap had passed it on.
   func serve(_ message: [UInt8], of peer: PeerKey, from socket: AdoptedSocket) {
     let known = sessions.first { $0.scheme == .coap && PeerKey($0.address) == peer }?.handle
     if known != nil { discard_datagram(socket.descriptor) }
@@ -76,10 +77,10 @@ extension CoAPShard {
     if isConfirmable { _ = coap_send_ack(handle, request) }
   }
 
-  /// Has libcoap read the datagram of a peer that it does not know, so that it makes a session for it, and nothing of what it
-  /// answers leaves: there is no other way to a session (`coap_endpoint_get_session`).
+  /// Lets libcoap read the datagram of an unknown peer so that it creates a session, without sending anything that libcoap
+  /// answers. There is no other way to create a session (`coap_endpoint_get_session`).
   private func beginSilently(from socket: AdoptedSocket) -> OpaquePointer? {
-    // The socket stays open, and watched, while something that cannot send has its place.
+    // The socket stays open and watched while a descriptor that cannot send is in its place.
     let spare = fcntl(socket.descriptor, F_DUPFD_CLOEXEC, 0)
     guard spare >= 0 else {
       discard_datagram(socket.descriptor)
@@ -94,7 +95,7 @@ extension CoAPShard {
     return silentlyBegun
   }
 
-  /// libcoap has read the first datagram of a peer, and made a session of it.
+  /// Called when libcoap has read the first datagram of a peer and created its session.
   func silence(_ handle: OpaquePointer) {
     guard let silenced else { return }
     silentlyBegun = handle

@@ -1,15 +1,15 @@
 internal import CLibcoap
 internal import Logging
 
-/// Requests and their answers, and the bodies that come and go in blocks.
+/// Requests and their responses, and the timeout of block-wise transfers.
 extension CoAPShard {
   func answer(_ handle: OpaquePointer, _ pdu: OpaquePointer?, _ response: OpaquePointer?) {
-    // A request in an acknowledgement is none (RFC 7252 §4.2); over UDP it has been seen before.
+    // An acknowledgement cannot carry a request (RFC 7252 §4.2). Over UDP it has been filtered out before.
     guard coap_pdu_get_type(pdu) != COAP_MESSAGE_ACK, let session = session(handle) else { return }
     handler.heard(from: session)
     defer { if !session.farewells.isEmpty { loop.atEndOfPass { session.repeatFarewells() } } }
     guard !session.scheme.isStream else {
-      // Nothing is sent twice over TCP.
+      // There are no retransmissions over TCP.
       if let answer = freshAnswer(to: pdu, mid: 0, token: PDU.token(pdu), on: session) { write(answer, to: response, on: session) }
       return
     }
@@ -38,11 +38,11 @@ extension CoAPShard {
     do throws(PDU.Unreadable) {
       request = try PDU.request(pdu, mid: mid, token: token, allowsBERT: session.scheme.isStream)
     } catch {
-      // What is not confirmable and not understood is ignored (RFC 7252 §5.4.1).
+      // A non-confirmable request with an option that is not understood is ignored (RFC 7252 §5.4.1).
       guard error.code != .badOption || coap_pdu_get_type(pdu) == COAP_MESSAGE_CON else { return nil }
       return session.mayAsk(now: loop.passTime) ? .error(error.code, error.diagnostic) : session.tooManyRequests()
     }
-    // A later block belongs to what was counted with the first one.
+    // A later block belongs to a request that was counted with its first block.
     if !session.isLaterBlock(request), !session.mayAsk(now: loop.passTime) {
       guard handler.mayExceedRate(request) else { return session.tooManyRequests() }
       request.isOverRate = true

@@ -1,13 +1,13 @@
 internal import CLibcoap
 
-/// The sessions of a context, and what libcoap tells of them.
+/// The sessions of a context, and libcoap's events about them.
 extension CoAPShard {
-  /// The session of libcoap's, if it is one of ours already.
+  /// The session of a libcoap session, if there is one already.
   func known(_ handle: OpaquePointer) -> CoAPSession? {
     coap_session_get_app_data(handle).map { Unmanaged<CoAPSession>.fromOpaque($0).takeUnretainedValue() }
   }
 
-  /// The same, or the one that begins with this message.
+  /// The session of a libcoap session, which is created if there is none.
   func session(_ handle: OpaquePointer) -> CoAPSession? { known(handle) ?? begin(handle, nil) }
 
   func begin(_ handle: OpaquePointer, _ secured: SecuredPeer?) -> CoAPSession? {
@@ -17,7 +17,7 @@ extension CoAPShard {
     let session = CoAPSession(handle: handle, address: address, scheme: scheme, secured: secured, shard: self)
     if scheme == .coaps { coap_session_set_mtu(handle, UInt32(AdoptedSocket.largestDatagram)) }
     session.index = sessions.count
-    // The array owns the session; libcoap's pointer goes with it, in `forget(_:)`.
+    // The array owns the session. libcoap's pointer to it is removed together with it, in `forget(_:)`.
     sessions.append(session)
     coap_session_set_app_data(handle, Unmanaged.passUnretained(session).toOpaque())
     return session
@@ -37,11 +37,11 @@ extension CoAPShard {
     }
   }
 
-  /// Ends a session: an observer, a connection, an association of keys.
+  /// Ends a session with its observations, and its connection or DTLS association.
   func close(_ session: CoAPSession, _ reason: CoAPObservation.End = .closed) {
     guard let handle = session.handle else { return }
     forget(session, reason)
-    // With a close-notify over DTLS and TLS. libcoap frees it when it walks its sessions.
+    // This sends a close_notify over DTLS and TLS. libcoap frees the session when it walks its sessions.
     if session.scheme != .coap { coap_session_disconnected(handle, COAP_NACK_NOT_DELIVERABLE) }
     pump.note(self, due: loop.passTime)
   }
@@ -50,12 +50,12 @@ extension CoAPShard {
     if let session = sessions.first(where: { $0.address == address }) { close(session) }
   }
 
-  /// Ends the sessions for which there is a reason to; it is asked for each.
+  /// Ends the sessions for which `reason` returns a reason. It is called for each session.
   func closeSessions(_ reason: (CoAPSession) -> String?) {
     for session in sessions { if let reason = reason(session) { close(session, .revoked(reason)) } }
   }
 
-  /// New handshakes are made with this certificate.
+  /// Uses this certificate for new handshakes.
   func use(_ certificate: CoAPCertificate) throws(CoAPSystemError) { try secure?.use(certificate) }
 
   func happened(_ event: coap_event_t, _ handle: OpaquePointer) {
@@ -71,13 +71,13 @@ extension CoAPShard {
       deleted = nil
       silence(handle)
       guard secure != nil, CoAPScheme(coap_session_get_proto(handle))?.isSecure == true else { return }
-      // Of a connection the first message may have been read by now.
+      // For TLS this is done at COAP_EVENT_TCP_CONNECTED: the first message of a connection may have been read by now.
       if coap_session_get_proto(handle) == COAP_PROTO_DTLS {
-        // A flight of the handshake must not be cut in pieces on its way (IPv6 has 48 bytes of headers).
+        // The datagrams of a handshake must not be fragmented on their way (IPv6 has 48 bytes of headers).
         coap_session_set_mtu(handle, 1_152)
         secure?.began(handle)
       }
-      // Of an earlier one from the same port.
+      // The warnings may be about an earlier session from the same port.
       forgetWarnings(about: handle)
     case COAP_EVENT_SERVER_SESSION_DEL:
       deleted = handle
@@ -104,12 +104,12 @@ extension CoAPShard {
 
   func closed(_ handle: OpaquePointer) {
     connections?.closed(handle)
-    // What the peer has sent behind its Release libcoap answers all the same: it opens a connection to the peer for that,
-    // and never lets go of it.
+    // libcoap answers even what the peer has sent after its Release: it opens a connection to the peer for that, and never
+    // closes it.
     endAtEndOfPass(handle)
   }
 
-  /// Disconnects a session that libcoap is in the middle of, unless it frees it before.
+  /// Disconnects a session at the end of the pass, because libcoap is still using it, unless libcoap frees it before.
   private func endAtEndOfPass(_ handle: OpaquePointer) {
     if ending.isEmpty { loop.atEndOfPass { self.endSessions() } }
     ending.append(handle)
@@ -123,7 +123,7 @@ extension CoAPShard {
   }
 
   func lost(_ handle: OpaquePointer) {
-    // libcoap tells of it also when it frees what it has told to be deleted.
+    // libcoap also reports this when it frees a session that it has reported as deleted.
     guard handle != deleted else { return }
     pump.note(self, due: loop.passTime)
     guard let session = known(handle) else {
@@ -131,9 +131,9 @@ extension CoAPShard {
       return handshakeFailed(handle)
     }
     guard !session.isLost else { return }
-    // Whatever is sent on it from now on, libcoap would take for a wish to connect to the peer as a client.
+    // If something were sent on it from now on, libcoap would connect to the peer as a client.
     session.isLost = true
-    // libcoap is in the middle of it.
+    // libcoap is still using the session.
     loop.atEndOfPass { self.forget(session) }
   }
 

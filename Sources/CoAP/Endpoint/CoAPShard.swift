@@ -1,18 +1,19 @@
 internal import CLibcoap
 internal import Glibc
 
-/// A socket of ours that is still to be given to a libcoap context.
+/// A bound socket that has not been given to a libcoap context yet.
 struct BoundSocket {
   let descriptor: Int32
   let scheme: CoAPScheme
   let isIPv6: Bool
 }
 
-/// One libcoap context with its sockets and the sessions of the peers that reach it.
+/// One libcoap context with its sockets and the sessions of its peers.
 ///
-/// libcoap walks all sessions of a context for each new one, and searches its unacknowledged messages one by one, so
-/// many contexts on one port serve many peers faster than one. Their sockets are our own, put in the place of libcoap's
-/// (`AdoptedSocket`): the kernel spreads the peers over them, and we see what waits in them before libcoap takes it.
+/// libcoap walks all sessions of a context for each new one, and searches its unacknowledged messages one by one. Many
+/// contexts on one port therefore serve many peers faster than one context. Their sockets are bound here and put in the place
+/// of libcoap's (`AdoptedSocket`): the kernel distributes the peers over them, and the datagrams that wait in them can be
+/// examined before libcoap reads them.
 final class CoAPShard: EventLoop.EventSource {
   let loop: EventLoop
   let limits: CoAPLimits
@@ -31,29 +32,29 @@ final class CoAPShard: EventLoop.EventSource {
   var onEstablished: ((CoAPSession) -> Void)?
   var onEnded: ((CoAPSession) -> Void)?
   var sessions: [CoAPSession] = []
-  /// Confirmable messages of ours that are not answered yet.
+  /// Confirmable messages of the server that have not been acknowledged or reset yet.
   var underWay: [MessageKey: Confirmable] = [:]
   var answered: [(message: SentMessage, isReset: Bool)] = []
   var transferring: [ObjectIdentifier: CoAPSession] = [:]
   var transferTimer: LoopTimer?
   var truncated: Set<MessageKey> = []
-  /// When the pump says `prepare` next.
+  /// When the pump calls `prepare` next.
   var due = UInt64.max
   private var encryptedHandshakes: [(peer: PeerKey, bytes: UInt16)] = []
   private var clientHellos: [PeerKey] = []
-  // TLS connections that libcoap has accepted in this pass.
+  // TLS connections that libcoap has accepted in this event loop pass.
   var accepting: [OpaquePointer] = []
-  // Sessions to be disconnected at the end of the pass, and the last one that libcoap has told to be gone.
+  // Sessions to disconnect at the end of the pass, and the last session that libcoap has reported as deleted.
   var ending: [OpaquePointer] = []
   var deleted: OpaquePointer?
-  // The socket on which libcoap is to say nothing to a peer that is new, and the session that it has made for one.
+  // The socket on which libcoap must not send anything to a new peer, and the session that it has created for that peer.
   var silenced: Int32?
   var silentlyBegun: OpaquePointer?
 
   /// The time of the pass, in whole seconds.
   var seconds: UInt32 { UInt32(truncatingIfNeeded: loop.passTime / 1_000_000_000) }
 
-  /// Makes the context and adopts `sockets`, on the loop's thread. Call `close()` before the last reference goes.
+  /// Creates the context and adopts `sockets`, on the loop's thread. `close()` must be called before the shard is released.
   init(
     loop: EventLoop, sockets bound: [BoundSocket], security: CoAPSecurity?, limits: CoAPLimits,
     idleSessions: Int, handshakes: Int, connections: Int, transmission: CoAPTransmission, budget: ByteBudget,
@@ -109,19 +110,19 @@ final class CoAPShard: EventLoop.EventSource {
     }
   }
 
-  /// The one socket of `coap`: a peer is known by its address, which may be the same at another.
+  /// The only `coap` socket: a peer is identified by its address, and another socket may have a peer with the same address.
   var datagramSocket: Int32 { sockets.first?.socket.descriptor ?? -1 }
 
   private static let listening: UInt32 = 1 << 30
   private static let connected: UInt32 = 1 << 31
-  /// In the place of a source: the socket is not listened to for a while.
+  /// Stands for the source of a listening socket that is not watched for a while.
   private static let deaf = -1
 
   private var isClosed = false
 
   deinit { assert(isClosed, "a shard was not closed") }
 
-  /// Ends all sessions and frees the context; handlers hear of it. May be called twice.
+  /// Ends all sessions and frees the context. Handlers and owners are called. May be called twice.
   func close() {
     assert(loop.isCurrent)
     guard !isClosed else { return }
@@ -141,7 +142,7 @@ final class CoAPShard: EventLoop.EventSource {
   }
 
   private func registerResources() {
-    // libcoap answers itself what is no resource, and requests for its list of resources, `.well-known/core`.
+    // libcoap itself would answer requests for paths without a resource, and for its list of resources, `.well-known/core`.
     let unknown = coap_resource_unknown_init(onShardRequest)
     let known = handler.paths.map { coap_resource_init(coap_new_str_const($0, $0.utf8.count), COAP_RESOURCE_FLAGS_RELEASE_URI) }
     for resource in [unknown] + known {
@@ -154,7 +155,7 @@ final class CoAPShard: EventLoop.EventSource {
 
   // MARK: Datagrams
 
-  /// Nanoseconds after which a session that begins now may be idle for too long.
+  /// Nanoseconds of the session timeout. A session that begins now is not idle for too long before that.
   var idleTime: UInt64 { UInt64(limits.sessionTimeout) * 1_000_000_000 }
 
   func ready(_ tag: UInt32) {
@@ -175,7 +176,7 @@ final class CoAPShard: EventLoop.EventSource {
       pump.read(from: socket)
       pump.note(self, due: loop.passTime + 1_000_000_000)
     case .impossible:
-      // It stays readable for as long as the connection waits.
+      // The socket stays readable as long as the connection waits, so it is not watched for a second.
       loop.remove(sockets[index].source, descriptor: socket.descriptor)
       sockets[index].source = Self.deaf
       if listeningTimer == nil { listeningTimer = loop.makeTimer { [unowned self] in self.listenAgain() } }
@@ -186,7 +187,7 @@ final class CoAPShard: EventLoop.EventSource {
 
   private func listenAgain() {
     for (index, (socket, source)) in sockets.enumerated() where source == Self.deaf {
-      // Without a descriptor the kernel may have no memory either; then in another second.
+      // While descriptors are exhausted, the kernel may have no memory either. Then tries again after another second.
       guard let source = try? loop.add(self, descriptor: socket.descriptor, tag: UInt32(index) | Self.listening) else {
         listeningTimer?.arm(at: loop.passTime + 1_000_000_000)
         continue
@@ -208,13 +209,13 @@ final class CoAPShard: EventLoop.EventSource {
     pump.note(self, due: loop.passTime + idleTime)
     pump.begin(self)
     guard !peeked.isEmpty else {
-      // Readable, and nothing to see: the offset is beyond the first datagram.
+      // The socket is readable, but nothing was peeked: the peek offset is beyond the first datagram.
       _ = rewind_peek(socket.descriptor)
       return pump.read(from: socket)
     }
     for datagram in peeked {
-      // Signalling is for TCP, but libcoap does as it says: it changes sizes, and repeats a pong to a forged address
-      // until somebody acknowledges it.
+      // Signaling is for TCP, but libcoap obeys it over UDP too: it changes sizes, and retransmits a Pong to a forged address
+      // until it is acknowledged.
       guard datagram.code >> 5 != 7, datagram.verdict == MESSAGE_PASSES.rawValue else {
         readException(datagram, from: socket)
         continue
@@ -222,8 +223,8 @@ final class CoAPShard: EventLoop.EventSource {
       if datagram.type >= 2, datagram.type <= 3, datagram.length == 4, datagram.code == 0 {
         answered(key(datagram), isReset: datagram.type == 3)
       }
-      // Also what says nothing to libcoap, which has asked nothing: taken one by one they would cost more, for the messages
-      // between them could not be read together.
+      // libcoap also gets acknowledgements and Resets, which it ignores because it has sent no confirmable message.
+      // Discarding each of them would cost more, because the messages between them could not be read in one batch.
       pump.read(from: socket)
       let isTruncated = datagram.length > AdoptedSocket.largestDatagram
       if isTruncated { truncated.insert(key(datagram)) }
@@ -235,17 +236,17 @@ final class CoAPShard: EventLoop.EventSource {
       high: datagram.address_high, low: datagram.address_low, port: datagram.port, messageID: datagram.message_id)
   }
 
-  /// A record of so many bytes that completes a handshake, unless it does not decrypt, is among those that are read in this
-  /// pass.
+  /// Notes that an encrypted handshake record of this length is read in this pass. It completes the handshake if it can be
+  /// decrypted.
   func sawEncryptedHandshake(_ peer: PeerKey, bytes: UInt16) { encryptedHandshakes.append((peer, bytes)) }
 
-  /// A first message of a handshake is among those that are read in this pass.
+  /// Notes that a ClientHello is read in this pass.
   func sawClientHello(_ peer: PeerKey) { clientHellos.append(peer) }
 
-  /// What was peeked has been read.
+  /// Called when all datagrams that were peeked have been read.
   func hasRead() {
     if !truncated.isEmpty {
-      // libcoap took fewer bytes than the kernel had counted as looked at.
+      // libcoap has read fewer bytes than the kernel has counted as peeked.
       for (socket, _) in sockets { _ = rewind_peek(socket.descriptor) }
       truncated.removeAll()
     }
@@ -254,11 +255,11 @@ final class CoAPShard: EventLoop.EventSource {
       handshakeFailed(handle, .wrongKey)
       coap_session_disconnected(handle, COAP_NACK_TLS_FAILED)
     }
-    // libcoap frees a session whose ClientHello it refuses, for want of a common cipher say, and tells of no event
+    // libcoap frees a session whose ClientHello it refuses, for example without a common cipher suite, and reports no event
     // (coap_session.c, `coap_session_new_dtls_session`).
     while let peer = clientHellos.popLast() { secure?.refusedAtOnce(CoAPAddress(peer)) }
-    // A client may be so quick that its whole handshake is read when its connection is accepted. If it fails then, libcoap
-    // says nothing and keeps the connection (coap_session.c, `coap_session_accept`).
+    // The whole handshake of a fast client may be read when its connection is accepted. If it fails then, libcoap reports
+    // nothing and keeps the connection (coap_session.c, `coap_session_accept`).
     while let handle = accepting.popLast() {
       guard session_tls(handle) == nil else { continue }
       handshakeFailed(handle)
@@ -267,7 +268,7 @@ final class CoAPShard: EventLoop.EventSource {
     tellAnswered()
   }
 
-  /// Lets libcoap drop idle sessions, and send a flight of a handshake again.
+  /// Lets libcoap drop idle sessions and retransmit flights of handshakes.
   func prepare() {
     guard !isClosed else { return }
     dropBurdens()
