@@ -1,9 +1,9 @@
-// Session: one peer: its requests and their repetitions, its observations, transfers in blocks, and messages under way.
-// The shard makes sessions; DeviceRPCCoAP sends on them. Everything on the session's loop only.
+// Session: one peer: its requests and their retransmissions, its observations, block-wise transfers, and outstanding
+// messages. The shard creates sessions; DeviceRPCCoAP sends on them. Everything runs on the session's loop only.
 
 internal import Synchronization
 
-/// The bytes that all transfers in blocks of one endpoint may hold together.
+/// The memory that all block-wise transfers of one endpoint may use together, in bytes.
 final class ByteBudget: Sendable {
   private let left: Atomic<Int>
 
@@ -18,10 +18,10 @@ final class ByteBudget: Sendable {
   func give(_ bytes: Int) { left.add(bytes, ordering: .relaxed) }
 }
 
-/// Tells the bodies of one peer apart: by the method and every option that a cache would look at (RFC 7959 §2.5, RFC 7252
-/// §5.4.6), Request-Tag among them (RFC 9175 §3.3).
+/// Tells the bodies of one peer apart: by the method and all options of the cache key (RFC 7959 §2.5, RFC 7252 §5.4.6),
+/// including Request-Tag (RFC 9175 §3.3).
 ///
-/// 64 bits of a hash with a key that only this process knows, so that nobody can make two requests with the same.
+/// A 64-bit hash with a key that only this process knows, so that nobody can construct two requests with the same hash.
 struct TransferKey: Hashable {
   private let value: Int
 
@@ -30,7 +30,7 @@ struct TransferKey: Hashable {
     hasher.combine(request.method)
     hasher.combine(request.path)
     hasher.combine(request.query.count)
-    // By their bytes: Swift takes some texts for equal that are different options.
+    // Compared by bytes: Swift considers some strings equal that are different options.
     for item in request.query { for byte in item.utf8 { hasher.combine(byte) } }
     hasher.combine(request.contentFormat)
     hasher.combine(request.accept)
@@ -46,17 +46,17 @@ struct IncomingBody {
   let key: TransferKey
   private(set) var bytes: [UInt8] = []
   private(set) var touched: UInt64 = 0
-  // When it is whole: its last block, and what that was answered with, as soon as it is.
+  // When the body is complete: its last block, and the answer to it as soon as there is one.
   private var last: (block: CoAPBlock, digest: UInt32)?
   var answer: CoAPResponse?
-  /// It was begun over its sender's rate, and is asked for no more of it.
+  /// The transfer was begun over its sender's rate. Its later blocks are not counted against the rate.
   var isOverRate = false
 
   enum Outcome: Equatable {
-    /// The block was taken, or had been before; more is to come (2.31).
+    /// The block was accepted, now or before. More blocks are expected (2.31).
     case more
     case complete
-    /// The last block of a body that was whole before comes again.
+    /// The last block of a complete body was received again.
     case repeated
     /// The block does not follow the last one (4.08).
     case outOfOrder
@@ -68,8 +68,8 @@ struct IncomingBody {
 
   var isComplete: Bool { last != nil }
 
-  /// Takes a block. One that was there before changes nothing, and one with other bytes takes the place of all from there
-  /// on: its sender has begun again.
+  /// Accepts a block. A block that was received before changes nothing. One with other bytes replaces everything from its
+  /// offset on, because its sender has started again.
   mutating func append(_ block: CoAPBlock, _ payload: [UInt8], limit: Int, now: UInt64) -> Outcome {
     touched = now
     if let last {
@@ -81,7 +81,7 @@ struct IncomingBody {
       return append(block, payload, limit: limit, now: now)
     }
     guard block.offset <= bytes.count else { return .outOfOrder }
-    // What is longer than it says cannot be placed.
+    // A payload that does not match the block size cannot be placed.
     guard block.canHave(payload.count) else { return .outOfOrder }
     if block.more, bytes[block.offset...].starts(with: payload) { return .more }
     bytes.removeSubrange(block.offset...)
@@ -90,7 +90,7 @@ struct IncomingBody {
     return block.more ? .more : .complete
   }
 
-  /// Takes the whole body out, and remembers which block was its last.
+  /// Takes the complete body out, and remembers its last block.
   mutating func finish(_ block: CoAPBlock, _ payload: [UInt8]) -> [UInt8] {
     last = (block, PDU.digest(payload))
     defer { bytes = [] }
@@ -102,10 +102,10 @@ struct IncomingBody {
 struct OutgoingBody {
   let key: TransferKey
   let response: CoAPResponse
-  /// The notification whose body this is, to tell when it has gone out whole.
+  /// The number of the notification whose body this is, to report that it has been fetched completely.
   let notification: UInt32?
   var touched: UInt64
-  // Bytes from the beginning that have been asked for without a gap.
+  // Bytes from the beginning that have been requested without a gap.
   private var asked = 0
 
   init(_ key: TransferKey, response: CoAPResponse, notification: UInt32?, touched: UInt64) {
@@ -115,15 +115,14 @@ struct OutgoingBody {
     self.touched = touched
   }
 
-  /// The peer has asked for this block, or has got it unasked. True when that makes the body whole.
+  /// Notes that the peer has requested this block, or was sent it without a request. True when this completes the body.
   mutating func ask(_ slice: CoAPResponse) -> Bool {
     guard let block = slice.block2 else { return false }
     if block.offset <= asked { asked = max(asked, block.offset + slice.payload.count) }
     return !block.more && asked == response.payload.count
   }
 
-  /// The block with this number in blocks of that size, or nil beyond the end. With BERT it has as many bytes as there is
-  /// `room` for.
+  /// The block with this number and block size, or nil beyond the end. With BERT it has as many bytes as `room` allows.
   func block(_ number: UInt32, exponent: UInt8, room: Int) -> CoAPResponse? {
     var block = CoAPBlock(number: number, more: false, exponent: exponent)
     let body = response.payload
@@ -134,7 +133,7 @@ struct OutgoingBody {
     var slice = response
     slice.block2 = block
     slice.payload = Array(body[block.offset..<end])
-    // The size helps a peer to make room; once is enough.
+    // The size allows a peer to reserve memory. Once is enough.
     slice.size = number == 0 ? UInt32(clamping: body.count) : nil
     if number > 0 { slice.observe = nil }
     return slice

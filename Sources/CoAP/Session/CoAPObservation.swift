@@ -1,12 +1,13 @@
 internal import CLibcoap
 
-/// Told, on the loop's thread, what becomes of notifications and of an observation.
+/// The owner of an observation. It is called on the loop's thread with the outcome of notifications and the end of the
+/// observation.
 package protocol CoAPObservationOwner: AnyObject, Sendable {
-  /// The peer has acknowledged the notification with this number, which has gone out whole.
+  /// The peer has acknowledged the notification with this number, which was sent in one message.
   func notificationAcknowledged(_ number: UInt32, on observation: CoAPObservation)
-  /// The peer has acknowledged the first block of the notification with this number, and is to fetch the others.
+  /// The peer has acknowledged the first block of the notification with this number. It has to fetch the others.
   func notificationBegun(_ number: UInt32, on observation: CoAPObservation)
-  /// The notification is under way no longer, and nothing says that it has arrived, or arrived whole.
+  /// The notification is no longer outstanding, and nothing confirms that it has arrived, or arrived completely.
   func notificationSettled(_ number: UInt32, on observation: CoAPObservation)
   /// The notification did not arrive.
   func notification(_ number: UInt32, failed: CoAPFailure, on observation: CoAPObservation)
@@ -17,45 +18,45 @@ extension CoAPObservationOwner {
   package func notificationBegun(_ number: UInt32, on observation: CoAPObservation) {}
 }
 
-/// A peer that wants to be told when a resource changes, by session and token (RFC 7641).
+/// The registration of a peer as an observer of a resource, identified by session and token (RFC 7641).
 // Unchecked because every member is touched on the loop's thread only.
 package final class CoAPObservation: @unchecked Sendable {
   package enum End: Sendable, Hashable {
-    /// The peer said so with Observe 1.
+    /// The peer deregistered with Observe 1.
     case deregistered
-    /// A newer registration took its place.
+    /// A newer registration replaced it.
     case replaced
     /// A notification was answered with a Reset.
     case failed(CoAPFailure)
     /// The session or the endpoint was closed.
     case closed
-    /// The session was closed because its peer counts no longer, for this reason.
+    /// The session was closed because the peer is no longer accepted, for this reason.
     case revoked(String)
   }
 
   package let session: CoAPSession
   package let token: CoAPToken
-  /// Which body the peer fetches when a notification goes in blocks.
+  /// Identifies the body that the peer fetches when a notification is sent in blocks.
   private let transfer: TransferKey
   /// The sequence number of the last response or notification (RFC 7641 §3.4), 24 bits.
   package private(set) var sequence: UInt32
-  /// Who is told, until the end; a later registration with the same token has another one.
-  // Not weak: that would cost every observer a side table.
+  /// The owner, until the observation ends. A later registration with the same token has another one.
+  // Not weak: a weak reference would cost a side table for every observer.
   package private(set) var owner: (any CoAPObservationOwner)?
   private let exponent: UInt8?
   private var hasEnded = false
-  /// The message id of the notification that is under way, until it is acknowledged or given up.
+  /// The message id of the outstanding notification, until it is acknowledged or given up.
   private(set) var outstanding: UInt16?
   private var outstandingNumber: UInt32 = 0
-  // The last notification, if it goes in blocks: its acknowledgement is that of the first one.
+  // The last notification, if it was sent in blocks. Its acknowledgement is that of its first block.
   private var body: Body?
 
-  // Apart, so that it takes no room of those who get none.
+  // Allocated separately, so that observers without notifications in blocks need no memory for it.
   private final class Body {
     let number: UInt32
     var isFetched = false
     var isOver = false
-    // When the peer is to have asked for the second block; nil before the first is acknowledged, and when it has.
+    // The deadline for the request of the second block. Nil before the first block is acknowledged and after the request.
     var fetchBy: UInt64?
 
     init(_ number: UInt32) { self.number = number }
@@ -77,11 +78,11 @@ package final class CoAPObservation: @unchecked Sendable {
 
   /// Sends a confirmable notification.
   ///
-  /// Its end is told to the owner by `number`: send the next when the owner has heard of the last (NSTART 1), or has said
-  /// `hasArrived` of it.
+  /// The outcome is reported to the owner with `number`. Send the next notification after that (NSTART 1), or after
+  /// `hasArrived(_:)`.
   ///
   /// - Throws: `CoAPFailure.tooLong` when the peer has no room for it, `CoAPFailure.closed` when the observation has ended or
-  ///   nothing could be sent; the owner is not told then.
+  ///   nothing could be sent. The owner is not called then.
   package func notify(_ response: CoAPResponse, number: UInt32) throws(CoAPFailure) {
     assert(session.loop.isCurrent)
     guard !hasEnded else { throw .closed }
@@ -98,8 +99,8 @@ package final class CoAPObservation: @unchecked Sendable {
     session.allowRequest()
   }
 
-  /// Sends a last, non-confirmable message with an error code, which ends the observation (RFC 7641 §4.2), and sends it again
-  /// when the peer is heard next: it may be out of reach now.
+  /// Ends the observation with a last, non-confirmable message with an error code (RFC 7641 §4.2). It is sent again at the
+  /// next request of the peer, which may be unreachable now.
   package func end(with response: CoAPResponse) {
     if let handle = session.handle, !hasEnded {
       _ = session.send(response, token: token, isConfirmable: false, on: handle)
@@ -122,8 +123,8 @@ package final class CoAPObservation: @unchecked Sendable {
     session.shard.pump.retransmissions.watch(session, due: due)
   }
 
-  /// A peer that knows no transfer in blocks acknowledges the first one and leaves it at that: what comes behind must not wait
-  /// for the others. Returns when to look again.
+  /// Stops waiting for the other blocks when the peer has not requested the second one in time. A peer without block-wise
+  /// transfers acknowledges the first block only, and must not hold up later notifications. Returns when to call this again.
   func endOverdueFetch(_ now: UInt64) -> UInt64? {
     guard let body, let due = body.fetchBy, !body.isOver else { return nil }
     guard due <= now else { return due }
@@ -132,8 +133,8 @@ package final class CoAPObservation: @unchecked Sendable {
     return nil
   }
 
-  /// Something else than an acknowledgement says that a notification has arrived, such as its result: it is not sent again,
-  /// and the owner is told no more of it.
+  /// Called when something other than an acknowledgement, such as the result, shows that a notification has arrived. It is
+  /// not retransmitted any more, and the owner is not called about it again.
   package func hasArrived(_ number: UInt32) {
     assert(session.loop.isCurrent)
     if let body, body.number == number { body.isOver = true }
@@ -142,7 +143,7 @@ package final class CoAPObservation: @unchecked Sendable {
     outstanding = nil
   }
 
-  /// The peer has asked for a later block, or with it for all.
+  /// Called when the peer has requested a later block. `isWhole` says that it has now requested all blocks.
   func fetched(of number: UInt32, isWhole: Bool) {
     guard let body, body.number == number else { return }
     body.fetchBy = nil
@@ -151,32 +152,32 @@ package final class CoAPObservation: @unchecked Sendable {
     settleBody()
   }
 
-  // Whether the last block has arrived nobody says, only that the peer has come to it.
+  // Nothing confirms that the last block has arrived, only that the peer has requested it.
   private func settleBody() {
     guard let body, body.isFetched, !body.isOver, outstanding == nil else { return }
     body.isOver = true
     owner?.notificationSettled(body.number, on: self)
   }
 
-  /// The blocks that were not fetched are there no longer; the observation itself is sound.
+  /// Called when the blocks that were not fetched have been discarded. The observation itself continues.
   func lostBody(of number: UInt32) {
     guard let body, body.number == number, !body.isFetched, !body.isOver else { return }
     body.isOver = true
     owner?.notification(number, failed: .notFetched, on: self)
   }
 
-  // A later one may have left since, when something else has said that this one has arrived.
+  // A later notification may have been sent since, if `hasArrived(_:)` was called for this one.
   private func settle(_ number: UInt32) { if outstandingNumber == number { outstanding = nil } }
 
   func failed(_ number: UInt32, _ failure: CoAPFailure) {
     settle(number)
-    // It may be back; whether it is there is for the owner to judge.
+    // The observation stays. The peer may be back, and the owner decides whether it is reachable.
     if failure == .notAcknowledged {
       owner?.notification(number, failed: failure, on: self)
       return
     }
     let owner = owner
-    // In this order: told of the notification alone the owner would send its next one.
+    // In this order: if the owner were called about the notification first, it would send its next one.
     session.drop(self, reason: .failed(failure))
     owner?.notification(number, failed: failure, on: self)
   }

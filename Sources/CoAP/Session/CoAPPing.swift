@@ -1,6 +1,6 @@
 internal import CLibcoap
 
-/// What became of a question whether the peer is there.
+/// The outcome of a ping.
 package enum CoAPPingEnd: Sendable, Hashable {
   case answered
   /// Sent, without an answer in time.
@@ -18,10 +18,10 @@ package enum CoAPPingEnd: Sendable, Hashable {
   }
 }
 
-/// Questions to a peer whether it is there.
+/// Pings to a peer.
 extension CoAPSession {
-  /// Asks the peer for a sign of life, once: an empty confirmable message, which it answers with a Reset (RFC 7252 §4.3), or
-  /// a Ping (RFC 8323 §5.4). `done` is called once, on the loop's thread.
+  /// Sends one ping to the peer: an empty confirmable message, which it answers with a Reset (RFC 7252 §4.3), or over TCP and
+  /// TLS a Ping (RFC 8323 §5.4). `done` is called once, on the loop's thread.
   package func ping(_ done: @escaping (CoAPPingEnd) -> Void) {
     assert(loop.isCurrent)
     guard let handle, !isLost, pings.count < 4 else { return loop.atEndOfPass { done(.closed) } }
@@ -44,7 +44,7 @@ extension CoAPSession {
     ping.done(end)
   }
 
-  /// Ends pings over TCP whose time is over. Returns when that of the next one is.
+  /// Ends pings over TCP that were not answered in time. Returns the deadline of the next one.
   func endOverduePings(_ now: UInt64) -> UInt64? {
     while let first = pings.first, first.mid == nil, first.due <= now {
       pings.removeFirst()

@@ -1,6 +1,6 @@
 internal import CLibcoap
 
-/// The bodies under way in blocks with one peer, few enough to be searched.
+/// The block-wise transfers with one peer, few enough for a linear search.
 final class BlockTransfers {
   var incoming: [IncomingBody] = []
   var outgoing: [OutgoingBody] = []
@@ -8,12 +8,12 @@ final class BlockTransfers {
   var isEmpty: Bool { incoming.isEmpty && outgoing.isEmpty }
 }
 
-/// Bodies in blocks (RFC 7959): several at a time, each by its `TransferKey`.
+/// Block-wise transfers (RFC 7959). Several may be in progress, each identified by its `TransferKey`.
 extension CoAPSession {
-  /// Takes a block of a request body. A response says what to answer; nil means that `request` is now whole.
+  /// Accepts a block of a request body. Returns the response to send, or nil when `request` now has the whole body.
   func receive(_ block: CoAPBlock, of request: inout CoAPRequest, now: UInt64) -> CoAPResponse? {
     let key = TransferKey(request)
-    // A body of one block needs no memory of ours.
+    // A body of one block need not be stored.
     if block.number == 0, !block.more {
       forgetIncoming(key)
       return nil
@@ -55,7 +55,7 @@ extension CoAPSession {
     }
   }
 
-  /// A request has its answer: its last block gets the same if it comes again.
+  /// Stores the response to a request. Its last block gets the same response if it is received again.
   func noteAnswer(_ response: CoAPResponse, to request: CoAPRequest) {
     guard request.block1 != nil, let transfers else { return }
     let key = TransferKey(request)
@@ -67,7 +67,7 @@ extension CoAPSession {
     let transfers = transfers ?? BlockTransfers()
     self.transfers = transfers
     if transfers.incoming.count >= max(1, shard.limits.transfersPerSession) { forgetIncoming(transfers.incoming[0].key) }
-    // Those that were touched longest ago come first.
+    // The least recently used transfers come first.
     transfers.incoming.append(body)
     shard.watchTransfers(of: self)
   }
@@ -81,17 +81,18 @@ extension CoAPSession {
     if let body = takeIncoming(key) { shard.budget.give(body.bytes.count) }
   }
 
-  /// Bytes of payload for which a message to the peer has room. Over TCP and TLS the peer says so (RFC 8323 §5.3.1): 1,152
-  /// bytes for the whole message unless it is more, and the options take up to 48 of them.
+  /// The largest payload of a message to the peer, in bytes. Over TCP and TLS the peer sets the size of the whole message
+  /// (RFC 8323 §5.3.1), by default 1,152 bytes. The options take up to 48 of them.
   var room: Int {
     guard scheme.isStream, let handle else { return shard.limits.datagramPayload }
     return min(coap_session_max_pdu_size(handle), shard.limits.messageBytes) - 48
   }
 
-  /// The first block of `response`, the rest being kept for the peer to fetch, or `response` itself when it fits.
+  /// Returns the first block of `response` and keeps the rest for the peer to fetch, or returns `response` itself when it
+  /// fits.
   ///
-  /// `exponent` is the block size that the peer asked for, if it did. Nil when all transfers together hold too much, and when
-  /// the peer has no room for any block.
+  /// `exponent` is the block size that the peer requested, if any. Nil when the memory limit of all transfers is reached, and
+  /// when the peer has no room for a block of any size.
   func firstBlock(
     of response: CoAPResponse, _ key: @autoclosure () -> TransferKey, exponent: UInt8?, notification: UInt32?
   ) -> CoAPResponse? {
@@ -99,7 +100,7 @@ extension CoAPSession {
     var limit = min(room, shard.limits.datagramPayload)
     if let exponent { limit = exponent == CoAPBlock.bert ? room : min(room, 16 << Int(exponent)) }
     guard response.payload.count > limit else { return response }
-    // No greater ones than the peer wants, and has room for.
+    // The blocks are no larger than the peer has requested and has room for.
     var block = CoAPBlock(number: 0, more: true, exponent: exponent ?? 6)
     while block.size > room {
       guard block.exponent > 0 else { return nil }
@@ -124,13 +125,13 @@ extension CoAPSession {
     return first
   }
 
-  /// `response` as it can be sent to the sender of `request`.
+  /// The message to send for `response`: all of it, its first block, or an error.
   func cutting(_ response: CoAPResponse, for request: CoAPRequest) -> CoAPResponse {
     firstBlock(of: response, TransferKey(request), exponent: request.block2?.exponent, notification: nil)
       ?? .error(.serviceUnavailable, "too many transfers in blocks at once; try again later")
   }
 
-  /// Whether a request goes on with a body that is under way, in either direction.
+  /// Whether a request continues a block-wise transfer, in either direction.
   func isLaterBlock(_ request: CoAPRequest) -> Bool {
     guard let transfers else { return false }
     if let block = request.block1, block.number > 0 {
@@ -144,7 +145,8 @@ extension CoAPSession {
     return false
   }
 
-  /// A later block of a body that the peer is fetching, the notification that it is of, and whether it has asked for all with it.
+  /// A later block of a body that the peer is fetching, the notification that it belongs to, and whether the peer has now
+  /// requested all blocks.
   func laterBlock(_ block: CoAPBlock, of request: CoAPRequest) -> (CoAPResponse, notification: UInt32?, isWhole: Bool) {
     let key = TransferKey(request)
     guard let transfers, let index = transfers.outgoing.firstIndex(where: { $0.key == key }) else {

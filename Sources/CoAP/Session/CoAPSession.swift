@@ -1,36 +1,36 @@
 internal import CLibcoap
 
-/// One peer of an endpoint: an address that has sent us a request.
+/// One peer of an endpoint: an address that has sent a request, or has completed a DTLS or TLS handshake.
 // Unchecked because every member is touched on the loop's thread only, which the entry points assert.
 package final class CoAPSession: @unchecked Sendable {
   package let address: CoAPAddress
   package let scheme: CoAPScheme
-  /// What there is besides over DTLS and TLS; nil for `coap` and `coap+tcp`.
+  /// The authenticated peer over DTLS and TLS. Nil for `coap` and `coap+tcp`.
   package let secured: SecuredPeer?
   package let loop: EventLoop
   package fileprivate(set) var observations: [CoAPObservation] = []
 
   let shard: CoAPShard
-  // libcoap's session; nil once it is gone.
+  // libcoap's session. Nil after the session has ended.
   fileprivate(set) var handle: OpaquePointer?
-  // Where the shard keeps this object.
+  // The index of this object in the shard's sessions.
   var index = 0
   private var exchanges: [Exchange] = []
   private var oldestExchange = 0
-  // Those whose answer cannot be given anew.
+  // Exchanges whose response cannot be produced again.
   private var keptExchanges: [Exchange] = []
-  // Most sessions never transfer anything in blocks: those that do pay for the room.
+  // Nil until it is needed: most sessions never have a block-wise transfer.
   var transfers: BlockTransfers?
   private var allowance = RequestAllowance()
   // Message id of the confirmable separate response that is not acknowledged yet.
   private(set) var separate: UInt16?
-  /// The connection is gone; nothing may be sent any more.
+  /// The connection was closed or has failed. Nothing may be sent any more.
   var isLost = false
-  /// The last words to observers that may not have heard them.
+  /// The last responses to observers, which may not have received them.
   var farewells: [(token: CoAPToken, response: CoAPResponse)] = []
-  /// Without a message id over TCP.
+  /// Pings that are not answered yet. Over TCP they have no message id.
   var pings: [(mid: UInt16?, due: UInt64, done: (CoAPPingEnd) -> Void)] = []
-  /// When `Retransmissions` looks at it next.
+  /// When `Retransmissions` calls `transmitAgain(now:)` next.
   var nextTransmission = UInt64.max
 
   init(
@@ -44,7 +44,7 @@ package final class CoAPSession: @unchecked Sendable {
     loop = shard.loop
   }
 
-  /// Ends the session, with a close-notify where there is one; observations and the handler are told.
+  /// Ends the session, over DTLS and TLS with a close_notify. The owners of its observations and the handler are called.
   package func close() {
     assert(loop.isCurrent)
     shard.close(self)
@@ -52,7 +52,7 @@ package final class CoAPSession: @unchecked Sendable {
 
   deinit { assert(handle == nil, "a session was not closed") }
 
-  /// Tells observations and transfers that the peer is gone. libcoap frees its session itself.
+  /// Ends observations, transfers and pings, because the session has ended. libcoap frees its own session.
   func end(_ reason: CoAPObservation.End) {
     for observation in observations { drop(observation, reason: reason) }
     if let separate { takeBack(separate) }
@@ -87,8 +87,8 @@ package final class CoAPSession: @unchecked Sendable {
 
   /// The answer already given to this request, if it is a retransmission.
   ///
-  /// A device that has rebooted may begin with the same message ids and tokens as before. So another body, by its `digest`,
-  /// makes another request of it, and so does an observation that is not there any more.
+  /// A device that has rebooted may start with the same message ids and tokens as before. A request with another body, by its
+  /// `digest`, is therefore a new request, and so is a registration whose observation has ended.
   func earlierAnswer(
     messageID: UInt16, token: CoAPToken, method: CoAPCode, digest: UInt32, now: UInt32
   ) -> Answer? {
@@ -104,8 +104,8 @@ package final class CoAPSession: @unchecked Sendable {
     return nil
   }
 
-  /// Remembers the answer to a request; nil stands for one that is still to come. Without a digest it is that of the same
-  /// request as before.
+  /// Remembers the response to a request. A nil response is still to come. Without a digest, the one that is stored for the
+  /// request is kept.
   func remember(
     _ response: CoAPResponse?, messageID: UInt16, token: CoAPToken, method: CoAPCode, digest: UInt32?, now: UInt32
   ) {
@@ -132,16 +132,16 @@ package final class CoAPSession: @unchecked Sendable {
 
   // MARK: Requests per second
 
-  /// How many the peer may send in a second; 0 for no bound.
+  /// The number of requests that the peer may send per second. 0 means no limit.
   package var requestsPerSecond: Int { shard.limits.requestsPerSecond }
 
-  /// Takes a request off what the peer is allowed; false when there is nothing left.
+  /// Counts a request against the peer's rate. False when the rate is exceeded.
   func mayAsk(now: UInt64) -> Bool {
     let limit = shard.limits.requestsPerSecond
     return limit <= 0 || allowance.take(now: now, perSecond: limit)
   }
 
-  /// The refusal of a request that is beyond it (RFC 8516), which the handler is told of.
+  /// The refusal of a request that exceeds the rate (RFC 8516). The handler is called about it.
   package func tooManyRequests() -> CoAPResponse {
     shard.handler.refusedForRate(self, isFirst: allowance.refuse())
     var response = CoAPResponse.error(
@@ -150,13 +150,13 @@ package final class CoAPSession: @unchecked Sendable {
     return response
   }
 
-  /// The peer may ask once more: something was sent that it answers with a request.
+  /// Allows one more request: something was sent that the peer answers with a request.
   func allowRequest() { allowance.give() }
 
   // MARK: Observations
 
-  /// Registers the sender of `request` as an observer, in place of an earlier registration with the same token, whose
-  /// sequence goes on (RFC 7641 §4.1); else it begins with `sequence`, of which 24 bits count.
+  /// Registers the sender of `request` as an observer. An earlier registration with the same token is replaced, and its
+  /// sequence is continued (RFC 7641 §4.1). Otherwise the sequence begins with `sequence`, of which 24 bits are used.
   ///
   /// Nil when the peer has as many observations as `CoAPLimits.observationsPerSession` allows.
   package func observe(
@@ -174,7 +174,7 @@ package final class CoAPSession: @unchecked Sendable {
       session: self, token: request.token, transfer: TransferKey(request), sequence: sequence, owner: owner,
       exponent: request.block2?.exponent)
     observations.append(observation)
-    // It stays and will send more: what it needs then lies beside the rest of it.
+    // The session stays and will remember more exchanges. Memory reserved now is close to its other memory.
     exchanges.reserveCapacity(shard.limits.exchangesPerSession)
     // libcoap drops idle sessions; one with an observation must stay.
     coap_session_reference(handle)
@@ -185,18 +185,18 @@ package final class CoAPSession: @unchecked Sendable {
     observations.first { $0.token == token }
   }
 
-  /// Ends an observation; its owner is told.
+  /// Ends an observation and calls its owner.
   package func drop(_ observation: CoAPObservation, reason: CoAPObservation.End) {
     assert(loop.isCurrent)
     guard let index = observations.firstIndex(where: { $0 === observation }) else { return }
     observations.remove(at: index)
-    // A device that has registered anew may have run the call, and be back from a reboot that was the call.
+    // It is not retransmitted: a device that has registered again may have run the call already, such as a reboot.
     if let mid = observation.outstanding { takeBack(mid) }
     if let handle { coap_session_release(handle) }
     observation.end(reason)
   }
 
-  /// The peer is heard again: observers whose observation has ended meanwhile are told so once more.
+  /// Sends the last responses to ended observations again, because the peer has sent a request.
   func repeatFarewells() {
     guard let handle else { return }
     for (token, response) in farewells { _ = send(response, token: token, isConfirmable: false, on: handle) }
@@ -205,7 +205,7 @@ package final class CoAPSession: @unchecked Sendable {
 
   // MARK: Sending
 
-  /// The response to a request whose handler answered `.deferred`: as a separate response (RFC 7252 §5.2.2).
+  /// Sends the response to a request for which the handler returned nil, as a separate response (RFC 7252 §5.2.2).
   package func respond(_ response: CoAPResponse, to request: CoAPRequest) {
     assert(loop.isCurrent)
     guard let handle else { return }
@@ -217,7 +217,7 @@ package final class CoAPSession: @unchecked Sendable {
         response, messageID: request.messageID, token: request.token, method: request.method,
         digest: nil, now: shard.seconds)
     }
-    // One confirmable message at a time (NSTART): a response need not be one (RFC 7252 §5.2.2).
+    // Only one confirmable message may be outstanding (NSTART), and a response need not be confirmable (RFC 7252 §5.2.2).
     let isConfirmable =
       request.isConfirmable && !scheme.isStream && separate == nil && !observations.contains { $0.outstanding != nil }
     let answer = cutting(response, for: request)
@@ -228,13 +228,13 @@ package final class CoAPSession: @unchecked Sendable {
     }
   }
 
-  /// A separate response has been acknowledged, or never will be.
+  /// Called when a separate response has been acknowledged, or never will be.
   func settled(_ messageID: UInt16) {
     if separate == messageID { separate = nil }
   }
 
-  /// Hands a message with a response code to libcoap, over UDP and DTLS one that is not confirmable. Returns its message id,
-  /// or nil when it could not be built.
+  /// Passes a message with a response code to libcoap. Over UDP and DTLS it is non-confirmable. Returns its message id, or
+  /// nil when it could not be sent.
   func send(
     _ response: CoAPResponse, token: CoAPToken, isConfirmable: Bool, on handle: OpaquePointer
   ) -> UInt16? {

@@ -1,17 +1,17 @@
-/// How many requests a peer may still send: a bucket that fills with time.
+/// The number of requests that a peer may still send: a token bucket.
 struct RequestAllowance {
   // Milliseconds of the loop's clock; nil before the first request.
   private var filledAt: UInt32?
   private var hasRefused = false
   private var left: Float = 0
 
-  /// Takes one. The bucket holds what a second brings, and what was given besides.
+  /// Takes one request, or returns false. The bucket holds the requests of one second and those added by `give()`.
   mutating func take(now: UInt64, perSecond: Int) -> Bool {
     let milliseconds = UInt32(truncatingIfNeeded: now / 1_000_000)
     let most = Float(perSecond)
     if let filledAt {
       let fill = Float(milliseconds &- filledAt) / 1_000 * most
-      // What was given is not taken away again.
+      // The requests added by `give()` are not removed.
       if left < most { left = min(most, left + fill) }
     } else {
       left += most
@@ -28,6 +28,6 @@ struct RequestAllowance {
     return !hasRefused
   }
 
-  /// Adds one; a million are as good as no bound, and exact in this representation.
+  /// Adds one request. The maximum of a million means no limit in practice, and `Float` represents it exactly.
   mutating func give() { left = min(left + 1, 1_000_000) }
 }

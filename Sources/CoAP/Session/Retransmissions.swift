@@ -1,14 +1,14 @@
 internal import CLibcoap
 internal import HeapModule
 
-/// When the sessions of a loop have a message to send again, or to give up.
+/// The schedule of the sessions of a loop that have a message to retransmit, or to give up.
 ///
-/// libcoap could do that, and does it for its clients. But its queue can only be looked at through what it tells: it keeps
-/// a message until it is acknowledged, whatever else says that it has arrived; it holds back all others meanwhile, without
-/// a bound and without a word; over DTLS it tells nobody of an acknowledgement; and each message waits in one sorted list
-/// for all peers of a context. So confirmable messages of the server are its own (RFC 7252 §4.2).
+/// libcoap retransmits, and does it for clients. But it gives no access to its queue. It keeps a message until it is
+/// acknowledged, even if something else shows that it has arrived. Meanwhile it holds back all other messages, without a
+/// limit and without reporting it. Over DTLS it does not report acknowledgements. And all messages of a context, of all
+/// peers, wait in one sorted list. The server therefore retransmits its confirmable messages itself (RFC 7252 §4.2).
 ///
-/// A session has one place here at most, however many messages it has under way or has had acknowledged since.
+/// A session has at most one current place here, however many messages are outstanding or have been acknowledged since.
 final class Retransmissions {
   private struct Place: Comparable {
     let due: UInt64
@@ -32,9 +32,9 @@ final class Retransmissions {
     places = Heap()
   }
 
-  /// The wait after the first transmission (RFC 7252 §4.2), in nanoseconds.
+  /// The timeout after the first transmission (RFC 7252 §4.2), in nanoseconds.
   ///
-  /// Steps of the golden ratio cover the range evenly, and cost nothing; the system's random numbers are a system call each.
+  /// Steps of the golden ratio cover the range evenly and cost nothing. Random numbers of the system cost a system call each.
   func firstTimeout(_ transmission: CoAPTransmission) -> UInt64 {
     spread &+= 0x9e37_79b9_7f4a_7c15
     let share = Double(spread >> 11) / Double(1 << 53)
@@ -42,7 +42,7 @@ final class Retransmissions {
     return UInt64(min(60_000, max(1, transmission.ackTimeout)) * factor * 1e9)
   }
 
-  /// The session has something to do at this time, or earlier.
+  /// Calls `transmitAgain(now:)` of the session at this time, or earlier.
   func watch(_ session: CoAPSession, due: UInt64) {
     guard due < session.nextTransmission else { return }
     session.nextTransmission = due
@@ -54,7 +54,7 @@ final class Retransmissions {
   private func fire(_ now: UInt64) {
     while let first = places.min, first.due <= now {
       places.removeMin()
-      // Of another one an earlier place has counted.
+      // The place is outdated: an earlier place of the same session has been handled.
       guard first.session.nextTransmission == first.due else { continue }
       first.session.nextTransmission = .max
       if let next = first.session.transmitAgain(now: now) { watch(first.session, due: next) }
@@ -63,30 +63,30 @@ final class Retransmissions {
   }
 }
 
-/// A confirmable message of ours that is under way.
+/// An outstanding confirmable message of the server.
 struct Confirmable {
   let message: SentMessage
   let bytes: [UInt8]
-  // Nanoseconds from the last transmission to the next, or to the end.
+  // Nanoseconds from the last transmission to the next, or until the message is given up.
   var timeout: UInt64
   var due: UInt64
   var retransmissionsLeft: Int
 }
 
 extension CoAPTransmission {
-  /// How long a peer has for what it does at once when it is there: to answer a ping, which is sent once, and to ask for the
-  /// second block of a body. What comes later counts all the same.
+  /// Nanoseconds in which a reachable peer answers a ping, which is sent once, or requests the second block of a body. Later
+  /// answers and requests are accepted, too.
   var patience: UInt64 { UInt64(min(60_000, max(1, ackTimeout)) * max(1, ackRandomFactor) * 2e9) }
 }
 
 /// Confirmable messages to one peer.
 extension CoAPSession {
-  /// Sends a message with a response code that is to be acknowledged, and is sent again until it is. Its end is told to
-  /// what `message` makes of its message id, at the end of a pass. Nil when it could not be sent.
+  /// Sends a confirmable message with a response code, with retransmissions. The outcome is reported to the value that
+  /// `message` returns for its message id, at the end of an event loop pass. Nil when it could not be sent.
   func transmit(_ response: CoAPResponse, token: CoAPToken, as message: (UInt16) -> SentMessage) -> UInt16? {
     guard let handle, !isLost else { return nil }
     guard !scheme.isStream else {
-      // There is nothing to wait for.
+      // There is no acknowledgement to wait for.
       guard let mid = send(response, token: token, isConfirmable: true, on: handle) else { return nil }
       let sent = message(mid)
       loop.atEndOfPass { sent.acknowledged() }
@@ -115,7 +115,7 @@ extension CoAPSession {
     shard.pump.retransmissions.watch(self, due: confirmable.due)
   }
 
-  /// Hands a datagram to the kernel, over DTLS through the session's keys. What does not leave now counts as lost on its way.
+  /// Sends a datagram, over DTLS encrypted with the session's keys. If it cannot be sent now, it counts as lost.
   private func put(_ bytes: [UInt8]) {
     guard let handle, !isLost else { return }
     if scheme == .coaps {
@@ -125,11 +125,11 @@ extension CoAPSession {
     }
   }
 
-  /// Nothing more is sent of a message. Returns what was under way.
+  /// Stops the retransmission of a message. Returns the message if it was outstanding.
   @discardableResult
   func takeBack(_ mid: UInt16) -> SentMessage? { shard.underWay.removeValue(forKey: shard.key(address, mid))?.message }
 
-  /// Sends again what is due, or gives it up. Returns when to look again; nil when nothing is under way.
+  /// Retransmits the messages that are due, or gives them up. Returns when to call it again; nil when nothing is outstanding.
   func transmitAgain(now: UInt64) -> UInt64? {
     var next = UInt64.max
     for observation in observations {

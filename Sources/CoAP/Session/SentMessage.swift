@@ -1,4 +1,4 @@
-/// A confirmable message of ours that is under way.
+/// The kind of an outstanding confirmable message of the server, with the object that is called with its outcome.
 enum SentMessage {
   case notification(UInt32, CoAPObservation)
   case response(UInt16, CoAPSession)
@@ -8,7 +8,7 @@ enum SentMessage {
     switch self {
     case .notification(let number, let observation): observation.acknowledged(number)
     case .response(let messageID, let session): session.settled(messageID)
-    // A Reset is what answers it, but whoever acknowledges it is there too.
+    // A ping is answered with a Reset, but a peer that acknowledges it is reachable too.
     case .ping(let messageID, let session): session.pingEnded(messageID, .answered)
     }
   }
