@@ -1,14 +1,14 @@
-// Security: DTLS and TLS: who a peer has proved to be, and what OpenSSL is given to read and write.
-// The shard owns a `SecureContext`; DeviceRPCCoAP decides about keys and certificates as `CoAPAuthority`.
+// Security: DTLS and TLS: the authentication of peers, and what is read from and written to OpenSSL past libcoap. The shard
+// owns a `SecureContext`; DeviceRPCCoAP decides about keys and certificates as `CoAPAuthority`.
 
 internal import CLibcoap
 
-/// Who the peer of a secure session has proved to be.
+/// The authenticated identity of the peer of a secure session.
 package enum CoAPIdentity: Sendable, Hashable {
-  /// It knows the key of this identity (RFC 4279).
+  /// The peer knows the pre-shared key of this identity (RFC 4279).
   case preSharedKey(String)
-  /// It has the private key of a certificate of a CA that is trusted: the first DNS name of the subject's alternative
-  /// names, or else its last common name, and the certificate in DER.
+  /// The peer has the private key of a certificate from a trusted CA. `name` is the first DNS name of the subject's
+  /// alternative names, or else the subject's last common name. `der` is the certificate in DER.
   case certificate(name: String, der: [UInt8])
 
   package var name: String {
@@ -18,7 +18,7 @@ package enum CoAPIdentity: Sendable, Hashable {
     }
   }
 
-  /// Nil for a certificate without a name, and one whose name is too long, has a NUL in it or is not UTF-8.
+  /// Nil for a certificate without a name, and for one whose name is too long, contains a NUL or is not UTF-8.
   package init?(certificate der: [UInt8]) {
     let name = [UInt8](unsafeUninitializedCapacity: Int(CERTIFICATE_NAME_BYTES)) { buffer, count in
       count = certificate_name(der, der.count, buffer.baseAddress)
@@ -28,32 +28,32 @@ package enum CoAPIdentity: Sendable, Hashable {
   }
 }
 
-/// What a session has besides when its peer has proved who it is. Apart, so that it takes no room of plain ones.
+/// The authenticated peer of a secure session. Allocated separately, so that other sessions need no memory for it.
 // Unchecked because every member is touched on the loop's thread only.
 package final class SecuredPeer: @unchecked Sendable {
   package let identity: CoAPIdentity
-  /// What the authority based its decision on. The handler may take it back.
+  /// What the authority based its decision on. The handler may remove it.
   package var principal: (any Sendable)?
   init(_ identity: CoAPIdentity, _ principal: any Sendable) { (self.identity, self.principal) = (identity, principal) }
 }
 
-/// Decides in the middle of a handshake, on the loop's thread: it must answer at once. What it bases its decision on is kept
-/// at the session, as `SecuredPeer.principal`.
+/// Decides which peers may connect. It is called during a handshake, on the loop's thread, so it must not block. What it
+/// bases its decision on is stored as `SecuredPeer.principal`.
 package protocol CoAPAuthority: Sendable {
-  /// The key of an identity; nil refuses it.
+  /// The key of an identity. Nil refuses the identity.
   func preSharedKey(of identity: String, from peer: CoAPAddress) -> (key: [UInt8], principal: any Sendable)?
-  /// Nil when a certificate, whose chain and dates are in order, may not connect.
+  /// The principal of a certificate, whose chain and dates have been checked. Nil refuses the certificate.
   func principal(of identity: CoAPIdentity, from peer: CoAPAddress) -> (any Sendable)?
-  /// A handshake has failed that the authority had not refused.
+  /// Called when a handshake has failed that the authority has not refused.
   func handshakeFailed(from peer: CoAPAddress, identity: String?, reason: String)
 }
 
-/// What a server proves itself with, and which devices' certificates it trusts. PEM each.
+/// The certificate and private key of a server, and the CAs that it trusts. PEM each.
 package struct CoAPCertificate: Sendable, Hashable {
   /// The server's certificate, issued by a CA that the devices trust directly: libcoap sends no chain.
   package var certificate: [UInt8]
   package var key: [UInt8]
-  /// The CAs of the devices, one after the other.
+  /// The CAs of the devices, concatenated.
   package var trusted: [UInt8]
 
   package init(certificate: [UInt8], key: [UInt8], trusted: [UInt8]) {
@@ -63,13 +63,13 @@ package struct CoAPCertificate: Sendable, Hashable {
   }
 }
 
-/// What the secure listeners of an endpoint work with.
+/// The security configuration of the secure listeners of an endpoint.
 package struct CoAPSecurity: Sendable {
   package var authority: any CoAPAuthority
   /// Without a certificate only pre-shared keys are accepted.
   package var certificate: CoAPCertificate?
   /// The cipher suites for pre-shared keys over DTLS 1.2 and TLS 1.2, by OpenSSL's names, the preferred one first. Nil for
-  /// those that libcoap takes.
+  /// libcoap's default.
   package var cipherSuites: [String]?
 
   package init(authority: any CoAPAuthority, certificate: CoAPCertificate? = nil, cipherSuites: [String]? = nil) {

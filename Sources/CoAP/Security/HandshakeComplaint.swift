@@ -1,10 +1,10 @@
-/// Why a handshake has failed, from what libcoap logs about it: it has no other way to tell (coap_openssl.c).
+/// The reason why a handshake has failed, taken from libcoap's log: libcoap reports it in no other way (coap_openssl.c).
 struct HandshakeComplaint: Hashable {
   let reason: String
-  /// The name in the peer's certificate, when that is what is wrong. Nothing proves that the peer may bear it.
+  /// The name in the peer's certificate, when the certificate is the reason. The name has not been verified.
   let name: String?
 
-  /// From the lines about one handshake, of which there are several; nil without any.
+  /// Finds the reason in the log lines about one handshake. Nil without any line.
   init?(_ lines: [String]) {
     if let (reason, name) = lines.lazy.compactMap(Self.verification).first {
       (self.reason, self.name) = (reason, name)
@@ -27,7 +27,7 @@ struct HandshakeComplaint: Hashable {
       start.upperBound <= end.lowerBound
     else { return nil }
     let name = String(line[start.upperBound..<end.lowerBound])
-    // The issuer is missed at the certificate, or found to be unknown itself when the peer sends it along.
+    // A missing issuer is reported for the peer's certificate, or for the issuer itself when the peer sends it along.
     let ofPeer = line[end.upperBound...] == "0"
     switch line[..<start.lowerBound] {
     case "Unknown CA", "unable to get local issuer certificate", "unable to verify the first certificate",
@@ -42,20 +42,20 @@ struct HandshakeComplaint: Hashable {
 
   static let noCertificate = "it has no certificate"
   static let noCertificateHere = "it wants a certificate of the server, which has none"
-  /// It was about certificates, with somebody who has none: OpenSSL did not use the key of a handshake of TLS 1.3.
+  /// Whether a handshake with a pre-shared key failed for want of a certificate: OpenSSL did not use the key over TLS 1.3.
   var hasPassedKeyOver: Bool { reason == Self.noCertificate || reason == Self.noCertificateHere }
 
   static let wrongKey = HandshakeComplaint(reason: "its key is not the one of this identity", name: nil)
 
   private init(reason: String, name: String?) { (self.reason, self.name) = (reason, name) }
 
-  /// OpenSSL's reason: `peer did not return a certificate at SSL routines:(null)`, or from libcoap 4.3.2 on, with OpenSSL 3,
-  /// nothing behind it (`coap_dtls_info_callback`).
+  /// OpenSSL's reason: `peer did not return a certificate at SSL routines:(null)`. From libcoap 4.3.2 on, with OpenSSL 3,
+  /// nothing follows the reason (`coap_dtls_info_callback`).
   private static func error(_ line: String) -> String? {
-    // What the peer is told, and how far the handshake had come.
+    // These lines report the alert sent to the peer, and the state of the handshake.
     guard !line.hasPrefix("SSL3 alert "), ![":error in ", ":failed in "].contains(where: line.contains) else { return nil }
     if let end = line.ranges(of: " at SSL routines:").last { return String(line[..<end.lowerBound]) }
-    // Of reading a file, say, which went wrong and does not matter.
+    // An error of another part of OpenSSL, for example of reading a file, is not the reason.
     return line.contains(" routines:") ? nil : line
   }
 
@@ -63,7 +63,8 @@ struct HandshakeComplaint: Hashable {
     switch error {
     case "peer did not return a certificate": noCertificate
     case "no suitable signature algorithm": noCertificateHere
-    // Over TLS 1.2 and TLS 1.3. Nothing else of a handshake with a key is encrypted by the peer or bound to it.
+    // Over TLS 1.2 and TLS 1.3. Nothing else in a handshake with a pre-shared key is encrypted by the peer or bound to the
+    // key.
     case "decryption failed or bad record mac", "binder does not verify": wrongKey.reason
     case "no shared cipher": "it offers no cipher suite that the server takes"
     case "no suitable key share", "no shared groups": "it offers no group for a key exchange that the server takes"

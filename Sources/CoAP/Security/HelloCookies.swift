@@ -1,10 +1,10 @@
 internal import CLibcoap
 
-/// Proves addresses before anything is kept of them (RFC 6347 §4.2.1).
+/// Verifies the addresses of clients before anything is stored for them (RFC 6347 §4.2.1).
 ///
-/// libcoap keeps a session for each ClientHello, before the sender has shown that its address is its own, for 30 seconds and
-/// more, so that a few thousand forged ones keep all newcomers out. Here a ClientHello without a cookie is answered from
-/// nothing, and libcoap gets to see those that come back with it.
+/// libcoap keeps a session for each ClientHello for 30 seconds and more, before the address of its sender is verified. A few
+/// thousand forged ones would lock out all new clients. Here a ClientHello without a cookie is answered without storing
+/// anything, and libcoap gets only those that have the right cookie.
 struct HelloCookies {
   /// Bytes of a cookie: a SipHash with two keys.
   private static let size = 16
@@ -19,7 +19,7 @@ struct HelloCookies {
   private var previous = Secret()
   private var changesAt: UInt64 = 0
 
-  /// Nil when the ClientHello has the cookie of its sender; otherwise the HelloVerifyRequest to answer.
+  /// Nil when the ClientHello has the cookie of its sender; otherwise the HelloVerifyRequest to answer with.
   mutating func answer(to hello: peeked_datagram, at now: UInt64) -> [UInt8]? {
     if now >= changesAt {
       (previous, current) = (current, Secret())
@@ -41,7 +41,7 @@ struct HelloCookies {
   private static func cookie(_ peer: PeerKey, _ secret: Secret) -> [UInt8] {
     [secret.first, secret.second].flatMap { key in
       var hasher = Hasher()
-      // Both, so that it is not Swift's key alone on which it rests.
+      // With a secret of this endpoint, so that the cookie does not depend on Swift's hash key alone.
       hasher.combine(secret.first)
       hasher.combine(key)
       hasher.combine(peer)

@@ -1,8 +1,8 @@
-/// How long the records of a cipher suite of DTLS 1.2 and TLS 1.2 are, in bytes without their headers.
+/// The length of the records of a cipher suite of DTLS 1.2 and TLS 1.2, in bytes without the record header.
 struct RecordSize {
-  // Before and behind what is encrypted.
+  // Bytes before and after what is encrypted.
   private let overhead: Int
-  // Of the hash in front of the padding, for suites that encrypt whole blocks.
+  // Bytes of the MAC before the padding, for suites that encrypt whole blocks.
   private let hash: Int?
 
   /// From OpenSSL's name of the suite.
@@ -18,12 +18,11 @@ struct RecordSize {
   }
 
   private func record(of bytes: Int) -> UInt16 {
-    // With a byte of padding at least.
+    // At least one byte is padding.
     UInt16(overhead + (hash.map { (bytes + $0 + 16) / 16 * 16 } ?? bytes))
   }
 
-  /// The shortest record that there can be. Of a shorter one OpenSSL says aloud that it cannot take it, which ends the
-  /// session.
+  /// The shortest possible record. For a shorter one OpenSSL reports an error instead of dropping it, which ends the session.
   var shortest: UInt16 { record(of: 0) }
   /// A record with a Finished message, which has 24 bytes (RFC 6347 §4.2.6, RFC 5246 §7.4.9).
   var finished: UInt16 { record(of: 24) }

@@ -1,42 +1,43 @@
 internal import CLibcoap
 internal import Glibc
 
-/// The handshakes of one libcoap context: what it is told to check them with, and how far those under way have come.
+/// The handshakes of one libcoap context: the keys and certificates to check them with, and their state.
 ///
-/// libcoap's TLS library is OpenSSL: pre-shared keys and X.509 certificates. Raw public keys it has not in 4.3.1
+/// libcoap uses OpenSSL, with pre-shared keys and X.509 certificates. libcoap 4.3.1 has no raw public keys with OpenSSL
 /// (coap_openssl.c, `setup_pki_ssl`).
 final class SecureContext {
   private struct Handshake {
     let peer: CoAPAddress
     var identity: CoAPIdentity?
-    // There is a key of that identity, which the peer must know to complete it, or its certificate is accepted.
+    // Set when there is a key for the identity, which the peer must know to complete the handshake, or when the certificate
+    // is accepted.
     var principal: (any Sendable)?
-    // Somebody has been told why it fails.
+    // The reason why the handshake fails has been reported or is known to the authority.
     var isSettled = false
-    // Records with a Finished message that did not decrypt.
+    // The number of records with a Finished message that could not be decrypted.
     var undecryptable = 0
   }
 
   private let context: OpaquePointer
   private let authority: any CoAPAuthority
   private var handshakes: [OpaquePointer: Handshake] = [:]
-  // Those that have begun and not been completed.
+  // Sessions whose handshake has begun and is not complete.
   private var begun: Set<OpaquePointer> = []
-  // libcoap touches what belongs to a session's TLS after it has freed it, when the peer sends a Release or an Abort in a
-  // datagram (`coap_dtls_receive`).
+  // References to the SSL objects of established sessions. libcoap uses such an object after freeing it, when the peer sends a
+  // Release or an Abort in a datagram (`coap_dtls_receive`).
   private var held: [OpaquePointer: UnsafeMutableRawPointer] = [:]
-  // What libcoap is handed out pointers to.
+  // Memory to which libcoap gets pointers.
   private let key = UnsafeMutablePointer<coap_bin_const_t>.allocate(capacity: 1)
   private let keyBytes = UnsafeMutableBufferPointer<UInt8>.allocate(capacity: 256)
   private let decoy = UnsafeMutableBufferPointer<UInt8>.allocate(capacity: 32)
   private var pem: PEMBuffers?
-  // OpenSSL's part of the context, for DTLS and for TLS.
+  // OpenSSL's SSL_CTX of the context, for DTLS and for TLS.
   private var datagrams: UnsafeMutableRawPointer?
   private var streams: UnsafeMutableRawPointer?
-  /// Whether OpenSSL takes every ClientHello for one with the right cookie: `HelloCookies` has looked at it.
+  /// Whether OpenSSL accepts every cookie of a ClientHello, because `HelloCookies` has verified it.
   private(set) var leavesCookies = false
 
-  /// Before the context gets its secure endpoints and whoever listens to its events.
+  /// Must be called before the context gets its secure endpoints and its event handler.
   init(_ security: CoAPSecurity, context: OpaquePointer, hasStreams: Bool) throws(CoAPSystemError) {
     self.context = context
     authority = security.authority
@@ -45,7 +46,7 @@ final class SecureContext {
     var setup = coap_dtls_spsk_t()
     setup.version = UInt8(COAP_DTLS_SPSK_SETUP_VERSION)
     setup.validate_id_call_back = onIdentity
-    // Never used, but without a key of the context's own libcoap takes each handshake for one with certificates
+    // This key is never used. Without a key of the context, libcoap treats each handshake as one with certificates
     // (coap_openssl.c, `tls_client_hello_call_back`).
     setup.psk_info.key = coap_bin_const_t(length: decoy.count, s: UnsafePointer(decoy.baseAddress))
     guard coap_context_set_psk2(context, &setup) == 1 else { throw CoAPSystemError("coap_context_set_psk2") }
@@ -62,21 +63,22 @@ final class SecureContext {
     leavesCookies = accept_all_cookies(datagrams)
   }
 
-  // For certificates all that are strong enough for OpenSSL, as libcoap has it, but for those that nobody signs. Handshakes
-  // with a key never get as far as these, for they have no certificate. OpenSSL has keys for the hash of the first two of
-  // TLS 1.3 only, and would otherwise look for another one as soon as there is a certificate.
+  // For certificates, all suites that OpenSSL considers strong enough, as in libcoap, except those without authentication. A
+  // handshake with a pre-shared key never selects one of these, because it has no certificate. In TLS 1.3, OpenSSL uses
+  // pre-shared keys with the hash of the first two suites only, and would otherwise prefer another suite as soon as there is
+  // a certificate.
   private static func use(_ cipherSuites: [String], _ part: UnsafeMutableRawPointer) -> Bool {
     set_cipher_suites(
       part, (["TLSv1.2", "-PSK", "!aNULL", "!eNULL"] + cipherSuites).joined(separator: ":"),
       "TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256:TLS_AES_256_GCM_SHA384")
   }
 
-  // What OpenSSL keeps for the context is to be had from a session only, so one is begun.
+  // The SSL_CTX of a context can be obtained from a session only, so a session is created.
   private static func part(
     of context: OpaquePointer, from proto: coap_proto_t, to address: CoAPAddress
   ) -> UnsafeMutableRawPointer? {
     var address = address.libcoap
-    // Without an identity there is no ClientHello of TLS 1.3.
+    // Without an identity OpenSSL creates no ClientHello for TLS 1.3.
     var key = Array("nobody".utf8)
     return key.withUnsafeMutableBufferPointer { bytes in
       var setup = coap_dtls_cpsk_t()
@@ -85,7 +87,7 @@ final class SecureContext {
       setup.psk_info.key = setup.psk_info.identity
       guard let session = coap_new_client_session_psk2(context, nil, &address, proto, &setup) else { return nil }
       defer { coap_session_release(session) }
-      // A connection is there when its socket can be written to.
+      // A connection is established when its socket is writable.
       for _ in 0..<10 where session_tls(session) == nil && wait_for_own_events(context, 1_000) {
         _ = run_own_events(context)
       }
@@ -93,7 +95,7 @@ final class SecureContext {
     }
   }
 
-  // Over TCP there has to be somebody who accepts it.
+  // Over TCP, a listening socket must accept the connection.
   private static func streamPart(of context: OpaquePointer) throws(CoAPSystemError) -> UnsafeMutableRawPointer? {
     guard let address = CoAPAddress(host: "127.0.0.1", port: 0) else { return nil }
     let (sockets, bound) = try SharedSocket.bind(CoAPListener(.coapsTCP, address), count: 1, receiveBuffer: 0)
@@ -101,7 +103,7 @@ final class SecureContext {
     return part(of: context, from: COAP_PROTO_TLS, to: bound)
   }
 
-  /// Before the context is freed: what is held needs it.
+  /// Must be called before the context is freed, which the held objects need.
   func close() {
     for tls in held.values { release_tls(tls) }
     held = [:]
@@ -115,15 +117,15 @@ final class SecureContext {
     key.deallocate()
   }
 
-  /// From the next handshake on, and for those under way whose peer has a certificate.
+  /// Uses this certificate from the next handshake on, and for handshakes in progress whose peer has a certificate.
   func use(_ certificate: CoAPCertificate) throws(CoAPSystemError) {
     let buffers = PEMBuffers(certificate)
     var setup = buffers.setup
     setup.validate_cn_call_back = onCertificate
     guard coap_context_set_pki(context, &setup) == 1 else { throw CoAPSystemError("coap_context_set_pki") }
-    // libcoap adds CAs at each handshake, and never takes one away.
+    // libcoap adds CAs at each handshake, and never removes one.
     for part in [datagrams, streams] { forget_authorities(part) }
-    // The one before goes now.
+    // This releases the previous certificate.
     pem = buffers
   }
 
@@ -143,7 +145,7 @@ final class SecureContext {
       return nil
     }
     handshake.principal = principal
-    // libcoap copies it before it asks again.
+    // libcoap copies the key before it calls this again.
     _ = keyBytes.update(fromContentsOf: bytes)
     key.pointee = coap_bin_const_t(length: bytes.count, s: UnsafePointer(keyBytes.baseAddress))
     return UnsafePointer(key)
@@ -162,22 +164,23 @@ final class SecureContext {
     return handshake.principal != nil
   }
 
-  /// A peer whose handshake libcoap does not get to see.
+  /// Reports a peer whose handshake is refused before libcoap sees it.
   func refuse(_ peer: CoAPAddress, _ reason: String) { authority.handshakeFailed(from: peer, identity: nil, reason: reason) }
 
-  /// A session has begun, in the place of one that may have ended without a word: what that had said of itself is over.
+  /// Called when a session begins. An earlier one at the same address in memory may have ended without an event, so its state
+  /// is discarded.
   func began(_ session: OpaquePointer) {
     handshakes[session] = nil
     begun.insert(session)
   }
 
-  /// libcoap's own state of it may tell no longer: from 4.3.4 on it is changed before the end is told.
+  /// libcoap's own state of the session does not show it: from 4.3.4 on it is changed before the end is reported.
   func isShakingHands(_ session: OpaquePointer) -> Bool { begun.contains(session) }
 
-  /// Who the peer is, when its handshake is complete; nil ends the session.
+  /// The authenticated peer of a completed handshake. Nil ends the session.
   ///
-  /// A session that was resumed from a ticket has not been checked by anybody: whatever was named in its handshake is not
-  /// proved by it, and the credential of the earlier session may have been taken back.
+  /// A session that was resumed from a ticket is refused. Its handshake does not prove the identity that was named in it, and
+  /// the credential of the earlier session may have been revoked.
   func completed(_ session: OpaquePointer) -> SecuredPeer? {
     let handshake = handshakes.removeValue(forKey: session)
     begun.remove(session)
@@ -193,13 +196,13 @@ final class SecureContext {
     return SecuredPeer(identity, principal)
   }
 
-  /// A record of so many bytes with an encrypted handshake message of `peer` has been read. Returns the session of which it
-  /// is certain by now that it has another key.
+  /// Called when a record of `bytes` bytes with an encrypted handshake message of `peer` has been read. Returns the session
+  /// for which it is now certain that the peer uses another key.
   ///
-  /// OpenSSL drops a record that does not decrypt without a word (RFC 6347 §4.1.2.7), and keeps one that comes before its
-  /// keys, so that one or several without an end of the handshake prove nothing. But when the keys are there, then a
-  /// Finished message in one piece either completes the handshake or has not been encrypted with them. Not at the first
-  /// one, which may be left over from an earlier handshake or forged.
+  /// OpenSSL silently drops a record that it cannot decrypt (RFC 6347 §4.1.2.7), and keeps one that arrives before the keys
+  /// are known. So one or several records without an end of the handshake prove nothing. But when the keys are known, an
+  /// unfragmented Finished message either completes the handshake or has not been encrypted with them. The first such message
+  /// is not enough, because it may be left over from an earlier handshake or forged.
   func undecryptable(from peer: PeerKey, bytes: UInt16) -> OpaquePointer? {
     for (session, handshake) in handshakes where PeerKey(handshake.peer) == peer {
       guard case .preSharedKey = handshake.identity, awaits_finished(session),
@@ -211,7 +214,7 @@ final class SecureContext {
     return nil
   }
 
-  /// The handshake of a session has come to its end. `complaint` is what libcoap said about it, if it did.
+  /// Reports that a handshake has failed, unless that is done already. `complaint` is the reason from libcoap's log, if any.
   func failed(_ session: OpaquePointer, from peer: CoAPAddress, complaint: HandshakeComplaint?) {
     let handshake = handshakes[session] ?? Handshake(peer: peer)
     guard !handshake.isSettled else { return }
@@ -229,13 +232,13 @@ final class SecureContext {
     authority.handshakeFailed(from: peer, identity: handshake.identity?.name ?? complaint?.name, reason: reason)
   }
 
-  /// A peer has sent a ClientHello. If libcoap has complained about it, there is no session of it any more.
+  /// Called when a peer has sent a ClientHello. If libcoap has logged a complaint about it, its session was freed.
   func refusedAtOnce(_ peer: CoAPAddress) {
     guard let complaint = HandshakeComplaint(CoAPLibrary.takeWarnings(about: peer)) else { return }
     authority.handshakeFailed(from: peer, identity: complaint.name, reason: complaint.reason)
   }
 
-  /// The session is no more.
+  /// Called when libcoap deletes the session.
   func forget(_ session: OpaquePointer) {
     begun.remove(session)
     if let tls = held.removeValue(forKey: session) { release_tls(tls) }
@@ -247,8 +250,8 @@ final class SecureContext {
 }
 
 extension CoAPCertificate {
-  /// Whether OpenSSL can read certificate and key, and they belong together. libcoap finds out in a handshake only, so one
-  /// is begun, with nobody.
+  /// Whether OpenSSL can read the certificate and the key, and they belong together. libcoap checks this in a handshake only,
+  /// so one is started with an address where nobody answers.
   package func isUsable() -> Bool {
     CoAPLibrary.start()
     guard let context = coap_new_context(nil), var nobody = CoAPAddress(host: "127.0.0.1", port: 9)?.libcoap else {
@@ -270,7 +273,7 @@ extension CoAPCertificate {
 /// OpenSSL's name of the cipher suite of a session, empty when there is none yet.
 func cipherName(of session: OpaquePointer) -> String { tls_cipher(session).map { String(cString: $0) } ?? "" }
 
-/// A certificate where libcoap reads it for each handshake; the memory is wiped when it is no longer needed.
+/// The memory from which libcoap reads a certificate at each handshake. It is wiped when it is released.
 final class PEMBuffers {
   private let buffers: [UnsafeMutableBufferPointer<UInt8>]
 
@@ -289,7 +292,8 @@ final class PEMBuffers {
     }
   }
 
-  /// For libcoap, as long as this object lives: the peer needs a certificate, whose chain and dates are checked.
+  /// The setup for libcoap, valid as long as this object lives. A peer must have a certificate, whose chain and dates are
+  /// checked.
   var setup: coap_dtls_pki_t {
     var setup = coap_dtls_pki_t()
     setup.version = UInt8(COAP_DTLS_PKI_SETUP_VERSION)
@@ -306,7 +310,7 @@ final class PEMBuffers {
   }
 }
 
-// MARK: What libcoap calls, on the loop's thread
+// MARK: Callbacks of libcoap, on the loop's thread
 
 private func onIdentity(
   identity: UnsafeMutablePointer<coap_bin_const_t>?, session: OpaquePointer?, _: UnsafeMutableRawPointer?

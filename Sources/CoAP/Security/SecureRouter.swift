@@ -1,32 +1,32 @@
 internal import CLibcoap
 
-/// Shares the datagrams of DTLS sockets out to two libcoap contexts, so that a device that has lost its session can open
-/// another one from the same address while the first still lives.
+/// Distributes the datagrams of a DTLS socket to two libcoap contexts, so that a device that has lost its session can open
+/// another one from the same address while the first still exists.
 ///
-/// libcoap gives a ClientHello from the address of a session to that session, where it has no effect: a device that
-/// rebooted and has the same port again would be locked out for as long as the session lives. Dropping the session at
-/// the sight of a ClientHello would let anybody who can forge an address throw a device out. So the other context gets
-/// the handshake, and the old session ends when the new one has been proved with the device's key or certificate (RFC
-/// 6347 §4.2.8). Both contexts read the same socket, each through a descriptor of its own.
+/// libcoap passes a ClientHello from the address of a session to that session, where it has no effect. A device that has
+/// rebooted and uses the same port again would be locked out as long as its old session exists. If a ClientHello ended the
+/// session, anyone who can forge an address could disconnect a device. So the other context gets the handshake, and the old
+/// session ends when the new one has been authenticated with the device's key or certificate (RFC 6347 §4.2.8). Both contexts
+/// read the same socket, each through its own descriptor.
 final class SecureRouter: EventLoop.EventSource {
   private struct Route {
-    // The context that has its session.
+    // The index of the context that has the session.
     var side: Int
     let session: CoAPSession
-    // Until then the other context may get messages of a handshake.
+    // Until this time, handshake messages go to the other context.
     var handshakeUntil: UInt64 = 0
     // Bytes of the shortest record that its cipher can make.
     var shortestRecord: UInt16
   }
 
-  // Of any cipher: CCM with a tag of eight bytes (RFC 6655 §4).
+  // The shortest record of any cipher: CCM with a tag of eight bytes (RFC 6655 §4).
   private static let shortestRecord: UInt16 = 16
 
   // Longer than all retransmissions of a handshake (RFC 6347 §4.2.4.1).
   private static let longestHandshake: UInt64 = 60_000_000_000
 
-  // What is encrypted and comes before its keys OpenSSL keeps, a hundred records in buffers of 17 KB each. One is enough, and
-  // it may be sent again.
+  // OpenSSL keeps encrypted records that arrive before their keys, up to a hundred in buffers of 17 KB each. A handshake
+  // needs one, which may be retransmitted.
   private static let earlyRecords = 8
   private static let rememberedPeers = 65_536
 
@@ -34,15 +34,15 @@ final class SecureRouter: EventLoop.EventSource {
   private let pump: DatagramPump
   private let sides: [CoAPShard]
   private let sockets: [AdoptedSocket]
-  // The datagrams that are read in a pass.
+  // The contents of the datagrams that are read in a pass.
   private let bytes = UnsafeMutablePointer<UInt8>.allocate(capacity: Int(PEEK_BATCH * PEEK_BYTES))
   private var source: Int?
   private var cookies = HelloCookies()
-  // Whether libcoap leaves them to us.
+  // Whether cookies are verified here and not by libcoap.
   private let hasCookies: Bool
   private var routes: [PeerKey: Route] = [:]
-  // How many such records have come from each peer that has begun a handshake and not completed it; and of those who began
-  // before the time of these, which is at least as long as a handshake takes.
+  // The number of early encrypted records from each peer that has begun a handshake and not completed it. The peers that
+  // began before this period are in `earlier`. A period is as long as a handshake takes, unless there are too many peers.
   private var handshaking: [PeerKey: Int] = [:]
   private var earlier: [PeerKey: Int] = [:]
   private var changesAt: UInt64 = 0
@@ -64,7 +64,7 @@ final class SecureRouter: EventLoop.EventSource {
 
   deinit { bytes.deallocate() }
 
-  /// Before the sides are closed.
+  /// Must be called before the sides are closed.
   func close() {
     if let source { loop.remove(source, descriptor: sockets[0].descriptor) }
     source = nil
@@ -81,7 +81,7 @@ final class SecureRouter: EventLoop.EventSource {
     var hasBegun = [false, false]
     for datagram in peeked {
       let peer = PeerKey(datagram)
-      // The first fragment of it has the cookie.
+      // The first fragment has the cookie.
       let isHello = datagram.handshake_type == 1 && !datagram.is_continued
       let answer = hasCookies && isHello ? cookies.answer(to: datagram, at: loop.passTime) : nil
       let side = answer == nil ? side(for: datagram, of: peer) : 0
@@ -93,11 +93,11 @@ final class SecureRouter: EventLoop.EventSource {
         pump.discard(from: sockets[0], answer: answer)
         continue
       }
-      // Nothing but a handshake in progress needs a look at the context soon.
+      // Only a handshake in progress needs `prepare` of the context soon.
       let isHandshake = datagram.content_type == 20 || datagram.content_type == 22
       pump.note(sides[side], due: loop.passTime + (isHandshake ? 1_000_000_000 : sides[side].idleTime))
-      // 20 to 23: the records of DTLS 1.2; another first byte is none, and libcoap would only drop it. What is longer than
-      // libcoap reads would leave the place at which is looked next in the middle of a datagram.
+      // 20 to 23 are the content types of DTLS 1.2. libcoap would only drop anything else. A datagram that is longer than
+      // libcoap reads would leave the peek offset in the middle of a datagram.
       guard (20...23).contains(datagram.content_type), datagram.length <= AdoptedSocket.largestDatagram,
         isHarmless(datagram, of: peer, to: side), datagram.handshake_type != 1 || isShort(datagram, of: peer, to: side)
       else {
@@ -120,18 +120,20 @@ final class SecureRouter: EventLoop.EventSource {
     }
   }
 
-  /// A record that is too short to have been encrypted ends OpenSSL's session, though anybody may have sent it (RFC 6347
-  /// §4.1.2.7 has it dropped). OpenSSL reads on behind the head of one of another version, so that it may be hidden
-  /// anywhere.
+  /// Whether OpenSSL may get a datagram. A record that is too short to be encrypted makes OpenSSL end the session, although
+  /// anyone may have sent it (RFC 6347 §4.1.2.7 has it dropped). After the header of a record of another version OpenSSL
+  /// continues with the next byte, so such a record may be hidden anywhere in the datagram.
   private func isHarmless(_ datagram: peeked_datagram, of peer: PeerKey, to side: Int) -> Bool {
     if let route = routes[peer], route.side == side {
       return datagram.is_current && datagram.shortest >= route.shortestRecord
     }
-    // OpenSSL puts a ClientHello together. But libcoap keeps a session for each datagram that looks like one, so the other
-    // fragments have to follow the first, whose sender has proved its address; those that overtake it will be sent again.
+    // OpenSSL reassembles a fragmented ClientHello. But libcoap keeps a session for each datagram that looks like one, so
+    // later fragments are accepted only after the first one, which has proved the address of its sender. Fragments that
+    // overtake it will be retransmitted.
     guard !datagram.is_continued || handshaking[peer] ?? earlier[peer] != nil else { return false }
     guard datagram.encrypted > 0 else { return datagram.shortest > 0 }
-    // Of a session that nobody knows, as one that the server had before it was started again; libcoap would drop it.
+    // Without a handshake, the record is of an unknown session, for example from before a restart of the server. libcoap
+    // would drop it.
     guard datagram.shortest >= Self.shortestRecord,
       let count = (handshaking[peer] ?? earlier[peer]).map({ $0 + Int(datagram.encrypted) })
     else { return false }
@@ -139,7 +141,7 @@ final class SecureRouter: EventLoop.EventSource {
     return count <= Self.earlyRecords
   }
 
-  /// What OpenSSL makes room for, when it sees the first fragment.
+  /// Whether a ClientHello is within the limit. OpenSSL allocates memory for all of it when it reads the first fragment.
   private func isShort(_ hello: peeked_datagram, of peer: PeerKey, to side: Int) -> Bool {
     let limit = sides[side].limits.helloBytes
     guard hello.hello_bytes > limit else { return true }
@@ -147,7 +149,7 @@ final class SecureRouter: EventLoop.EventSource {
     return false
   }
 
-  /// A peer has sent a ClientHello with the cookie of its address.
+  /// Called when a peer has sent a ClientHello with the cookie of its address.
   private func began(_ peer: PeerKey) {
     if loop.passTime >= changesAt || handshaking.count >= Self.rememberedPeers {
       (earlier, handshaking) = (handshaking, [:])
@@ -181,7 +183,7 @@ final class SecureRouter: EventLoop.EventSource {
     earlier[peer] = nil
     let earlier = routes.updateValue(route, forKey: peer)
     guard let earlier, earlier.side != side else { return }
-    // In the middle of libcoap's work for the new one.
+    // At the end of the pass, because libcoap is still processing the new session.
     loop.atEndOfPass { self.sides[earlier.side].closeSession(of: session.address) }
   }
 

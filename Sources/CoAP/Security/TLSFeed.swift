@@ -1,7 +1,7 @@
 internal import CLibcoap
 
-/// What is read and written on DTLS sessions past libcoap: acknowledgements, of which it tells nobody, messages that it would
-/// answer wrongly, and those that are to be acknowledged, of which it would keep one at a time.
+/// Reads and writes on DTLS sessions past libcoap: acknowledgements, which libcoap does not report, messages that it would
+/// answer wrongly, and confirmable messages, of which it would send one at a time.
 final class TLSFeed {
   private var functions = tls_feed()
   private let message = UnsafeMutablePointer<UInt8>.allocate(capacity: AdoptedSocket.largestDatagram)
@@ -17,15 +17,15 @@ final class TLSFeed {
     message.deallocate()
   }
 
-  /// The message in a record that libcoap is about to read, until the next one: OpenSSL decrypts it now, and keeps it for
-  /// libcoap. Nil for what is no message, or does not decrypt.
+  /// The message in a record that libcoap is about to read, valid until the next call. OpenSSL decrypts it now and keeps it
+  /// for libcoap. Nil when the record has no message or cannot be decrypted.
   func peek(_ record: UnsafeBufferPointer<UInt8>, on session: OpaquePointer) -> UnsafeBufferPointer<UInt8>? {
     let count = peek_tls(
       &functions, session, record.baseAddress, record.count, message, Int32(AdoptedSocket.largestDatagram))
     return count > 0 ? UnsafeBufferPointer(start: message, count: Int(count)) : nil
   }
 
-  /// Keeps the message that was peeked last from libcoap.
+  /// Discards the message that was peeked last, so that libcoap does not read it.
   func discardPeeked(on session: OpaquePointer) {
     discard_peeked_tls(&functions, session, message, Int32(AdoptedSocket.largestDatagram))
   }
