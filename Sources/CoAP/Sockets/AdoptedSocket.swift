@@ -1,23 +1,23 @@
-// Sockets: addresses, sockets that libcoap is lent, connections, and what reads all of them.
-// Used by the endpoint's room; knows messages by their first bytes only.
+// Sockets: addresses, the sockets that libcoap uses, TCP connections, and reading from all of them. Used by the endpoint's
+// room; looks at the first bytes of messages only.
 
 internal import CLibcoap
 internal import Glibc
 
-/// A socket of ours in the place of the one that libcoap's endpoint made.
+/// A socket of this module that replaces the socket of a libcoap endpoint.
 ///
-/// libcoap 4.3.1 has no way to be given a socket. Its endpoint's descriptor can be found in `/proc`, together with the
-/// cookie that libcoap wants back with each event (`coap_io_do_epoll`), and replaced by `dup3`. The socket is not put
-/// back into libcoap's epoll: our loop watches it, so a datagram costs no second `epoll_wait`.
+/// libcoap 4.3.1 cannot be given a socket. The descriptor of its endpoint is found in `/proc`, together with the cookie that
+/// libcoap expects with each event (`coap_io_do_epoll`), and replaced with `dup3`. The socket is not added to libcoap's epoll
+/// set again: the event loop watches it, so a datagram costs no second `epoll_wait`.
 struct AdoptedSocket {
-  /// What libcoap reads of a datagram at most.
+  /// The number of bytes that libcoap reads of a datagram at most.
   static let largestDatagram = Int(PEEK_BYTES)
 
   let descriptor: Int32
   let cookie: UInt64
   let isSecure: Bool
 
-  /// Takes `socket`, which it closes, and makes it an endpoint of `context`.
+  /// Makes `socket` an endpoint of `context`. `socket` itself is closed in any case.
   init(
     _ socket: Int32, _ scheme: CoAPScheme, isIPv6: Bool, context: OpaquePointer
   ) throws(CoAPSystemError) {
@@ -26,13 +26,13 @@ struct AdoptedSocket {
     guard var address = CoAPAddress(host: loopback, port: 0)?.libcoap,
       let endpoint = coap_new_endpoint(context, &address, scheme.libcoap)
     else { throw CoAPSystemError("coap_new_endpoint") }
-    // Room for as much as is read; what is sent is bounded by `CoAPLimits.datagramPayload`.
+    // As much as is read. What is sent is limited by `CoAPLimits.datagramPayload`.
     if !scheme.isStream { coap_endpoint_set_default_mtu(endpoint, UInt32(Self.largestDatagram)) }
     // Adopted sockets are no longer in the set, so the one with a cookie is the new one; the timer's cookie is null.
     guard let (descriptor, cookie) = Self.socket(in: coap_context_get_coap_fd(context), where: { $1 != 0 }) else {
       throw CoAPSystemError("fdinfo", detail: "cannot read /proc/self/fdinfo, which adopting a socket needs")
     }
-    // This closes libcoap's own socket, which leaves its epoll set with that.
+    // This closes libcoap's own socket and so removes it from libcoap's epoll set.
     guard replace_descriptor(socket, descriptor) >= 0 else { throw CoAPSystemError("dup3") }
     guard scheme.isStream || rewind_peek(descriptor) == 0 else { throw CoAPSystemError("SO_PEEK_OFF") }
     self.descriptor = descriptor
@@ -40,9 +40,9 @@ struct AdoptedSocket {
     isSecure = scheme.isSecure
   }
 
-  /// A descriptor of an epoll set, with the cookie that belongs to it.
+  /// A descriptor of an epoll set for which `isWanted` returns true, with its cookie.
   ///
-  /// Nil, with `errno`, when the list cannot be read, and with 0 there when it has no such descriptor.
+  /// Nil, with `errno`, when the list cannot be read. Nil, with 0 in `errno`, when it has no such descriptor.
   static func socket(in epoll: Int32, where isWanted: (Int32, UInt64) -> Bool) -> (Int32, UInt64)? {
     guard let file = fopen("/proc/self/fdinfo/\(epoll)", "r") else { return nil }
     defer { fclose(file) }
@@ -62,7 +62,8 @@ struct AdoptedSocket {
 
 /// A socket that shares its address with others of this process.
 enum SharedSocket {
-  /// Binds `count` sockets to one address; with port 0 the system chooses one port for all. Returns them with it.
+  /// Binds `count` sockets to one address. With port 0 the system chooses one port for all of them. Returns the sockets and
+  /// the address.
   static func bind(
     _ listener: CoAPListener, count: Int, receiveBuffer: Int
   ) throws(CoAPSystemError) -> ([Int32], CoAPAddress) {
@@ -72,8 +73,8 @@ enum SharedSocket {
         ? openStream(address, isShared: isShared)
         : openDatagram(address, isShared: isShared, receiveBuffer: receiveBuffer)
     }
-    // The first is bound without SO_REUSEPORT, which would let a second server share the port and take half of the
-    // devices, and kept: were it closed in between, somebody else could take the port.
+    // The first socket is bound without SO_REUSEPORT, with which a second server could share the port and get half of the
+    // devices. It stays open: if it were closed in between, another process could take the port.
     let first = try open(address, false)
     var sockets = [first]
     let bound: CoAPAddress
@@ -87,7 +88,8 @@ enum SharedSocket {
       for socket in sockets { close(socket) }
       throw error
     }
-    // While the group grew, the kernel gave peers to sockets that are not theirs any more; they will send again.
+    // While sockets were added, the kernel gave datagrams to sockets that are no longer those of their peers. The peers will
+    // send them again.
     if !listener.scheme.isStream {
       for socket in sockets { for _ in 0..<4_096 where !discard_datagram(socket) { break } }
     }
@@ -103,18 +105,19 @@ enum SharedSocket {
       } else {
         try option(descriptor, Int32(IPPROTO_IP), IP_PKTINFO, 1)
       }
-      // As much as the system allows; it cuts down what is too much.
+      // The kernel reduces a value that is larger than it allows.
       try option(descriptor, SOL_SOCKET, SO_RCVBUF, Int32(clamping: receiveBuffer))
     }
   }
 
   private static func openStream(_ address: CoAPAddress, isShared: Bool) throws(CoAPSystemError) -> Int32 {
     let descriptor = try open(address, SOCK_STREAM, isShared: isShared) { descriptor throws(CoAPSystemError) in
-      // For a server that is started anew while connections of the last one are in TIME_WAIT.
+      // Allows a restart of the server while connections of the previous one are in TIME_WAIT.
       try option(descriptor, SOL_SOCKET, SO_REUSEADDR, 1)
-      // Peers that are gone without a word. Accepted connections take over both from here.
+      // Detects peers that have disappeared without closing the connection. Accepted connections inherit this option and the
+      // next.
       try option(descriptor, SOL_SOCKET, SO_KEEPALIVE, 1)
-      // A call is one small message: held back for the acknowledgement of the last one it would take 40 ms.
+      // A call is one small message. If it were held back until the last message is acknowledged, it would take 40 ms.
       try option(descriptor, Int32(IPPROTO_TCP), TCP_NODELAY, 1)
     }
     guard listen(descriptor, SOMAXCONN) == 0 else {
@@ -167,8 +170,8 @@ enum SharedSocket {
 }
 
 extension coap_address_t {
-  /// The address where it lies. `&addr.sa` would be a copy of 16 bytes: a member of a C union is a computed property,
-  /// and an IPv6 address is longer.
+  /// Calls `body` with a pointer to the address itself. `&addr.sa` would be a copy of 16 bytes: a member of a C union is a
+  /// computed property, and an IPv6 address is longer.
   fileprivate mutating func withSocketAddress<Result>(
     _ body: (UnsafeMutablePointer<sockaddr>?) -> Result
   ) -> Result {

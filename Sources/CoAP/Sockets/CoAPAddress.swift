@@ -1,7 +1,7 @@
 internal import CLibcoap
 internal import Glibc
 
-/// The address of a UDP peer or socket: an IPv4 or IPv6 address and a port.
+/// The address of a peer or socket: an IPv4 or IPv6 address and a port.
 package struct CoAPAddress: Hashable, Sendable, CustomStringConvertible {
   // IPv4: `high` is 0 and `low` the address as it lies in memory. IPv6: sixteen bytes as they lie in memory.
   let high: UInt64
@@ -104,7 +104,7 @@ package struct CoAPAddress: Hashable, Sendable, CustomStringConvertible {
   package var description: String { isIPv6 ? "[\(host)]:\(port)" : "\(host):\(port)" }
 }
 
-/// The sender of datagrams, as it is found in the kernel's and in our form of an address.
+/// The sender of datagrams: the part of an address that `peeked_datagram` and `CoAPAddress` have in common.
 struct PeerKey: Hashable {
   let high: UInt64
   let low: UInt64
@@ -118,7 +118,7 @@ struct PeerKey: Hashable {
 }
 
 extension CoAPAddress {
-  /// Without the scope of a link-local address.
+  /// The address of a sender, without the scope of a link-local address.
   init(_ peer: PeerKey) {
     self.init(high: peer.high, low: peer.low, port: peer.port, isIPv6: peer.high != 0 || peer.low >> 32 != 0)
   }

@@ -7,9 +7,9 @@ package enum CoAPScheme: String, Sendable, Hashable, CaseIterable {
   case coapTCP = "coap+tcp"
   case coapsTCP = "coaps+tcp"
 
-  /// Over TCP: in order, without messages that acknowledge, and over when the connection is.
+  /// Whether it uses TCP: messages arrive in order and are not acknowledged, and a session ends with its connection.
   package var isStream: Bool { self == .coapTCP || self == .coapsTCP }
-  /// Over DTLS or TLS: the peer has proved who it is.
+  /// Whether it uses DTLS or TLS: the peer is authenticated.
   package var isSecure: Bool { self == .coaps || self == .coapsTCP }
   package var defaultPort: UInt16 { isSecure ? 5_684 : 5_683 }
 
@@ -28,7 +28,7 @@ package enum CoAPScheme: String, Sendable, Hashable, CaseIterable {
   }
 }
 
-/// Where a server listens, and over what: `coaps://127.0.0.1:5684`.
+/// The transport and address at which a server listens: `coaps://127.0.0.1:5684`.
 package struct CoAPListener: Sendable, Hashable, CustomStringConvertible {
   package var scheme: CoAPScheme
   package var address: CoAPAddress

@@ -1,27 +1,27 @@
 internal import CLibcoap
 internal import Glibc
 
-/// The TCP connections of one libcoap context: how many there may be, and which of them are a burden.
+/// The TCP connections of one libcoap context: how many there may be, and which of them must be closed.
 ///
-/// libcoap accepts as long as there are descriptors, and then its listening socket stays readable for ever. It keeps what
-/// a peer does not read without a bound, in a list that it walks for each message, and waits five minutes for one that says
-/// nothing. It does not tell a connection's descriptor, which is the first member of its `coap_socket_t`, the cookie of its
-/// events. Where that is in a session the first connection shows, and each is checked by the address of its peer; one for
-/// which that does not hold is served and not looked after.
+/// libcoap accepts connections as long as there are descriptors. After that its listening socket stays readable forever. It
+/// keeps what a peer does not read without a limit, in a list that it walks for each message, and waits five minutes for a
+/// silent peer. It does not provide the descriptor of a connection, which is the first member of its `coap_socket_t`, whose
+/// address is the cookie of its events. The first connection shows where a session has its `coap_socket_t`. The descriptor of
+/// each connection is checked by the address of its peer. If it is not the same, the connection is served, but not monitored.
 final class Connections {
   enum Admission {
     case admit
-    /// It has been closed.
+    /// The connection has been closed.
     case refused
-    /// It cannot even be closed: come back later.
+    /// The connection cannot be accepted in order to close it. Try again later.
     case impossible
   }
 
   private struct Connection {
-    // Nil for one that is not looked after.
+    // Nil for a connection that is not monitored.
     let descriptor: Int32?
     let since: UInt64
-    // Since a look found that the peer does not read.
+    // Whether the last check has found that the peer does not read.
     var isStuck = false
   }
 
@@ -30,12 +30,12 @@ final class Connections {
   private let context: OpaquePointer
   private let streamGuard: StreamGuard
   private var lastLook: UInt64 = 0
-  // From libcoap's session to its socket, which is a member of it.
+  // The offset of the socket in libcoap's session, of which it is a member.
   private var offset: UInt?
-  // More than the size of a session.
+  // More than the size of libcoap's session.
   private static let sessionSize: UInt = 4_096
   private var open: [OpaquePointer: Connection] = [:]
-  // Given up to accept, and close, a connection when there is no descriptor left.
+  // Closed when there is no descriptor left, in order to accept and close a connection.
   private var spare: Int32
 
   /// `limit` is this context's share of `CoAPLimits.connections`.
@@ -76,7 +76,7 @@ final class Connections {
     return .refused
   }
 
-  /// libcoap has accepted a connection.
+  /// Called when libcoap has accepted a connection.
   func opened(_ session: OpaquePointer, from peer: CoAPAddress, at now: UInt64) {
     let start = UInt(bitPattern: session)
     if offset == nil {
@@ -90,7 +90,7 @@ final class Connections {
       descriptor: descriptor.flatMap { Self.peer(of: $0) == peer ? $0 : nil }, since: now)
   }
 
-  /// Runs `body`, in which libcoap reads from the connection of that cookie, and does not let it take too long.
+  /// Runs `body`, in which libcoap reads from the connection with this cookie, and limits the time that this may take.
   func watch(_ cookie: UInt, _ body: () -> Void) {
     guard let offset, let session = OpaquePointer(bitPattern: cookie &- offset), let descriptor = open[session]?.descriptor
     else { return body() }
@@ -98,8 +98,8 @@ final class Connections {
     streamGuard.watch(descriptor, body)
   }
 
-  /// Ends a connection on which a CSM waits that cannot be understood. One that comes in pieces, or with the end of a
-  /// handshake of TLS, libcoap has read before it can be looked at.
+  /// Ends a connection on which a CSM with an unknown critical option waits. A CSM that arrives in pieces, or with the end of
+  /// a TLS handshake, cannot be checked: libcoap has read it before.
   private func hasAborted(_ session: OpaquePointer, _ descriptor: Int32) -> Bool {
     let bytes = [UInt8](unsafeUninitializedCapacity: 512) { buffer, count in
       count = max(0, Int(peek_stream(session, descriptor, buffer.baseAddress, Int32(buffer.count))))
@@ -124,7 +124,7 @@ final class Connections {
   }
 
   /// Connections that have not become a CoAP session in time, or whose peers have not read what was sent to them since the
-  /// last look. Looks are a second apart, however often this is asked.
+  /// last check. Checks are a second apart, however often this is called.
   func burdens(at now: UInt64) -> [OpaquePointer] {
     guard now >= lastLook + 1_000_000_000 else { return [] }
     lastLook = now

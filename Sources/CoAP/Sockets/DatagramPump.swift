@@ -1,14 +1,14 @@
 internal import CLibcoap
 
-/// Reads the datagrams of all shards of a loop, many with one call of libcoap.
+/// Reads the datagrams of all shards of a loop, many with one call to libcoap.
 ///
-/// `coap_io_do_epoll` reads each event's datagram for the context of the event's own endpoint, and then walks all
-/// sessions of the context that it was called for. Called for a context without any, that walk costs nothing, however
-/// many peers there are. (libcoap 4.3.1, net.c; the tests of this module watch over it.)
+/// `coap_io_do_epoll` reads the datagram of each event for the context of the event's own endpoint, and then walks all
+/// sessions of the context that it was called with. If that context has no sessions, the walk costs nothing, however many
+/// peers there are (libcoap 4.3.1, net.c). The tests of this module check this.
 ///
-/// What the walk is for, sending again and dropping idle sessions, each shard gets when it is due by our own clock.
-/// libcoap's timer is not listened to: `coap_wait_ack` sets it by a message's distance from the one before it in the
-/// queue, so that under load it fires, and walks, every few milliseconds.
+/// The purpose of the walk, retransmission and dropping idle sessions, is served by `prepare` of each shard when it is due.
+/// libcoap's timer is ignored: `coap_wait_ack` sets it by a message's distance from the one before it in the queue, so that
+/// under load it fires, and causes a walk, every few milliseconds.
 final class DatagramPump {
   private let loop: EventLoop
   private let context: OpaquePointer
@@ -18,16 +18,16 @@ final class DatagramPump {
   private let peekedBytes = UnsafeMutablePointer<UInt8>.allocate(capacity: Int(PEEK_BATCH * PEEK_BYTES))
   private let events = UnsafeMutablePointer<epoll_event>.allocate(capacity: 64)
   private var cookies: [UInt64] = []
-  // What is read of established sessions over DTLS, by the index of its cookie.
+  // Records of established DTLS sessions to be read, with the index of their cookie.
   private var records: [(index: Int, socket: AdoptedSocket, session: CoAPSession, bytes: UnsafeBufferPointer<UInt8>)] = []
   private var hasSecure = false
-  // Datagrams that libcoap does not get, each taken before the cookie with this index is used.
+  // Datagrams that libcoap does not get. Each is taken before the cookie with this index is used.
   private var exceptions: [(before: Int, socket: AdoptedSocket, what: Exception)] = []
   private var reading: [CoAPShard] = []
   private var shards: [CoAPShard] = []
   private var nextDue = UInt64.max
   private var turn = 0
-  // Sessions that libcoap has freed since memory was given back, and when that was.
+  // The number of sessions that libcoap has freed since memory was last returned to the system, and the time of that.
   private var freed = 0
   private var trimmedAt: UInt64 = 0
   private var timer: LoopTimer?
@@ -39,15 +39,15 @@ final class DatagramPump {
     case served([UInt8], PeerKey, CoAPShard)
   }
 
-  /// On the loop's thread.
+  /// Must be called on the loop's thread.
   init(loop: EventLoop) throws(CoAPSystemError) {
     guard let context = coap_new_context(nil) else { throw CoAPSystemError("coap_new_context") }
     self.loop = loop
     self.context = context
     retransmissions = Retransmissions(loop: loop)
     feed = try TLSFeed()
-    // Of plain CoAP not all fields are filled in, and Swift takes a Bool that is neither true nor false for nil: a loop over
-    // the datagrams would end there, and leave them to be read unseen.
+    // For plain CoAP not all fields are set, and Swift takes a Bool that is neither true nor false for nil: a loop over the
+    // datagrams would end there, and the others would be read without being checked.
     peeked.initialize(repeating: peeked_datagram(), count: Int(PEEK_BATCH))
     timer = loop.makeTimer { [unowned self] in self.prepareShards() }
   }
@@ -71,32 +71,32 @@ final class DatagramPump {
 
   func add(_ shard: CoAPShard) { shards.append(shard) }
 
-  /// Looks at the datagrams that wait in a socket, without taking them; valid until the next look. They are copied into
+  /// Peeks at the datagrams that wait in a socket. The result is valid until the next call. The datagrams are copied into
   /// `buffer`, which has PEEK_BYTES for each of PEEK_BATCH.
   func peek(_ socket: AdoptedSocket, into buffer: UnsafeMutablePointer<UInt8>? = nil) -> UnsafeBufferPointer<peeked_datagram> {
     UnsafeBufferPointer(
       start: peeked, count: Int(peek_datagrams(socket.descriptor, peeked, buffer ?? peekedBytes, socket.isSecure)))
   }
 
-  /// Reads datagrams of `shard` at the end of this pass: say `read(from:)` or `discard(from:)` for each in their order.
+  /// Reads datagrams of `shard` at the end of this pass. Call `read`, `discard` or `serve` for each of them, in their order.
   func begin(_ shard: CoAPShard) {
     if reading.isEmpty { loop.atEndOfPass { [unowned self] in self.readAll() } }
     reading.append(shard)
   }
 
-  /// Lets libcoap have the next datagram, or the connection that waits.
+  /// Lets libcoap read the next datagram, or accept the connection that waits.
   func read(from socket: AdoptedSocket) {
     if socket.isSecure { hasSecure = true }
     cookies.append(socket.cookie)
   }
 
-  /// The same, for `bytes` of an established DTLS session, which stay where they are until the end of the pass.
+  /// The same, for `bytes` of an established DTLS session, which must stay valid until the end of the pass.
   func read(from socket: AdoptedSocket, _ bytes: UnsafeBufferPointer<UInt8>, of session: CoAPSession) {
     records.append((cookies.count, socket, session, bytes))
     read(from: socket)
   }
 
-  /// Handles what waits on the connections of a context. False when its timer is due, too.
+  /// Handles the events of the connections of a context. False when the context's timer is due, too.
   func readStreams(of other: OpaquePointer, _ connections: Connections) -> Bool {
     var hasTimer = false
     let count = Int(wait_for_streams(other, events))
@@ -110,17 +110,17 @@ final class DatagramPump {
     return !hasTimer
   }
 
-  /// Keeps the next datagram from libcoap, and answers it with another one.
+  /// Takes the next datagram without passing it to libcoap, and sends `answer` to its sender.
   func discard(from socket: AdoptedSocket, answer: [UInt8]? = nil) {
     exceptions.append((cookies.count, socket, answer.map(Exception.answered) ?? .ignored))
   }
 
-  /// Keeps the next datagram from libcoap, and has `shard` serve the request in it.
+  /// Has `shard` serve the request in the next datagram, instead of libcoap.
   func serve(_ message: [UInt8], of peer: PeerKey, from socket: AdoptedSocket, by shard: CoAPShard) {
     exceptions.append((cookies.count, socket, .served(message, peer, shard)))
   }
 
-  /// Has libcoap read the next datagram now.
+  /// Lets libcoap read the next datagram now.
   func readNow(from socket: AdoptedSocket) {
     withUnsafePointer(to: socket.cookie) { read_datagrams(context, $0, 1, false) }
   }
@@ -164,14 +164,15 @@ final class DatagramPump {
 
   func hasFreedSession() { freed += 1 }
 
-  /// What a flood or a fleet that has left took, malloc keeps. Giving it back takes milliseconds, so not often.
+  /// malloc keeps the memory of freed sessions, for example after a flood. Returning it to the system takes milliseconds, so
+  /// this is done rarely.
   private func trim(at now: UInt64) {
     guard freed >= 8_192, now >= trimmedAt + 60_000_000_000 else { return }
     (freed, trimmedAt) = (0, now)
     malloc_trim(0)
   }
 
-  /// Gives `shard` its `prepare` when its time has come, which is `due` or an earlier one said before.
+  /// Calls `prepare` of `shard` at `due`, or at an earlier time that was noted before.
   func note(_ shard: CoAPShard, due: UInt64) {
     guard due < shard.due else { return }
     shard.due = due
@@ -183,12 +184,12 @@ final class DatagramPump {
     if due == .max { timer?.disarm() } else { timer?.arm(at: due) }
   }
 
-  // A few at a time: a walk over all sessions of all shards would hold up the calls.
+  // A few shards at a time: a walk over all sessions of all shards would delay the calls.
   private func prepareShards() {
     let now = loop.passTime
     var left = 4
     nextDue = .max
-    // On from where the last turn ended, or the first ones would have all of them.
+    // Continues where the last call has ended. Otherwise the first shards would always be served first.
     let first = turn
     for offset in shards.indices {
       let number = (first + offset) % shards.count

@@ -1,15 +1,15 @@
-// Whose timespec is, where it is built before Glibc's module.
+// For `timespec`, which belongs to this module when it is built before Glibc's.
 internal import CLibcoap
 internal import Glibc
 internal import Synchronization
 
 /// Ends a connection that keeps libcoap busy for too long.
 ///
-/// libcoap reads on from a connection for as long as each read fills its buffer (`coap_read_session`), so that one peer
-/// that sends faster than its messages are handled would hold the loop, and all devices with it, for ever. Nothing can be
-/// said to libcoap meanwhile. A second thread looks ten times a second whether the loop is at a connection; if so more
-/// often whether it is still at the same one, and if that has cost it enough of the processor shuts the connection down:
-/// the kernel then answers what comes with a reset, and reading comes to an end.
+/// libcoap continues to read from a connection as long as each read fills its buffer (`coap_read_session`). One peer that
+/// sends faster than its messages are handled would block the loop, and all devices on it, forever. libcoap cannot be
+/// interrupted meanwhile. A second thread checks ten times a second whether the loop is reading from a connection. If so, it
+/// checks more often whether it is still the same one. When that has taken too much processor time, it shuts the connection
+/// down: the kernel then answers what arrives with a reset, and reading ends.
 final class StreamGuard: Sendable {
   private struct State {
     var descriptor: Int32 = -1
@@ -17,14 +17,14 @@ final class StreamGuard: Sendable {
     var isOver = false
   }
 
-  /// Nanoseconds of the processor that the messages of one connection may take without a pause. 50 ms are some 50,000
+  /// Nanoseconds of processor time that the messages of one connection may take without a pause. 50 ms are about 50,000
   /// messages.
   private static let patience: UInt64 = 50_000_000
 
   private let state = Mutex(State())
   private let clock: clockid_t
 
-  /// On the loop's thread.
+  /// Must be called on the loop's thread.
   init() throws(CoAPSystemError) {
     var clock = clockid_t()
     guard pthread_getcpuclockid(pthread_self(), &clock) == 0 else { throw CoAPSystemError("pthread_getcpuclockid") }
@@ -32,7 +32,7 @@ final class StreamGuard: Sendable {
     pthread_detach(try startThread("stream-guard") { [self] in run() })
   }
 
-  /// The thread ends within a tenth of a second. The loop must live until `stop()`, for its clock is read.
+  /// Ends the thread within a tenth of a second. The loop must live until this is called, because its clock is read.
   func stop() { state.withLock { $0.isOver = true } }
 
   /// Runs `body`, in which libcoap reads from `descriptor`.
@@ -67,7 +67,7 @@ final class StreamGuard: Sendable {
     }
   }
 
-  // The loop's, not the day's: it may have been others that kept the machine busy.
+  // The processor time of the loop's thread, and not the time of day: other threads may have kept the machine busy.
   private func processorTime() -> UInt64 {
     var time = timespec()
     clock_gettime(clock, &time)
