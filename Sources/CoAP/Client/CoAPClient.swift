@@ -1,5 +1,5 @@
-// Client: CoAP as a client, by libcoap's own means: connections to a server, requests and observations.
-// For DeviceSimulator and the tests; the server uses nothing of it.
+// Client: the client side of CoAP over libcoap's client sessions: connections to a server, requests and observations. Used by
+// DeviceSimulator and the tests; the server does not use it.
 
 internal import CLibcoap
 
@@ -25,7 +25,7 @@ package struct CoAPClientRequest: Sendable {
   }
 }
 
-/// What a client proves itself with.
+/// The credentials of a client.
 package enum CoAPClientCredentials: Sendable {
   case preSharedKey(identity: String, key: [UInt8])
   /// PEM each; `trusted` has the CA of the server.
@@ -41,7 +41,7 @@ package final class CoAPClient: EventLoop.EventSource, @unchecked Sendable {
   private var source = 0
   private var peers: [OpaquePointer: CoAPPeer] = [:]
   private var timer: LoopTimer?
-  // libcoap reads them when a connection is there.
+  // libcoap reads them when a connection has been established.
   private var certificates: [PEMBuffers] = []
 
   /// Throws `CoAPSystemError` when the system has no descriptor left.
@@ -74,9 +74,8 @@ package final class CoAPClient: EventLoop.EventSource, @unchecked Sendable {
     if let context { _ = run_own_events(context) }
   }
 
-  /// Opens a socket towards `address`; over UDP nothing is sent yet. `local` fixes the own address, port 0 leaves the port
-  /// to the system. Requests wait for the end of a handshake. Throws `CoAPFailure.closed` when there is no socket to be
-  /// had.
+  /// Opens a socket to `address`. Over UDP nothing is sent yet. `local` is the local address, with port 0 for a port chosen
+  /// by the system. Requests wait for the end of the handshake. Throws `CoAPFailure.closed` when no socket can be opened.
   ///
   /// Use one kind of credentials per client: libcoap keeps the last certificate for the whole context.
   package func connect(
@@ -99,7 +98,7 @@ package final class CoAPClient: EventLoop.EventSource, @unchecked Sendable {
     await loop.perform {
       guard let context = self.context else { return }
       for peer in self.peers.values { peer.end() }
-      // Each of them refers to the client.
+      // Each peer refers to the client.
       self.peers = [:]
       self.loop.remove(self.source, descriptor: coap_context_get_coap_fd(context))
       self.timer?.cancel()
@@ -159,7 +158,7 @@ package final class CoAPClient: EventLoop.EventSource, @unchecked Sendable {
   }
 }
 
-// MARK: What libcoap calls, on the loop's thread
+// MARK: Callbacks of libcoap, on the loop's thread
 
 private func client(of session: OpaquePointer?) -> CoAPClient? {
   guard let data = coap_get_app_data(coap_session_get_context(session)) else { return nil }
@@ -177,7 +176,7 @@ private func onResponse(
 private func onClientEvent(session: OpaquePointer?, event: coap_event_t) -> Int32 {
   guard let peer = client(of: session)?.peer(session) else { return 0 }
   switch event {
-  // libcoap says so before it believes it itself.
+  // libcoap reports this before it has changed its own state.
   case COAP_EVENT_SESSION_CONNECTED: peer.connectsNow()
   case COAP_EVENT_TCP_FAILED: peer.disconnected(.unreachable)
   case COAP_EVENT_TCP_CLOSED, COAP_EVENT_SESSION_FAILED, COAP_EVENT_SESSION_CLOSED,
@@ -208,8 +207,8 @@ private func onClientNack(
 }
 
 extension CoAPFailure {
-  /// Why a client's session has ended, from what libcoap logs about it (coap_openssl.c, coap_io.c): a server tells with an
-  /// alert of TLS (RFC 5246 §7.2, RFC 8446 §6) what it refuses, and over DTLS says nothing to a wrong key.
+  /// The reason why a client's session has ended, taken from libcoap's log (coap_openssl.c, coap_io.c). A server reports what
+  /// it refuses with a TLS alert (RFC 5246 §7.2, RFC 8446 §6). Over DTLS it does not answer to a wrong key.
   init(handshake lines: [String]) {
     let alert = lines.lazy.compactMap { line in
       line.firstRange(of: "alert read:fatal:").map { String(line[$0.upperBound...]) }
@@ -217,10 +216,10 @@ extension CoAPFailure {
     switch alert {
     case nil: self = lines.contains { $0.contains("Connection refused") } ? .unreachable : .closed
     case "unknown PSK identity"?: self = .refused("the server does not know the identity")
-    // TLS 1.3 has illegal_parameter for a binder that is wrong in OpenSSL.
+    // Over TLS 1.3, OpenSSL sends illegal_parameter for a wrong binder.
     case "decrypt error"?, "bad record mac"?, "illegal parameter"?:
       self = .refused("the server says that the key is not the one of the identity")
-    // And handshake_failure for an identity that nobody knows, when no other suite is left.
+    // And handshake_failure for an unknown identity, when no other cipher suite is left.
     case "handshake failure"?: self = .refused("the server does not know the identity, or has no cipher suite in common")
     case let alert?: self = .refused("the server refuses the handshake, with the alert \"\(alert)\"")
     }

@@ -7,8 +7,8 @@ package final class CoAPPeer: @unchecked Sendable {
   private var handle: OpaquePointer?
   private var waiting: [CoAPToken: (deadline: UInt64, resume: (Result<CoAPResponse, CoAPFailure>) -> Void)] = [:]
   private var observers: [CoAPToken: (CoAPResponse) -> Void] = [:]
-  // What is sent before a connection stands: libcoap would wait for it, and nothing else, for up to five seconds
-  // (`coap_client_delay_first`).
+  // Requests made before the connection is established are postponed: libcoap would wait for the connection, and do nothing
+  // else, for up to five seconds (`coap_client_delay_first`).
   private var isConnected: Bool
   private var postponed: [() -> Void] = []
   // Why the session is about to end.
@@ -35,8 +35,8 @@ package final class CoAPPeer: @unchecked Sendable {
     return response
   }
 
-  /// Registers as an observer and returns the first response; `onNotification` gets each later one, whole, on the
-  /// loop's thread. The observation stands when the response has the Observe option.
+  /// Registers as an observer and returns the first response. `onNotification` gets each later one, whole, on the loop's
+  /// thread. The observation is established when the response has the Observe option.
   package func observe(
     _ request: CoAPClientRequest, timeout: Duration = .seconds(93),
     onNotification: @escaping @Sendable (CoAPResponse) -> Void
@@ -73,7 +73,7 @@ package final class CoAPPeer: @unchecked Sendable {
     ) { $0.observers[token] = nil }
   }
 
-  /// Forgets an observation without a word to the server, which then gets a Reset for the next notification.
+  /// Forgets an observation without a message to the server. The next notification is answered with a Reset.
   package func forgetObservation(token: CoAPToken) async {
     await client.loop.perform { self.observers[token] = nil }
   }
@@ -158,7 +158,7 @@ package final class CoAPPeer: @unchecked Sendable {
     resume: @escaping (Result<CoAPResponse, CoAPFailure>) -> Void
   ) {
     guard isConnected || handle == nil else {
-      // It may never be.
+      // The connection may never be established, so the deadline counts from now on.
       waiting[token] = (deadline, resume)
       client.expect(by: deadline)
       return postponed.append {
@@ -201,7 +201,7 @@ package final class CoAPPeer: @unchecked Sendable {
 
   func connectsNow() { client.loop.atEndOfPass { self.connected() } }
 
-  /// The connection is gone, or never came: everything that waits is over. The first reason counts.
+  /// Called when the connection was closed or could not be established. All waiting requests fail with the first reason.
   func disconnected(_ reason: CoAPFailure) {
     ending = ending ?? reason
     client.loop.atEndOfPass {
@@ -230,7 +230,7 @@ package final class CoAPPeer: @unchecked Sendable {
     return waiting.values.map(\.deadline).min() ?? .max
   }
 
-  // A server drops what does not decrypt without a word (RFC 6347 §4.1.2.7): it has chosen a cipher, so it is there.
+  // A server silently drops what it cannot decrypt (RFC 6347 §4.1.2.7). If it has selected a cipher, it is reachable.
   private var silence: CoAPFailure {
     guard let handle, coap_session_get_state(handle) == COAP_SESSION_STATE_HANDSHAKE, tls_cipher(handle) != nil else {
       return .timedOut
@@ -243,9 +243,9 @@ package final class CoAPPeer: @unchecked Sendable {
     self.handle = nil
     observers = [:]
     for token in Array(waiting.keys) { fail(token, .closed) }
-    // Each finds that there is nothing to send on.
+    // This clears the postponed requests, which have failed with the others.
     connected()
-    // What libcoap has still to send again would keep its session, and a server would hear from a peer that has gone.
+    // libcoap would keep the session for its retransmissions, and the server would get messages of a closed peer.
     coap_session_disconnected(handle, COAP_NACK_NOT_DELIVERABLE)
     coap_session_release(handle)
   }
