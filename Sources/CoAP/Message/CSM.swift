@@ -1,14 +1,14 @@
-// Message: requests and responses as values, and how they are read from libcoap's messages and written down.
-// Pure but for `PDU`, which reads and writes libcoap's; everybody may use it.
+// Message: requests and responses as values, and their conversion from and to libcoap's PDUs and bytes. Without side effects
+// except for `PDU`, which uses libcoap's PDUs; every room may use it.
 
-/// Looks into a Capabilities and Settings Message (RFC 8323 §5.3), which libcoap drops without a word when it has a critical
-/// option that libcoap does not know, and takes when it has one that means something else elsewhere.
+/// Checks a Capabilities and Settings Message (RFC 8323 §5.3). libcoap silently drops a CSM with a critical option that it
+/// does not know, and accepts one with a critical option that has a meaning in other messages.
 package enum CSM {
   private static let code: UInt8 = 0xe1
   private static let abort: UInt8 = 0xe5
 
-  /// The first critical option of a CSM that begins with these bytes, for none is defined; nil when there is none, or the
-  /// message is another one or not whole.
+  /// The number of the first critical option of a CSM that begins with these bytes. No critical option is defined for a CSM.
+  /// Nil when there is none, or the message is another one or incomplete.
   package static func criticalOption(in bytes: [UInt8]) -> Int? {
     var rest = bytes[...]
     guard let head = rest.popFirst(), let length = extended(head >> 4, &rest), rest.popFirst() == code,
@@ -25,7 +25,7 @@ package enum CSM {
     return nil
   }
 
-  // Of a nibble that may have one or two bytes more (RFC 7252 §3.1, RFC 8323 §3.2); longer ones are in no CSM.
+  // The value of a nibble with up to two more bytes (RFC 7252 §3.1, RFC 8323 §3.2). A CSM has no longer ones.
   private static func extended(_ nibble: UInt8, _ rest: inout ArraySlice<UInt8>) -> Int? {
     switch nibble {
     case ..<13: return Int(nibble)

@@ -17,7 +17,7 @@ package struct CoAPRequest: Sendable {
   package var block2: CoAPBlock?
   /// A hash of all other options that belong to the cache key, such as Request-Tag (RFC 7252 §5.4.6); 0 without any.
   package var otherOptions = 0
-  /// Its sender had used up what it may ask when it came, or when the first block of its body did.
+  /// Whether its sender exceeded its rate when the request, or the first block of its body, arrived.
   package var isOverRate = false
   package var payload: [UInt8]
 
@@ -44,8 +44,8 @@ package struct CoAPResponse: Sendable, Equatable {
   /// Size1 in a 4.13 response, Size2 in a 2.xx response: the whole body's size in bytes (RFC 7959 §4).
   package var size: UInt32?
   package var etag: UInt64?
-  /// Whether the same request, made again, would be answered otherwise: then a retransmission is recognised for the whole of
-  /// EXCHANGE_LIFETIME (RFC 7252 §4.5), however many other requests come between.
+  /// Whether the same request, if it were processed again, would get another response. Its retransmissions are then
+  /// recognised for the whole of EXCHANGE_LIFETIME (RFC 7252 §4.5), however many other requests arrive in between.
   package var isOnce = false
   package var payload: [UInt8]
 
@@ -63,7 +63,7 @@ package struct CoAPResponse: Sendable, Equatable {
 
 /// A Block1 or Block2 option (RFC 7959 §2.2).
 package struct CoAPBlock: Hashable, Sendable {
-  /// Of the exponent that says, over TCP and TLS, that a message has several blocks of 1,024 bytes: BERT (RFC 8323 §6).
+  /// The size exponent of BERT (RFC 8323 §6): over TCP and TLS, a message has several blocks of 1,024 bytes.
   package static let bert: UInt8 = 7
 
   package var number: UInt32
@@ -85,11 +85,11 @@ package struct CoAPBlock: Hashable, Sendable {
   }
 
   package var optionValue: UInt32 { number << 4 | (more ? 8 : 0) | UInt32(exponent) }
-  /// Bytes of what the number counts.
+  /// The bytes of one block, as counted by `number`.
   package var size: Int { exponent == Self.bert ? 1_024 : 16 << Int(exponent) }
   package var offset: Int { Int(number) * size }
 
-  /// Whether it may have so many bytes. Only the last one may be short.
+  /// Whether the block may have this many bytes. Only the last block may be shorter.
   func canHave(_ bytes: Int) -> Bool {
     if exponent == Self.bert { return !more || bytes > 0 && bytes % size == 0 }
     return more ? bytes == size : bytes <= size

@@ -70,7 +70,7 @@ package struct ContentFormat: RawRepresentable, Hashable, Sendable, CustomString
   }
 }
 
-/// The token that ties a response to its request, up to eight bytes (RFC 7252 §5.3.1).
+/// The token that matches a response to its request, up to eight bytes (RFC 7252 §5.3.1).
 package struct CoAPToken: Hashable, Sendable {
   package let value: UInt64
   package let count: UInt8
@@ -97,13 +97,13 @@ package struct CoAPToken: Hashable, Sendable {
   }
 }
 
-/// Why a message of ours did not arrive; libcoap's `coap_nack_reason_t`.
+/// Why a message did not arrive or a request failed; compare libcoap's `coap_nack_reason_t`.
 package enum CoAPFailure: Error, Sendable, Hashable, CustomStringConvertible {
   /// No acknowledgement after all retransmissions (RFC 7252 §4.2).
   case notAcknowledged
   /// The peer answered with a Reset: it does not know what the message is about (RFC 7252 §4.2).
   case reset
-  /// The network said that nobody listens there (ICMP).
+  /// The network reported that nothing listens at the address (ICMP).
   case unreachable
   /// The peer has acknowledged the first block of a notification and did not fetch the others (RFC 7959 §2.6).
   case notFetched
@@ -111,7 +111,7 @@ package enum CoAPFailure: Error, Sendable, Hashable, CustomStringConvertible {
   case refused(String)
   /// The session or the endpoint was closed first, or libcoap had no memory for the message.
   case closed
-  /// The peer has said that it has no room for a message, nor for a block of it (RFC 8323 §5.3.1); it was not sent.
+  /// The peer's maximum message size (RFC 8323 §5.3.1) is too small for the message, and for a block of it. It was not sent.
   case tooLong
   /// No response in time.
   case timedOut

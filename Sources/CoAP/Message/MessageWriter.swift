@@ -1,6 +1,6 @@
-/// Writes a CoAP message down (RFC 7252 §3).
+/// Encodes a CoAP message (RFC 7252 §3).
 ///
-/// Confirmable messages are sent, and sent again, by ourselves (`Retransmissions`), so they are not libcoap's to encode.
+/// The server sends and retransmits confirmable messages itself (`Retransmissions`), so libcoap does not encode them.
 struct MessageWriter {
   private let bytes: UnsafeMutableBufferPointer<UInt8>
   private var count = 0
@@ -16,7 +16,7 @@ struct MessageWriter {
       writer.append(response.code.rawValue)
       writer.append(UInt64(messageID), count: 2)
       writer.append(token.value, count: Int(token.count))
-      // By their numbers.
+      // Options in the order of their numbers.
       if let etag = response.etag { writer.add(4, etag) }
       if let observe = response.observe { writer.add(6, UInt64(observe)) }
       if let format = response.contentFormat { writer.add(12, UInt64(format.rawValue)) }
@@ -28,12 +28,12 @@ struct MessageWriter {
     }
   }
 
-  /// The answer to a request, whose bytes these are, that is refused unread.
+  /// The response to a request that is refused without being decoded. `request` has its bytes.
   static func refusal(_ code: CoAPCode, _ diagnostic: String, of request: UnsafeBufferPointer<UInt8>) -> [UInt8] {
     let diagnostic = Array(diagnostic.utf8)
     return message(payload: diagnostic.count) { writer in
       let isConfirmable = request[0] >> 4 & 3 == 0
-      // Piggybacked, or else with a message id of its own.
+      // Piggybacked, or else non-confirmable with a message id of its own.
       writer.append((isConfirmable ? 0x60 : 0x50) | request[0] & 15)
       writer.append(code.rawValue)
       for byte in request[2..<4] { writer.append(isConfirmable ? byte : .random(in: 0...0xff)) }
@@ -42,7 +42,8 @@ struct MessageWriter {
     }
   }
 
-  /// Room for the head, eight bytes of token, each option above in its longest form and the mark of the payload is 54 bytes.
+  /// 64 bytes are enough: the header, an eight-byte token, each option above in its longest form and the payload marker take
+  /// 54.
   private static func message(payload: Int, _ write: (inout MessageWriter) -> Void) -> [UInt8] {
     [UInt8](unsafeUninitializedCapacity: 64 + payload) { bytes, count in
       var writer = MessageWriter(bytes: bytes)
@@ -62,7 +63,7 @@ struct MessageWriter {
     for place in (0..<count).reversed() { append(UInt8(truncatingIfNeeded: value >> (8 * UInt64(place)))) }
   }
 
-  // A number below 269, with a value in as few bytes as it needs (RFC 7252 §3.1, §3.2).
+  // Adds an option with a number below 269 and a value in as few bytes as it needs (RFC 7252 §3.1, §3.2).
   private mutating func add(_ number: Int, _ value: UInt64) {
     let length = (64 - value.leadingZeroBitCount + 7) / 8
     let delta = number - lastOption

@@ -1,8 +1,8 @@
 internal import CLibcoap
 
-/// Reading and writing libcoap's PDUs; a pointer never leaves the call it was given to.
+/// Reads and writes libcoap's PDUs. A pointer is never used after the call that it was passed to.
 enum PDU {
-  /// What is wrong with a request, and the code to be answered.
+  /// What is wrong with a request, and the code to answer with.
   struct Unreadable: Error {
     var code = CoAPCode.badRequest
     let diagnostic: String
@@ -10,8 +10,8 @@ enum PDU {
 
   /// Copies a request out of `pdu`.
   ///
-  /// Of an option that may not be repeated, one that is not critical counts the first time; a critical one that is repeated
-  /// is like one that is not known (RFC 7252 §5.4.5): 4.02.
+  /// A repetition of an option that is not repeatable is handled like an unrecognized option (RFC 7252 §5.4.5): if it is
+  /// elective, it is ignored; if it is critical, the request is answered with 4.02.
   static func request(
     _ pdu: OpaquePointer?, mid: UInt16, token: CoAPToken, allowsBERT: Bool
   ) throws(Unreadable) -> CoAPRequest {
@@ -62,12 +62,12 @@ enum PDU {
     return request
   }
 
-  // NoCacheKey is in the number (RFC 7252 §5.4.6).
+  // The NoCacheKey bits are part of the number (RFC 7252 §5.4.6).
   private static func isCacheKey(_ number: Int32) -> Bool { number & 0x1e != 0x1c }
 
   private static let notUTF8 = Unreadable(diagnostic: "a path or query is not UTF-8")
 
-  // RFC 7252 §5.10 and RFC 9175 §3.2.1; of others it does not matter.
+  // RFC 7252 §5.10 and RFC 9175 §3.2.1; for other options it does not matter.
   private static func isRepeatable(_ number: Int32) -> Bool {
     switch number {
     case COAP_OPTION_IF_MATCH, COAP_OPTION_ETAG, COAP_OPTION_LOCATION_PATH, COAP_OPTION_URI_PATH, COAP_OPTION_URI_QUERY,
@@ -77,7 +77,7 @@ enum PDU {
     }
   }
 
-  // The reserved block size must not be taken for no block at all (RFC 7959 §2.2).
+  // A reserved block size is an error, and is not treated like a missing option (RFC 7959 §2.2).
   private static func block(
     _ value: UnsafeBufferPointer<UInt8>, _ allowsBERT: Bool, _ problem: inout Unreadable?
   ) -> CoAPBlock? {
@@ -167,7 +167,7 @@ enum PDU {
     }
   }
 
-  /// A number that tells bodies apart, FNV-1a: what is sent again by CoAP is the same byte for byte.
+  /// A hash that tells bodies apart, FNV-1a. A CoAP retransmission is identical byte for byte.
   static func digest(_ body: some Sequence<UInt8>) -> UInt32 {
     body.reduce(0x811c_9dc5) { ($0 ^ UInt32($1)) &* 0x0100_0193 }
   }
