@@ -1,20 +1,20 @@
-// Loop: the thread on which everything of one loop happens, its timers, and what libcoap keeps for the process.
-// All other rooms build on it; outside of the module it is the executor of DeviceRPC's loops.
+// Loop: the thread of one event loop, its timers, and libcoap's process-wide state. All other rooms build on it; outside of
+// the module it is the executor of DeviceRPC's loops.
 
 internal import CLibcoap
 internal import Glibc
 internal import Logging
 internal import Synchronization
 
-/// What libcoap keeps once for the whole process.
+/// libcoap's process-wide state.
 enum CoAPLibrary {
-  /// Starts libcoap, sends its log lines to `swift-log` and gives it random numbers by the page.
+  /// Starts libcoap once, sends its log lines to `swift-log` and provides its random numbers, a page at a time.
   static func start() { _ = started }
 
   private static let started: Void = {
     keep_tls_at_exit()
     coap_startup()
-    // Warnings are the only way in which libcoap tells why a handshake fails.
+    // libcoap reports the reason for a failed handshake in warnings only.
     set_log_levels()
     coap_set_log_handler(onLog)
     coap_set_prng(onRandom)
@@ -22,11 +22,11 @@ enum CoAPLibrary {
 
   fileprivate static let log = Logger(label: "device-rpc.libcoap")
   fileprivate static let random = Mutex(RandomPage())
-  // The last of each thread about handshakes and connections; one that fails has up to four.
+  // The last warnings of each thread about handshakes and connections. A failed one has up to four.
   fileprivate static let warnings = Mutex<[pthread_t: [String]]>([:])
   fileprivate static let warningsKept = 32
 
-  /// What libcoap has complained about on this thread that was about that peer: `certificate has expired: 'a' depth=0`.
+  /// Removes and returns libcoap's warnings on this thread about `peer`: `certificate has expired: 'a' depth=0`.
   static func takeWarnings(about peer: CoAPAddress) -> [String] {
     let lines = warnings.withLock { warnings -> [String] in
       guard let all = warnings.removeValue(forKey: pthread_self()) else { return [] }
@@ -43,7 +43,7 @@ enum CoAPLibrary {
   }
 }
 
-/// Random bytes from the kernel, 4 KiB at a time: libcoap asks for one byte per message, a system call each.
+/// Random bytes from the kernel, 4 KiB at a time: libcoap requests one byte per message, which would be a system call each.
 private struct RandomPage {
   private var bytes = [UInt8](repeating: 0, count: 4_096)
   private var used = 4_096
@@ -68,12 +68,12 @@ private func onRandom(target: UnsafeMutableRawPointer?, count: Int) -> Int32 {
   }
 }
 
-// libcoap calls a Reset an alert; it is everyday traffic.
+// Logged at debug level, because libcoap logs even a Reset as an alert.
 private func onLog(level: coap_log_t, message: UnsafePointer<CChar>?) {
   guard let message else { return }
   let text = String(cString: message)
   let line = text.last?.isNewline == true ? String(text.dropLast()) : text
-  // With three stars it is about sessions that libcoap lets go of, which nobody has refused.
+  // Lines with three asterisks are about sessions that libcoap releases, and not about refused handshakes.
   if is_warning(level), line.contains("<-> "), !line.hasPrefix("***") {
     CoAPLibrary.warnings.withLock { warnings in
       warnings[pthread_self(), default: []].append(line)

@@ -5,10 +5,10 @@ internal import Synchronization
 /// One thread that waits for sockets and timers and runs the actors bound to it.
 ///
 /// It is the serial executor of the actors whose state belongs to this thread. A caller whose task prefers its
-/// `EventLoop.Tasks` (`withTaskExecutorPreference`) pays no thread hand-over, which is the larger part of a call's cost.
-/// libcoap is not thread-safe: everything of its contexts happens in `EventSource.ready` and in jobs of this executor.
+/// `EventLoop.Tasks` (`withTaskExecutorPreference`) needs no switch between threads, which is the larger part of a call's
+/// cost. libcoap is not thread-safe: its contexts are used only in `EventSource.ready` and in jobs of this executor.
 ///
-/// It runs from `init` until `stop()`; jobs that arrive afterwards are run by whoever brings them, one at a time.
+/// The thread runs from `init` until `stop()`. Jobs that arrive later run on the thread that enqueues them, one at a time.
 // Unchecked because the members outside `state` are touched by the loop's own thread only.
 package final class EventLoop: SerialExecutor, @unchecked Sendable {
   /// Something that owns descriptors; called on the loop's thread.
@@ -27,10 +27,10 @@ package final class EventLoop: SerialExecutor, @unchecked Sendable {
     var isAsleep = false
     var isStopping = false
     var hasStopped = false
-    // The loop itself while somebody is at what came after the end: executors are not retained, and the last work may let go
-    // of the last reference.
+    // The loop itself while a thread runs work that arrived after the end. Executors are not retained, and the last work may
+    // release the last reference.
     var keeper: EventLoop?
-    // The thread is gone.
+    // The thread has ended.
     var hasEnded = false
     var running: pthread_t?
     var waiters: [CheckedContinuation<Void, Never>] = []
@@ -47,7 +47,7 @@ package final class EventLoop: SerialExecutor, @unchecked Sendable {
   private var freeSources: [Int] = []
   private var localWork: [Work] = []
   private var endOfPass: [() -> Void] = []
-  // Those that are run now.
+  // The actions that are running now.
   private var ending: [() -> Void] = []
   private var timers: [LoopTimer] = []
 
@@ -72,7 +72,7 @@ package final class EventLoop: SerialExecutor, @unchecked Sendable {
     state.withLock { $0.running = started }
   }
 
-  // Not earlier: whoever can wake the loop has a reference to it.
+  // The descriptors are not closed earlier, because anyone who has a reference to the loop may wake it.
   deinit {
     close(wakeUp)
     close(epoll)
@@ -88,13 +88,13 @@ package final class EventLoop: SerialExecutor, @unchecked Sendable {
     return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
   }
 
-  /// Nanoseconds of the monotonic clock at the beginning of this pass, on the loop's thread: reading the clock for each
-  /// of a pass's datagrams and jobs costs more than it tells.
+  /// Nanoseconds of the monotonic clock at the beginning of this event loop pass, on the loop's thread. Reading the clock for
+  /// each datagram and job of a pass would be too expensive.
   package private(set) var passTime = monotonic
 
   /// Ends the thread after the jobs already queued, and returns when it has ended. May be called twice.
   ///
-  /// Close everything that lives on the loop first: its sources are not told.
+  /// Close everything that runs on the loop first: its sources are not notified.
   package func stop() async {
     await withCheckedContinuation { continuation in
       let (isOver, isFirst) = state.withLock { state in
@@ -108,8 +108,8 @@ package final class EventLoop: SerialExecutor, @unchecked Sendable {
     }
   }
 
-  /// Libraries tidy up when a thread ends, OpenSSL with what the end of the process takes away. A thread of its own waits
-  /// for that, since the caller's may be the loop's.
+  /// Waits until the loop's thread has ended, because libraries clean up then: OpenSSL uses state that the end of the process
+  /// removes. A separate thread waits, because the caller's may be the loop's.
   private func endWithThread() {
     let thread = state.withLock { $0.running }
     let join: @Sendable () -> Void = { [self] in
@@ -125,7 +125,7 @@ package final class EventLoop: SerialExecutor, @unchecked Sendable {
     do throws(CoAPSystemError) {
       pthread_detach(try startThread("loop-end", join))
     } catch {
-      // There is no room for another thread.
+      // The system has no thread left.
       join()
     }
   }
@@ -134,9 +134,9 @@ package final class EventLoop: SerialExecutor, @unchecked Sendable {
 
   package func enqueue(_ job: consuming ExecutorJob) { add(.job(UnownedJob(job))) }
 
-  /// The loop for tasks that are isolated to no actor. A second executor, since a task that resumes on the serial one
-  /// would be queued again to leave it.
-  // The loop knows nothing of it: a weak reference to the loop would make each use of it twice as dear.
+  /// The loop as the executor of tasks that are not isolated to an actor. It is not the serial executor, because a task that
+  /// resumes on that one would be enqueued again to leave it.
+  // The loop has no reference to it. Otherwise this reference would have to be weak, which doubles the cost of each use.
   package final class Tasks: TaskExecutor {
     private let loop: EventLoop
 
@@ -163,11 +163,11 @@ package final class EventLoop: SerialExecutor, @unchecked Sendable {
       return (state.isAsleep, false)
     }
     if wasAsleep { wake() }
-    // An actor that outlives its loop must still be able to finish its tasks; its I/O is gone by then.
+    // An actor that outlives its loop must still be able to finish its tasks. Its I/O has been closed by then.
     if isLate { drain() }
   }
 
-  /// Does what came after the end, as if on the loop. One thread at a time does; the others leave it theirs.
+  /// Runs the work that arrived after the end, as if on the loop. One thread at a time does this, also for the others.
   private func drain() {
     thread.store(pthread_self(), ordering: .relaxed)
     var keeper: EventLoop?
@@ -182,7 +182,7 @@ package final class EventLoop: SerialExecutor, @unchecked Sendable {
       }
       if keeper == nil { runToTheEnd(work) }
     }
-    // Nothing of the loop may be used from here on.
+    // The loop may be released here, so nothing of it may be used any more.
     _ = consume keeper
   }
 
@@ -209,7 +209,7 @@ package final class EventLoop: SerialExecutor, @unchecked Sendable {
     clear(&batch)
   }
 
-  // Keeps the room that a pass usually needs.
+  // Keeps the capacity that a pass usually needs.
   private func clear<Element>(_ queue: inout [Element]) {
     if queue.capacity > 4_096 { queue = [] } else { queue.removeAll(keepingCapacity: true) }
   }
@@ -222,7 +222,7 @@ package final class EventLoop: SerialExecutor, @unchecked Sendable {
       for work in batch { run(work) }
       finishPass()
     }
-    // Nothing comes to them any more, and they may keep the loop.
+    // They are not called any more, and may hold references to the loop.
     timers = []
     sources = []
   }
@@ -234,7 +234,7 @@ package final class EventLoop: SerialExecutor, @unchecked Sendable {
 
   // MARK: Sources, timers and the end of a pass (loop's thread only)
 
-  /// Calls `source.ready(tag)` whenever `descriptor` can be read; keep the number for `remove`.
+  /// Calls `source.ready(tag)` whenever `descriptor` is readable. Returns the number to pass to `remove`.
   func add(_ source: any EventSource, descriptor: Int32, tag: UInt32) throws(CoAPSystemError) -> Int {
     let index = freeSources.popLast() ?? sources.count
     var event = epoll_event()
@@ -255,7 +255,7 @@ package final class EventLoop: SerialExecutor, @unchecked Sendable {
     freeSources.append(index)
   }
 
-  /// Runs `action` after the datagrams of this pass, when libcoap has processed what was read.
+  /// Runs `action` at the end of this event loop pass, after its datagrams, when libcoap has processed what was read.
   package func atEndOfPass(_ action: @escaping () -> Void) { endOfPass.append(action) }
 
   /// A timer that calls `action` on the loop's thread; it is kept until `LoopTimer.cancel()`.
@@ -271,12 +271,12 @@ package final class EventLoop: SerialExecutor, @unchecked Sendable {
 
   private func run() {
     var events = [epoll_event](repeating: epoll_event(), count: 128)
-    // Empty between two passes; it trades places with the queues, so that they keep their room.
+    // Empty between two passes. It is swapped with the queues, so that they keep their capacity.
     var batch: [Work] = []
     while true {
       state.withLock { swap(&batch, &$0.work) }
       run(&batch)
-      // A task that yields comes back at once, and must not keep the others and the sockets waiting.
+      // Limited, because a task that yields is enqueued again at once, and must not delay the other tasks and the sockets.
       for _ in 0..<64 where !localWork.isEmpty {
         swap(&batch, &localWork)
         run(&batch)
@@ -340,7 +340,7 @@ package final class EventLoop: SerialExecutor, @unchecked Sendable {
   }
 }
 
-/// A deadline on a loop; made by `EventLoop.makeTimer`, used on the loop's thread only.
+/// A timer of a loop, created by `EventLoop.makeTimer`. Use it on the loop's thread only.
 package final class LoopTimer {
   private let loop: EventLoop
   fileprivate let action: () -> Void
@@ -351,7 +351,7 @@ package final class LoopTimer {
     self.action = action
   }
 
-  /// Fires once at `deadline`, on the scale of `EventLoop.monotonic`; a later call replaces an earlier one.
+  /// Fires once at `deadline`, in nanoseconds of `EventLoop.monotonic`. A later call replaces an earlier one.
   package func arm(at deadline: UInt64) { self.deadline = deadline }
   package func disarm() { deadline = .max }
   package func cancel() {

@@ -8,11 +8,11 @@ private final class Start: Sendable {
   init(_ name: String, _ body: @escaping @Sendable () -> Void) { (self.name, self.body) = (name, body) }
 }
 
-/// Runs `body` on a thread of its own, which ends with it; join the thread or detach it. Of the name the system keeps 15
-/// bytes.
+/// Runs `body` on a new thread, which ends when it returns. The caller joins or detaches the thread. The system keeps 15
+/// bytes of the name.
 ///
-/// On such a thread SIGPIPE is blocked: libcoap writes to connections without MSG_NOSIGNAL (coap_io.c, `coap_socket_write`),
-/// and a peer that has gone must not end the process of somebody who embeds a server.
+/// SIGPIPE is blocked on the thread: libcoap writes to connections without MSG_NOSIGNAL (coap_io.c, `coap_socket_write`), and
+/// a closed connection must not end the process that embeds a server.
 func startThread(_ name: String, _ body: @escaping @Sendable () -> Void) throws(CoAPSystemError) -> pthread_t {
   let retained = Unmanaged.passRetained(Start(name, body))
   var thread = pthread_t()
