@@ -1,20 +1,20 @@
-// A look at CoAP messages of UDP before libcoap gets them: it answers with a Reset, or in another way of its own, what RFC
-// 7252 has ignored or answered.
+// A check of CoAP messages over UDP before libcoap gets them: libcoap answers some messages with a Reset, or in another way
+// of its own, that RFC 7252 requires to be ignored or answered.
 #pragma once
 #include <coap3/coap.h>
 #include <stdint.h>
 
-// What is to become of a message.
+// How a message is handled.
 enum message_verdict {
-  MESSAGE_PASSES,      // libcoap knows what to do
+  MESSAGE_PASSES,      // libcoap handles it
   MESSAGE_IS_IGNORED,  // RFC 7252 §3 (version), §4.2 (rejected acknowledgements and Resets), §5.4.1 (not confirmable)
-  MESSAGE_HAS_BAD_OPTION,     // a critical option has a length that it cannot have (§5.4.3): 4.02
-  MESSAGE_REPEATS_OPTION,     // a critical one that may be there once (§5.4.5): 4.02
+  MESSAGE_HAS_BAD_OPTION,     // a critical option has an invalid length (§5.4.3): 4.02
+  MESSAGE_REPEATS_OPTION,     // a critical option that may occur once is repeated (§5.4.5): 4.02
   MESSAGE_HAS_UNKNOWN_METHOD, // §5.8: 4.05
-  MESSAGE_IS_OURS,     // a request that libcoap would not give us, or in some of its versions
+  MESSAGE_IS_OURS,     // a request that libcoap, or some of its versions, would not pass on
 };
 
-// Reads what follows the first byte of an option (§3.1). False where it is not there, or reserved.
+// Reads an extended option delta or length (§3.1). False if it is missing or reserved.
 static inline _Bool take_extended(const uint8_t *bytes, size_t length, size_t *at, uint32_t *value) {
   switch (*value) {
     case 13:
@@ -33,7 +33,7 @@ static inline _Bool take_extended(const uint8_t *bytes, size_t length, size_t *a
 
 struct message_option { uint32_t number, length; size_t value; };
 
-// Takes the next option. False at the end of them, of which `at` is the place, and where they are not well-formed.
+// Reads the next option. False at the end of the options, with its position in `at`, and if they are not well-formed.
 static inline _Bool take_option(const uint8_t *bytes, size_t length, size_t *at, struct message_option *option) {
   if (*at >= length || bytes[*at] == 0xff) return 0;
   uint32_t delta = bytes[*at] >> 4, size = bytes[*at] & 15;
@@ -53,8 +53,8 @@ static inline _Bool take_option(const uint8_t *bytes, size_t length, size_t *at,
   return 1;
 }
 
-// RFC 7252 §5.10, RFC 7641 §2, RFC 7959 §2.2, RFC 7967 §2, RFC 8768 §3, RFC 9175 §2.2.1, §3.2.1. What is longer than 255
-// bytes and may not be, libcoap takes for malformed too.
+// Whether an option may have this length: RFC 7252 §5.10, RFC 7641 §2, RFC 7959 §2.2, RFC 7967 §2, RFC 8768 §3, RFC 9175
+// §2.2.1, §3.2.1. An option that is longer than 255 bytes, and must not be, is malformed for libcoap, too.
 static inline _Bool has_right_length(uint32_t number, uint32_t length) {
   switch (number) {
     case COAP_OPTION_IF_MATCH: case COAP_OPTION_RTAG: return length <= 8;
@@ -75,7 +75,8 @@ static inline _Bool has_right_length(uint32_t number, uint32_t length) {
   }
 }
 
-// RFC 7252 §5.10 and the others above; what nobody knows may (§5.4.5 has it ignored or refused anyway).
+// Whether an option may be repeated: RFC 7252 §5.10 and the others above. An unknown option may (§5.4.5 has it ignored or
+// refused anyway).
 static inline _Bool may_repeat(uint32_t number) {
   switch (number) {
     case COAP_OPTION_URI_HOST: case COAP_OPTION_IF_NONE_MATCH: case COAP_OPTION_OBSERVE: case COAP_OPTION_URI_PORT:
@@ -88,12 +89,13 @@ static inline _Bool may_repeat(uint32_t number) {
   }
 }
 
-// Whether it is for us though its form is right: libcoap looks at these itself, from 4.3.2 on at more of them.
+// Whether a request is kept from libcoap because of this option, although the option is valid: libcoap processes these
+// options itself, and from 4.3.2 on more of them.
 static inline _Bool is_ours(const struct message_option *option, const uint8_t *bytes) {
   switch (option->number) {
-    // At its origin a request may have come as far as it can (RFC 8768 §3).
+    // A request with a Hop-Limit of 1 may still be answered by its origin server (RFC 8768 §3).
     case COAP_OPTION_HOP_LIMIT: return bytes[option->value] == 1;
-    // An empty item of the query is one.
+    // An empty query item is valid.
     case COAP_OPTION_URI_QUERY: return option->length == 0;
     case COAP_OPTION_IF_NONE_MATCH: case COAP_OPTION_PROXY_URI: case COAP_OPTION_PROXY_SCHEME: return 1;
     default: return 0;
@@ -117,11 +119,11 @@ static inline enum message_verdict judge_options(const uint8_t *bytes, size_t le
       *bad = (uint16_t)option.number;
     }
   }
-  // Not well-formed, or nothing behind the mark of the payload: to be rejected with a Reset (RFC 7252 §4.2).
+  // Options that are not well-formed, or nothing after the payload marker: libcoap rejects this with a Reset (RFC 7252 §4.2).
   return at > length || length - at == 1 ? MESSAGE_PASSES : verdict;
 }
 
-// `length` bytes of the datagram are there, which are all of it where it `is_whole`.
+// Decides how a message is handled. `bytes` has the first `length` bytes of the datagram, which are all of it if `is_whole`.
 static inline enum message_verdict judge_message(
   const uint8_t *bytes, size_t length, _Bool is_whole, uint16_t *bad) {
   if (length < 4 || bytes[0] >> 6 != 1) return MESSAGE_IS_IGNORED;
@@ -160,7 +162,7 @@ static inline coap_pdu_t *readable_request(const uint8_t *bytes, size_t length) 
   _Bool fits = coap_add_token(pdu, token, bytes + 4);
   while (fits && take_option(bytes, length, &at, &option)) {
     if (!has_right_length(option.number, option.length) || option.number == COAP_OPTION_HOP_LIMIT) continue;
-    // Of those that are repeated the first counts (§5.4.5).
+    // Only the first occurrence counts (§5.4.5).
     if (option.number == last && !may_repeat(last)) continue;
     last = option.number;
     fits = coap_add_option(pdu, (uint16_t)option.number, option.length, bytes + option.value) > 0;

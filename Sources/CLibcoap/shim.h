@@ -1,6 +1,6 @@
-// What Swift cannot import of libcoap and of the kernel's socket interface: macros, and calls that glibc declares for
-// _GNU_SOURCE only. Nothing else belongs here. Not _GNU_SOURCE itself: it changes types that Swift's Glibc module has
-// too (fd_set), and the compiler then refuses one of the two.
+// What Swift cannot import of libcoap and of the kernel's socket interface: macros, and functions that glibc declares for
+// _GNU_SOURCE only. Nothing else belongs here. _GNU_SOURCE itself is not defined: it changes types that Swift's Glibc module
+// has too (fd_set), and the compiler then refuses one of the two.
 #pragma once
 #include "message.h"
 #include "tls.h"
@@ -29,30 +29,30 @@ struct peeked_datagram {
   uint8_t type;           // 0 CON, 1 NON, 2 ACK, 3 RST; 0xff: not CoAP
   uint8_t code;
   uint8_t verdict;        // enum message_verdict
-  uint16_t bad_option;    // with MESSAGE_HAS_BAD_OPTION, which one
-  const uint8_t *bytes;   // the beginning of it, until the next look
-  // The first record, if it is one of DTLS (RFC 6347 §4.1, §4.2.2).
+  uint16_t bad_option;    // its number, with MESSAGE_HAS_BAD_OPTION or MESSAGE_REPEATS_OPTION
+  const uint8_t *bytes;   // its beginning, valid until the next peek
+  // The first record, if the datagram has DTLS records (RFC 6347 §4.1, §4.2.2).
   uint8_t content_type;    // 0: no record
-  uint8_t handshake_type;  // of a handshake message in clear, else 0
+  uint8_t handshake_type;  // of an unencrypted handshake message, else 0
   uint16_t epoch;
-  // Of all its records, when more than the head has been looked at.
-  uint16_t shortest;       // bytes of the shortest encrypted one; 0xffff: there is none, 0: they are not whole
-  uint16_t encrypted;      // how many of them are
-  uint16_t encrypted_handshake;  // bytes of the longest encrypted one with messages of a handshake; 0: there is none
-  _Bool is_current;        // all have the version of DTLS 1.2
+  // All records of a DTLS datagram.
+  uint16_t shortest;       // bytes of the shortest encrypted record; 0xffff: none, 0: records are incomplete
+  uint16_t encrypted;      // the number of encrypted records
+  uint16_t encrypted_handshake;  // bytes of the longest encrypted record with handshake messages; 0: none
+  _Bool is_current;        // all records have the version of DTLS 1.2
   // Of a ClientHello, whole or in fragments (RFC 6347 §4.2.1, §4.2.3).
-  _Bool is_continued;      // a fragment behind the first one, which has no cookie
+  _Bool is_continued;      // a fragment after the first one, which has no cookie
   uint32_t hello_bytes;    // of the whole message
   uint8_t sequence[6];     // of its record
   uint8_t cookie_length;
-  uint8_t cookie[16];      // the beginning of it
+  uint8_t cookie[16];      // its beginning
 };
 
 #define PEEK_BATCH 32
-// COAP_RXBUFFER_SIZE: what libcoap reads of a datagram at most.
+// COAP_RXBUFFER_SIZE: the number of bytes that libcoap reads of a datagram at most.
 #define PEEK_BYTES 1472
 
-// Looks through the records of a datagram (RFC 6347 §4.1) to its end.
+// Examines the records of a datagram (RFC 6347 §4.1) to its end.
 static inline void peek_records(const uint8_t *bytes, size_t length, struct peeked_datagram *d) {
   d->shortest = 0xffff;
   d->encrypted = d->encrypted_handshake = 0;
@@ -74,10 +74,10 @@ static inline void peek_records(const uint8_t *bytes, size_t length, struct peek
   }
 }
 
-// Finds the cookie of the ClientHello with which a datagram begins, or sees that this is a fragment behind it. False if it
-// is not one of DTLS, whole up to the cookie.
+// Finds the cookie of the ClientHello at the beginning of a datagram, or detects a later fragment of one. False if it is not
+// a DTLS ClientHello that is complete up to the cookie.
 static inline _Bool peek_hello(const uint8_t *bytes, size_t length, struct peeked_datagram *d) {
-  // The heads of record and message, the version and the random bytes.
+  // The headers of record and message, the version and the random bytes.
   size_t at = 13 + 12 + 2 + 32;
   memset(d->cookie, 0, sizeof d->cookie);
   d->cookie_length = 0;
@@ -95,8 +95,8 @@ static inline _Bool peek_hello(const uint8_t *bytes, size_t length, struct peeke
   return 1;
 }
 
-// Looks at up to PEEK_BATCH waiting datagrams without taking them; they must be taken before the next look. Returns
-// their number, or 0. `room` has PEEK_BYTES for each, into which its beginning is copied.
+// Peeks at up to PEEK_BATCH waiting datagrams. They must be read before the next peek. Returns their number, or 0. The
+// beginning of each is copied into `room`, which has PEEK_BYTES for each.
 static inline int peek_datagrams(int fd, struct peeked_datagram *out, uint8_t *room, _Bool is_secure) {
   struct { struct msghdr msg_hdr; unsigned int msg_len; } messages[PEEK_BATCH];  // struct mmsghdr
   struct iovec vectors[PEEK_BATCH];
@@ -139,22 +139,24 @@ static inline int peek_datagrams(int fd, struct peeked_datagram *out, uint8_t *r
     d->epoch = length > 13 ? (uint16_t)(head[3] << 8 | head[4]) : 0;
     d->handshake_type = d->content_type == 22 && d->epoch == 0 ? head[13] : 0;
     peek_records(head, known, d);
-    // libcoap keeps a session for whatever looks like one, and we would answer it with more than it has.
+    // libcoap keeps a session for everything that looks like a ClientHello, and our answer would be longer than this
+    // datagram.
     if (d->handshake_type == 1 && !peek_hello(head, known, d)) d->content_type = d->handshake_type = 0;
   }
   return count < 0 ? 0 : count;
 }
 
-// Begins to look at the first datagram that has not been taken.
+// Sets the peek offset to the first datagram that has not been read.
 static inline int rewind_peek(int fd) {
   int zero = 0;
   return setsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &zero, sizeof zero);
 }
 
-// Puts `from` in the place of `to`, closed in child processes, which would otherwise keep the port (dup3).
+// Puts a duplicate of `from` in the place of `to` (dup3). It is closed in child processes, which would otherwise keep the
+// port.
 static inline int replace_descriptor(int from, int to) { return (int)syscall(SYS_dup3, from, to, O_CLOEXEC); }
 
-// Takes a datagram and forgets it, if there is one; MSG_TRUNC moves the peek offset by the whole of it.
+// Reads and discards a datagram, if there is one. MSG_TRUNC moves the peek offset by the whole datagram.
 static inline _Bool discard_datagram(int fd) {
   char nothing;
   return recv(fd, &nothing, 0, MSG_TRUNC | MSG_DONTWAIT) >= 0;
@@ -165,7 +167,7 @@ static inline int connected_peer(int fd, coap_address_t *out) {
   return getpeername(fd, &out->addr.sa, &out->size);
 }
 
-// Takes a datagram, and sends `reply` back to where it came from, from the address that it was sent to.
+// Reads and discards a datagram, and sends `reply` to its sender, from the address that it was sent to.
 static inline void answer_datagram(int fd, const uint8_t *reply, size_t length) {
   uint8_t nothing[1];
   struct sockaddr_storage name;
@@ -231,7 +233,7 @@ static inline void read_datagrams(coap_context_t *pump, const uint64_t *cookies,
   }
 }
 
-// Returns the milliseconds until it is due again, or 0 when nothing waits.
+// Lets libcoap do what is due in the context. Returns the milliseconds until the next time, or 0 when nothing is pending.
 static inline unsigned int prepare_context(coap_context_t *context) {
   coap_tick_t now;
   coap_ticks(&now);
@@ -240,24 +242,24 @@ static inline unsigned int prepare_context(coap_context_t *context) {
   return pause;
 }
 
-// What libcoap's own epoll descriptor reports of accepted connections, at most 64 events.
+// Returns the events of accepted connections from libcoap's own epoll descriptor, at most 64.
 static inline int wait_for_streams(coap_context_t *context, struct epoll_event *events) {
   return epoll_wait(coap_context_get_coap_fd(context), events, 64, 0);
 }
 
-// Handles one of them for the `pump`, which has no sessions to walk.
+// Handles one of these events for `pump`, which has no sessions to walk.
 static inline void read_stream(coap_context_t *pump, struct epoll_event event) {
   coap_io_do_epoll(pump, &event, 1);
   clear_tls_errors();
 }
 
-// Whether a connection takes more without making us wait.
+// Whether a connection can be written to without blocking.
 static inline _Bool is_writable(int fd) {
   struct pollfd wanted = {.fd = fd, .events = POLLOUT};
   return poll(&wanted, 1, 0) != 0;
 }
 
-// Whether it reports something within so many milliseconds.
+// Whether libcoap's own epoll descriptor reports an event within `patience` milliseconds.
 static inline _Bool wait_for_own_events(coap_context_t *context, int patience) {
   struct pollfd wanted = {.fd = coap_context_get_coap_fd(context), .events = POLLIN};
   return poll(&wanted, 1, patience) > 0;
@@ -272,12 +274,12 @@ static inline int run_own_events(coap_context_t *context) {
   return count;
 }
 
-// Levels are numbers of syslog's up to libcoap 4.3.1, and of an enumeration with the same values later.
+// Level 4 is a warning: up to libcoap 4.3.1 the levels are those of syslog, and later an enumeration with the same values.
 static inline void set_log_levels(void) {
   coap_set_log_level((coap_log_t)4);
   coap_dtls_set_log_level((coap_log_t)4);
 }
-// From libcoap 4.3.2 on what is said of DTLS and TLS has levels of its own, COAP_LOG_DTLS_BASE more.
+// From libcoap 4.3.2 on, messages about DTLS and TLS have levels of their own, higher by COAP_LOG_DTLS_BASE.
 static inline _Bool is_warning(coap_log_t level) { return (int)level == 4 || (int)level == 9 + 4; }
 
 static inline void name_this_thread(const char *name) { prctl(PR_SET_NAME, name); }

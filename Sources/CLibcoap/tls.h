@@ -1,13 +1,14 @@
-// OpenSSL's own interface, where libcoap's does not reach. libcoap's package brings the library along, not its headers, so
-// that what is needed is looked up by name; where it is not there, as with another library, the answer is the cautious one.
+// Functions of OpenSSL for what libcoap's interface does not offer. libcoap's package brings the library, but not its
+// headers, so the functions are looked up by name. If one is missing, as with another library, the result is the cautious
+// one.
 #pragma once
 #include <coap3/coap.h>
 #include <dlfcn.h>
 #include <string.h>
 #include <sys/socket.h>
 
-// Empties this thread's list of OpenSSL's errors. OpenSSL looks there to tell why a read has brought nothing, so that what
-// is left of one session's failure would end the next session of which a record is dropped; libcoap does not empty it.
+// Clears OpenSSL's error queue of this thread, which libcoap does not do. OpenSSL uses the queue to find out why a read has
+// returned nothing. An error left by one session would end the next session of which a record is dropped.
 static inline void clear_tls_errors(void) {
   static void (*clear)(void);
   void (*known)(void) = __atomic_load_n(&clear, __ATOMIC_RELAXED);
@@ -19,14 +20,14 @@ static inline void clear_tls_errors(void) {
   known();
 }
 
-// Leaves what OpenSSL keeps to the end of the process. `exit` would otherwise take it from under loops that are still at
-// work, in a process that ends without closing its server; before anything else of OpenSSL.
+// Keeps OpenSSL's state until the process ends. Otherwise `exit` would free it while loops are still running, in a process
+// that ends without closing its server. Must be called before any other function of OpenSSL.
 static inline void keep_tls_at_exit(void) {
   int (*init)(uint64_t, const void *) = (int (*)(uint64_t, const void *))dlsym(NULL, "OPENSSL_init_crypto");
   if (init) init(0x00080000, NULL);  // OPENSSL_INIT_NO_ATEXIT
 }
 
-// What OpenSSL has of a session, an SSL; null when there is none.
+// OpenSSL's SSL object of a session; null when there is none.
 static inline void *session_tls(const coap_session_t *session) {
   coap_tls_library_t library;
   return coap_session_get_tls(session, &library);
@@ -40,17 +41,17 @@ static inline const char *tls_cipher(const coap_session_t *session) {
   return ssl && current && name ? name(current(ssl)) : NULL;
 }
 
-// Whether the server's side of a handshake has the keys, and its next message is the peer's Finished.
+// Whether the server has the keys of a handshake, and the next message is the peer's Finished.
 static inline _Bool awaits_finished(const coap_session_t *session) {
   void *ssl = session_tls(session);
   const char *(*state)(const void *) = (const char *(*)(const void *))dlsym(NULL, "SSL_state_string");
-  // Of the last message that was read: the ChangeCipherSpec.
+  // The state after the peer's ChangeCipherSpec has been read.
   return ssl && state && strcmp(state(ssl), "TRCCS") == 0;
 }
 
-// Whether a handshake went on from an earlier one, without a key or a certificate being looked at. TLS 1.3 calls every
-// handshake with a pre-shared key so; OpenSSL takes those of a callback for SHA-256 only, and goes on to the next one that
-// the peer offers, such as a ticket, when the cipher has another hash (tls_parse_ctos_psk).
+// Whether a handshake has resumed an earlier session, without checking a key or a certificate. TLS 1.3 treats every handshake
+// with a pre-shared key as resumed. OpenSSL uses the keys of a callback with SHA-256 only. If the cipher has another hash, it
+// tries the next key that the peer offers, such as a ticket (tls_parse_ctos_psk).
 static inline _Bool is_resumed(const coap_session_t *session) {
   void *ssl = session_tls(session);
   int (*reused)(const void *) = (int (*)(const void *))dlsym(NULL, "SSL_session_reused");
@@ -61,8 +62,8 @@ static inline _Bool is_resumed(const coap_session_t *session) {
   return reused(ssl) != 0;
 }
 
-// Whether the private key of a session belongs to its certificate. libcoap 4.3.5 sets the key first, and OpenSSL drops one
-// without a word when a certificate comes to which it does not belong.
+// Whether the private key of a session belongs to its certificate. libcoap 4.3.5 sets the key first, and OpenSSL silently
+// drops a key when a certificate is set to which it does not belong.
 static inline _Bool has_private_key(const coap_session_t *session) {
   void *ssl = session_tls(session);
   int (*check)(const void *) = (int (*)(const void *))dlsym(NULL, "SSL_check_private_key");
@@ -71,7 +72,7 @@ static inline _Bool has_private_key(const coap_session_t *session) {
   return result;
 }
 
-// Keeps what belongs to a session's TLS until `release_tls`, whatever libcoap does; null when it cannot.
+// Keeps the SSL object of a session until `release_tls`, even if libcoap frees it. Null when this is not possible.
 static inline void *hold_tls(const coap_session_t *session) {
   void *ssl = session_tls(session);
   int (*up_ref)(void *) = (int (*)(void *))dlsym(NULL, "SSL_up_ref");
@@ -83,7 +84,7 @@ static inline void release_tls(void *ssl) {
   if (ssl && release) release(ssl);
 }
 
-// OpenSSL's functions to read and write on a session past libcoap, which are called too often to be looked up each time.
+// OpenSSL's functions to read and write on a session past libcoap. They are called too often to be looked up each time.
 struct tls_feed {
   void *memory;  // a BIO
   void *(*get_rbio)(const void *);
@@ -113,7 +114,7 @@ static inline _Bool open_tls_feed(struct tls_feed *feed) {
       !feed->peek || !feed->read || !feed->write || !feed->release) return 0;
   feed->memory = make(kind());
   if (!feed->memory) return 0;
-  feed->control(feed->memory, 130, -1, NULL);  // BIO_C_SET_BUF_MEM_EOF_RETURN: read all is no end
+  feed->control(feed->memory, 130, -1, NULL);  // BIO_C_SET_BUF_MEM_EOF_RETURN: an empty buffer is not the end
   return 1;
 }
 
@@ -122,8 +123,9 @@ static inline void close_tls_feed(struct tls_feed *feed) {
   feed->memory = NULL;
 }
 
-// Decrypts a record of a session that the session is about to read, and copies the beginning of what is in it. OpenSSL keeps
-// it for the next read, which then takes nothing from the socket's datagram. Returns the bytes copied, or less than 1.
+// Decrypts a record that a session is about to read, and copies the beginning of its contents. OpenSSL keeps the contents for
+// the next read, which then takes nothing from the datagram in the socket. Returns the number of bytes copied, or less than
+// 1.
 static inline int peek_tls(
   struct tls_feed *feed, const coap_session_t *session, const uint8_t *record, size_t length, uint8_t *out, int size) {
   void *ssl = session_tls(session);
@@ -140,7 +142,7 @@ static inline int peek_tls(
   return count;
 }
 
-// Takes away what was peeked, `size` bytes at most.
+// Discards what was peeked, at most `size` bytes.
 static inline void discard_peeked_tls(struct tls_feed *feed, const coap_session_t *session, uint8_t *room, int size) {
   void *ssl = session_tls(session);
   if (ssl && feed->read(ssl, room, size) < 1) clear_tls_errors();
@@ -151,13 +153,14 @@ static inline void write_tls(struct tls_feed *feed, const coap_session_t *sessio
   if (ssl && feed->write(ssl, bytes, (int)length) < 1) clear_tls_errors();
 }
 
-// What a handshake is begun with: no ticket is given to anybody, and the order of our cipher suites counts.
+// The options of all handshakes: no tickets are issued, and the server's order of cipher suites counts.
 #define TLS_OPTIONS (1 << 14 | 1 << 22)  // SSL_OP_NO_TICKET, SSL_OP_CIPHER_SERVER_PREFERENCE
 
 typedef int (*security_judge)(const void *, const void *, int, int, int, void *, void *);
 
-// From OpenSSL 3.2 on suites with a tag of eight bytes count as 64 bits, which is less than it takes by default; but one of
-// them is what CoAP has every device know (RFC 7252 §9.1.3.1). `usual` judges all else, such as certificates.
+// From OpenSSL 3.2 on, cipher suites with a tag of eight bytes count as 64 bits, which is less than OpenSSL accepts by
+// default. But one of them is mandatory for CoAP (RFC 7252 §9.1.3.1). `usual` decides about everything else, such as
+// certificates.
 static inline int judge_security(
   const void *ssl, const void *context, int operation, int bits, int number, void *other, void *usual) {
   if ((operation & ~0xffff) == 1 << 16 && other && bits >= 64 && bits < 80) {  // SSL_SECOP_OTHER_CIPHER
@@ -169,7 +172,7 @@ static inline int judge_security(
   return ((security_judge)usual)(ssl, context, operation, bits, number, other, NULL);
 }
 
-// `kind` is SSL_CTX for what all handshakes are made from, or SSL for one.
+// `kind` is SSL_CTX for the settings of all handshakes, or SSL for one handshake.
 #define allow_short_tags(kind, object) do { \
     security_judge (*get)(const void *) = (security_judge (*)(const void *))dlsym(NULL, kind "_get_security_callback"); \
     void (*set)(void *, security_judge) = (void (*)(void *, security_judge))dlsym(NULL, kind "_set_security_callback"); \
@@ -179,9 +182,9 @@ static inline int judge_security(
     set(object, judge_security); \
   } while (0)
 
-// OpenSSL ends a session of DTLS at a forged record whose MAC is over what is encrypted (RFC 7366) instead of dropping it
-// (RFC 6347 §4.1.2.7), so that is not agreed on. And libcoap has made the first SSL of a context before that could be had,
-// so that it does not have its options.
+// OpenSSL ends a DTLS session at a forged record if the MAC covers the ciphertext (RFC 7366), instead of dropping the record
+// (RFC 6347 §4.1.2.7), so encrypt-then-MAC is not negotiated. The other options are set here, too, because libcoap has
+// created the first SSL object of a context before they were set in its SSL_CTX.
 static inline int accept_cookie(void *ssl, const unsigned char *cookie, unsigned int length) {
   (void)cookie, (void)length;
   uint64_t (*set_options)(void *, uint64_t) = (uint64_t (*)(void *, uint64_t))dlsym(NULL, "SSL_set_options");
@@ -190,14 +193,14 @@ static inline int accept_cookie(void *ssl, const unsigned char *cookie, unsigned
   return 1;
 }
 
-// What all handshakes of the session's kind, DTLS or TLS, are made from in its context; null when that is not to be had.
+// The SSL_CTX of all handshakes of the session's kind, DTLS or TLS, in its context. Null when it is not available.
 static inline void *tls_context(const coap_session_t *session) {
   void *ssl = session_tls(session);
   void *(*context)(const void *) = (void *(*)(const void *))dlsym(NULL, "SSL_get_SSL_CTX");
   return ssl && context ? context(ssl) : NULL;
 }
 
-// From now on the cookies of ClientHellos are no matter of OpenSSL's. False when it does not let itself be told so.
+// Has OpenSSL accept all cookies of ClientHellos from now on. False when this cannot be set.
 static inline _Bool accept_all_cookies(void *context) {
   void (*set)(void *, int (*)(void *, const unsigned char *, unsigned int)) =
     (void (*)(void *, int (*)(void *, const unsigned char *, unsigned int)))dlsym(NULL, "SSL_CTX_set_cookie_verify_cb");
@@ -206,17 +209,17 @@ static inline _Bool accept_all_cookies(void *context) {
   return 1;
 }
 
-// What was done for one message of a handshake, such as reading certificates, leaves errors that ended nothing. A peer so quick
-// that its next message is read with the one before would be taken for who has made them.
+// Processing a handshake message, such as one with certificates, may leave errors that do not end the handshake. If the
+// peer's next message is read together with it, it would be taken for the cause of these errors.
 static inline void forget_errors(
   int is_written, int version, int type, const void *bytes, size_t length, void *ssl, void *argument) {
   (void)version, (void)bytes, (void)length, (void)ssl, (void)argument;
   if (!is_written && type == 22) clear_tls_errors();
 }
 
-// From the next handshake on sessions are not resumed: nobody gets a ticket, and whoever has one shakes hands anew. And no
-// message of one is longer than 16 KiB, a chain of certificates: OpenSSL makes room for each of which it has a fragment, of
-// ten that are still to come, too.
+// From the next handshake on, sessions are not resumed: no tickets are issued, and a peer that has one makes a full
+// handshake. A handshake message, such as a chain of certificates, has at most 16 KiB: OpenSSL allocates memory for each
+// message of which it has a fragment, also for ten messages that are still to come.
 static inline void prepare_handshakes(void *context) {
   uint64_t (*set_options)(void *, uint64_t) = (uint64_t (*)(void *, uint64_t))dlsym(NULL, "SSL_CTX_set_options");
   int (*set_tickets)(void *, size_t) = (int (*)(void *, size_t))dlsym(NULL, "SSL_CTX_set_num_tickets");
@@ -231,19 +234,19 @@ static inline void prepare_handshakes(void *context) {
   set_tickets(context, 0);               // of TLS 1.3
   control(context, 44, 0, NULL);         // SSL_CTRL_SET_SESS_CACHE_MODE, SSL_SESS_CACHE_OFF
   control(context, 51, 16 << 10, NULL);  // SSL_CTRL_SET_MAX_CERT_LIST
-  // A key of TLS 1.3 is a session to OpenSSL, which takes none without a name where it may ask for a certificate
-  // (ssl_get_prev_session).
+  // For OpenSSL a pre-shared key of TLS 1.3 is a session, and where it may request a certificate, it accepts none without an
+  // id context (ssl_get_prev_session).
   name(context, (const unsigned char *)"device", 6);
 }
 
-// The cipher suites of the next handshakes, in our order of preference: of TLS 1.2, which is the oldest version from now on,
-// in OpenSSL's notation, and of TLS 1.3. False when OpenSSL does not take them.
+// Sets the cipher suites of the next handshakes, the preferred one first: `suites` of TLS 1.2, in OpenSSL's notation, and
+// `newer` of TLS 1.3. TLS 1.2 becomes the oldest version. False when OpenSSL does not accept them.
 static inline _Bool set_cipher_suites(void *context, const char *suites, const char *newer) {
   int (*set_suites)(void *, const char *) = (int (*)(void *, const char *))dlsym(NULL, "SSL_CTX_set_cipher_list");
   int (*set_newer)(void *, const char *) = (int (*)(void *, const char *))dlsym(NULL, "SSL_CTX_set_ciphersuites");
   long (*control)(void *, int, long, void *) = (long (*)(void *, int, long, void *))dlsym(NULL, "SSL_CTX_ctrl");
   if (!context || !set_suites || !set_newer || !control) return 0;
-  // libcoap has done the same for DTLS. Suites with CBC are as old as TLS 1.0.
+  // libcoap has done the same for DTLS. Suites with CBC can be used from TLS 1.0 on.
   control(context, 123, 0x0303, NULL);  // SSL_CTRL_SET_MIN_PROTO_VERSION
   allow_short_tags("SSL_CTX", context);
   return set_suites(context, suites) == 1 && set_newer(context, newer) == 1;
@@ -256,18 +259,18 @@ static inline void forget_authorities(void *context) {
   if (context && make && set) set(context, make());
 }
 
-// Bytes of the longest name that is taken from a certificate: of a DNS name no more are possible (RFC 1035 §3.1).
+// The maximum length in bytes of a name from a certificate, which is that of a DNS name (RFC 1035 §3.1).
 #define CERTIFICATE_NAME_BYTES 255
 
-// Copies a name that has a length and no NUL in it: to others that would be its end. Returns its length, or 0.
+// Copies a name that is not empty and contains no NUL, at which other programs would end it. Returns its length, or 0.
 static inline size_t copy_name(uint8_t *target, const uint8_t *name, int length) {
   if (!name || length <= 0 || length > CERTIFICATE_NAME_BYTES || memchr(name, 0, (size_t)length)) return 0;
   memcpy(target, name, (size_t)length);
   return (size_t)length;
 }
 
-// The first DNS name of the subject's alternative names, as its bytes are. Returns its length, 0 for one that is of no use
-// or names that cannot be read, and -1 when there is none.
+// Copies the bytes of the first DNS name of the subject's alternative names. Returns its length, 0 if it is unusable or the
+// names cannot be read, and -1 if there is none.
 static inline int copy_dns_name(void *certificate, uint8_t *target) {
   void *(*names_of)(const void *, int, int *, int *) =
     (void *(*)(const void *, int, int *, int *))dlsym(NULL, "X509_get_ext_d2i");
@@ -292,7 +295,7 @@ static inline int copy_dns_name(void *certificate, uint8_t *target) {
   return result;
 }
 
-// The last common name of the subject, which is the most specific one, in UTF-8. Returns its length, or 0.
+// Copies the last common name of the subject, which is the most specific one, in UTF-8. Returns its length, or 0.
 static inline size_t copy_common_name(void *certificate, uint8_t *target) {
   void *(*subject)(const void *) = (void *(*)(const void *))dlsym(NULL, "X509_get_subject_name");
   int (*next)(const void *, int, int) = (int (*)(const void *, int, int))dlsym(NULL, "X509_NAME_get_index_by_NID");
@@ -312,10 +315,10 @@ static inline size_t copy_common_name(void *certificate, uint8_t *target) {
   return result;
 }
 
-// The name of a certificate in DER, of CERTIFICATE_NAME_BYTES at most: its first DNS name, or else its common name. Returns
-// its length; 0 when there is none, or one that others may read otherwise. Not the one that libcoap has found: it searches
-// the subject's text for "CN=", which the holder of a certificate may have written into another attribute of it
-// (coap_openssl.c, `get_san_or_cn_from_cert`).
+// Copies the name of a certificate in DER, at most CERTIFICATE_NAME_BYTES: its first DNS name, or else its common name.
+// Returns its length, or 0 when there is none, or one that other programs may read differently. The name found by libcoap is
+// not used: libcoap searches the subject's text for "CN=", which the holder of a certificate may have written into another
+// attribute (coap_openssl.c, `get_san_or_cn_from_cert`).
 static inline size_t certificate_name(const uint8_t *der, size_t length, uint8_t *target) {
   void *(*read)(void **, const uint8_t **, long) = (void *(*)(void **, const uint8_t **, long))dlsym(NULL, "d2i_X509");
   void (*release)(void *) = (void (*)(void *))dlsym(NULL, "X509_free");
@@ -326,12 +329,13 @@ static inline size_t certificate_name(const uint8_t *der, size_t length, uint8_t
     result = found < 0 ? copy_common_name(certificate, target) : (size_t)found;
     release(certificate);
   }
-  // Of what could not be read; the handshake that goes on would take it for its own.
+  // The errors of reading the certificate would be taken for errors of the handshake in progress.
   if (!result) clear_tls_errors();
   return result;
 }
 
-// Looks at what a connection's peer has sent and libcoap has not read. Returns its bytes, at most `size`, or less than 1.
+// Peeks at what the peer of a connection has sent and libcoap has not read. Returns the number of bytes, at most `size`, or
+// less than 1.
 static inline int peek_stream(const coap_session_t *session, int fd, uint8_t *out, int size) {
   if (coap_session_get_proto(session) != COAP_PROTO_TLS) return (int)recv(fd, out, (size_t)size, MSG_PEEK | MSG_DONTWAIT);
   void *ssl = session_tls(session);
@@ -341,7 +345,7 @@ static inline int peek_stream(const coap_session_t *session, int fd, uint8_t *ou
   return count;
 }
 
-// Writes to a connection past libcoap, which keeps all but a CSM back until it has had one.
+// Writes to a connection past libcoap, which sends nothing but a CSM until it has received one.
 static inline void write_stream(const coap_session_t *session, int fd, const uint8_t *bytes, size_t length) {
   if (coap_session_get_proto(session) != COAP_PROTO_TLS) {
     send(fd, bytes, length, MSG_DONTWAIT | MSG_NOSIGNAL);
