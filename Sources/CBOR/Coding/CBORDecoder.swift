@@ -9,19 +9,20 @@
 
 /// Decodes `Decodable` values from CBOR messages.
 ///
-/// - Integers are read as floating-point numbers and whole floating-point numbers as integers
-///   where they fit; a number that does not fit is `DecodingError.dataCorrupted`.
-/// - An integer that no `Double` or `Float` is equal to does not fit either.
-/// - `Data` and `[UInt8]` are read from byte strings, and from arrays of integers; bignums (tags 2 and 3) are none.
-/// - `Date` is read from a number of seconds since 1970, with or without tag 1
-///   (RFC 8949, section 3.4.2).
-/// - Other tags are passed over. Undefined counts as null.
+/// - Integers are read as floating-point numbers and whole floating-point numbers as integers where
+///   they fit; a number that does not fit is `DecodingError.dataCorrupted`.
+/// - An integer that `Double` or `Float` cannot represent exactly does not fit either.
+/// - `Data` and `[UInt8]` are read from byte strings and from arrays of integers, but not from
+///   bignums (tags 2 and 3).
+/// - `Date` is read from a number of seconds since 1970, with or without tag 1 (RFC 8949, section
+///   3.4.2).
+/// - Other tags are ignored. Undefined is read as null.
 /// - Map keys are text; integer keys match the `intValue` of a coding key or its decimal digits.
 public struct CBORDecoder: Sendable {
-  /// What is accepted of a message.
+  /// The limits for a message.
   public var limits: CBORLimits
 
-  /// Values for the types being decoded to look up.
+  /// Values that the types being decoded can look up.
   public var userInfo: [CodingUserInfoKey: any Sendable] = [:]
 
   /// Creates a decoder.
@@ -29,11 +30,11 @@ public struct CBORDecoder: Sendable {
     self.limits = limits
   }
 
-  /// Decodes a value from a message that is one item and nothing more.
+  /// Decodes a value from a message that consists of one item.
   ///
-  /// - Throws: `DecodingError`. Where the message is not well-formed, exceeds a limit, or has
-  ///   two equal or unusable map keys, it is `dataCorrupted` with the ``CBORError`` that names
-  ///   the byte as underlying error.
+  /// - Throws: `DecodingError`. If the message is not well-formed, exceeds a limit, or has two
+  ///   equal or unusable map keys, it is `dataCorrupted` with the ``CBORError`` that names the byte
+  ///   as underlying error.
   public func decode<Value: Decodable>(
     _ type: Value.Type, from bytes: some Collection<UInt8>
   ) throws -> Value {
@@ -83,7 +84,7 @@ struct CBORNodeDecoder: Decoder {
 }
 
 extension CBORNodeDecoder {
-  /// Decodes a type of any kind, those first that have an item type of their own.
+  /// Decodes a value of any type. The types that have their own CBOR item type come first.
   func value<Value: Decodable>(_ type: Value.Type) throws -> Value {
     if type == Date.self, let date = try date() as? Value { return date }
     if case .bytes(let bytes) = node.untagged, !node.isBignum {
@@ -96,7 +97,7 @@ extension CBORNodeDecoder {
   private func date() throws -> Date {
     var node = node
     while case .tagged(let tag, let content) = node {
-      // Of two tags the inner one says what the number is.
+      // Of nested tags, the innermost one defines what the number is.
       if case .tagged = content {} else if tag != 1 { throw mismatch(Date.self) }
       node = content
     }

@@ -50,7 +50,7 @@ struct CBORKeyedDecoding<Key: CodingKey>: KeyedDecodingContainerProtocol {
   }
 }
 
-/// The container over an array; an item that cannot be decoded is not passed over.
+/// The container over an array. It does not advance past an item that cannot be decoded.
 struct CBORUnkeyedDecoding: UnkeyedDecodingContainer {
   let decoder: CBORNodeDecoder
   let items: [CBORNode]

@@ -12,10 +12,10 @@
 /// - `Date` becomes seconds since 1970 under tag 1, as an integer if it is one
 ///   (RFC 8949, section 3.4.2).
 public struct CBOREncoder: Sendable {
-  /// The limits, of which ``CBORLimits/maxDepth`` bounds what is encoded.
+  /// The limits. Only ``CBORLimits/maxDepth`` applies to encoding.
   public var limits: CBORLimits
 
-  /// Values for the types being encoded to look up.
+  /// Values that the types being encoded can look up.
   public var userInfo: [CodingUserInfoKey: any Sendable] = [:]
 
   /// Creates an encoder.
@@ -42,8 +42,8 @@ public struct CBOREncoder: Sendable {
 
 /// The encoder of one item, which keeps the item until all of the message is known.
 ///
-/// Counts come before the content in CBOR, hence nothing can be written along the way. It is a
-/// class because Codable hands out containers that write into the same item.
+/// In CBOR counts come before the content, so nothing can be written earlier. It is a class because
+/// Codable hands out containers that write into the same item.
 final class CBORElementEncoder: Encoder {
   enum Content {
     case nothing
@@ -99,7 +99,7 @@ final class CBORElementEncoder: Encoder {
 
   func singleValueContainer() -> any SingleValueEncodingContainer { self }
 
-  /// Makes this item an array or a map; one that it is already goes on.
+  /// Makes this item an array or a map. If it is one already, its content is kept.
   private func hold(_ container: Container) {
     if case .container(container) = content { return }
     content = .container(container)
@@ -115,11 +115,11 @@ final class CBORElementEncoder: Encoder {
     return child
   }
 
-  /// The item for a key of this map; a second value for a key takes the place of the first.
+  /// The item for a key of this map. A second value for a key replaces the first.
   func child(forKey key: any CodingKey, keeping: Bool = false) -> CBORElementEncoder {
     let name = key.stringValue
     if let place = places[name] {
-      // A nested container that is asked for again goes on where it was left.
+      // A nested container that is requested again is continued.
       if !keeping { children[place] = child(key) }
       return children[place]
     }
@@ -180,12 +180,12 @@ extension CBORElementEncoder {
 }
 
 extension CBORElementEncoder: SingleValueEncodingContainer {
-  /// Encodes a type of any kind, those first that have an item type of their own.
+  /// Encodes a value of any type. The types that have their own CBOR item type come first.
   func encode<Value: Encodable>(_ value: Value) throws {
     if Value.self == [UInt8].self, let bytes = value as? [UInt8] { return set(.bytes(bytes)) }
     if Value.self == Data.self, let data = value as? Data { return set(.bytes(Array(data))) }
     if Value.self == Date.self, let date = value as? Date { return encode(date) }
-    // Optionals and other wrappers take a call without taking a level of nesting.
+    // Optionals and other wrappers add a call, but no level of nesting.
     guard calls < 4 * shared.limits.maxDepth else {
       throw EncodingError.invalidValue(value, context("The value is nested too deeply."))
     }

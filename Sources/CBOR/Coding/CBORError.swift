@@ -2,7 +2,7 @@
 public struct CBORError: Error, Hashable, CustomStringConvertible {
   /// The ways a message can be refused.
   public enum Kind: Sendable, Hashable, CaseIterable {
-    /// The message ends inside an item, or announces more than it holds.
+    /// The message ends inside an item, or declares more than it has.
     case truncated
     /// The bytes are not an item head (RFC 8949, section 3 and appendix F).
     case malformed

@@ -22,7 +22,7 @@ enum CBORNode: Sendable {
     return node
   }
 
-  /// Whether it is a number of any length, in a byte string (RFC 8949, section 3.4.3).
+  /// Whether it is a bignum: a number of any length in a byte string (RFC 8949, section 3.4.3).
   var isBignum: Bool {
     var node = self
     var last: UInt64?
@@ -91,7 +91,7 @@ extension CBORNode {
       let offset = reader.tokenOffset
       guard let key = key(token) else { throw CBORError(.keyNotText, at: offset) }
       let value = try item(try reader.next(), from: &reader)
-      // Of two values for one key none can be trusted (RFC 8949, section 5.6).
+      // If a key occurs twice, neither value can be trusted (RFC 8949, section 5.6).
       guard pairs.updateValue(value, forKey: key) == nil else {
         throw CBORError(.duplicateKey, at: offset)
       }
@@ -99,7 +99,7 @@ extension CBORNode {
     return pairs
   }
 
-  /// The name of a map key; integer keys go by their decimal digits, as Codable has it.
+  /// The name of a map key. Integer keys are named by their decimal digits, as in Codable.
   private static func key(_ token: CBORToken) -> String? {
     switch token {
     case .text(let value): value

@@ -1,5 +1,5 @@
-// Stream: CBOR as a stream of tokens, read with libcbor and written by hand (RFC 8949).
-// DeviceRPCCoAP reads and writes calls with it; it has no recursion that a message could make deep.
+// Stream: CBOR as a stream of tokens, read and written with libcbor (RFC 8949). DeviceRPCCoAP reads
+// and writes calls with it. It has no recursion that a message could make deep.
 
 internal import CLibcbor
 
@@ -14,13 +14,13 @@ struct CBORHead {
   var kind = Kind.none
   /// The argument: the number, the length or count, or the bit pattern of a `Double`.
   var value: UInt64 = 0
-  /// The offset just behind the head, and for a definite-length string behind its content.
+  /// The offset after the head, and for a definite-length string after its content.
   var end = 0
 
   /// Decodes the head at `offset`.
   ///
-  /// libcbor checks a string's length against the bytes at hand before it reports it, so a
-  /// definite-length string lies wholly inside `bytes`.
+  /// libcbor checks a string's length against the available bytes before it reports it, so a
+  /// definite-length string lies completely inside `bytes`.
   @inline(__always)
   init(at offset: Int, in bytes: UnsafeRawBufferPointer) throws(CBORError) {
     guard offset < bytes.count, let base = bytes.baseAddress else {
@@ -55,7 +55,7 @@ struct CBORHead {
       (kind, value) = (.simple, UInt64(lead - 0xE0))
     case 0xF8:
       guard let second else { throw CBORError(.truncated, .number, at: offset) }
-      // Two-byte forms below 32 are not well-formed, they would double the one-byte forms.
+      // Two-byte forms below 32 are not well-formed (RFC 8949, section 3.3).
       guard second >= 32 else { throw CBORError(.malformed, .number, at: offset) }
       (kind, value, end) = (.simple, UInt64(second), offset + 2)
     default:

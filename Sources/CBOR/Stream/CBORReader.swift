@@ -7,8 +7,8 @@
 /// ```
 ///
 /// The reader checks that the message is well-formed (RFC 8949, section 3 and appendix C), that
-/// text is UTF-8 and that ``CBORLimits`` hold. It does not look for duplicate map keys. Whatever
-/// throws a ``CBORError`` leaves the reader in place, so that calling again throws the same.
+/// text is UTF-8 and that ``CBORLimits`` hold. It does not look for duplicate map keys. A call that
+/// throws a ``CBORError`` leaves the reader in place, so that calling again throws the same error.
 public struct CBORReader: Sendable {
   private let bytes: [UInt8]
   private var state: CBORReaderState
@@ -27,15 +27,15 @@ public struct CBORReader: Sendable {
 
   /// Reads the next token; nil once the top-level item is complete.
   ///
-  /// Bytes behind the top-level item are not looked at; see ``finish()``.
+  /// Bytes after the top-level item are not read; see ``finish()``.
   public mutating func next() throws(CBORError) -> CBORToken? {
     try withBytes { (state, bytes) throws(CBORError) in try state.next(in: bytes) }
   }
 
   /// Reads past one whole item with its tags and content, and returns the bytes it takes.
   ///
-  /// What is skipped is checked all the same, but its strings are not copied. Returns nil, and
-  /// stays in place, where the container or the message has no further item.
+  /// What is skipped is checked as usual, but its strings are not copied. Returns nil, and stays in
+  /// place, if the container or the message has no further item.
   @discardableResult
   public mutating func skip() throws(CBORError) -> Range<Int>? {
     try withBytes { (state, bytes) throws(CBORError) in try state.skip(in: bytes) }
@@ -50,7 +50,7 @@ public struct CBORReader: Sendable {
   private mutating func withBytes<Result>(
     _ body: (inout CBORReaderState, UnsafeRawBufferPointer) throws(CBORError) -> Result
   ) throws(CBORError) -> Result {
-    // The bytes are lent from a second reference so that the state can be changed meanwhile.
+    // The bytes are borrowed from a second reference, so that the state can be changed meanwhile.
     let bytes = bytes
     return try bytes.span.bytes.withUnsafeBytes { (bytes) throws(CBORError) in
       try body(&state, bytes)

@@ -1,4 +1,4 @@
-/// Where a reader stands in a message; the bytes are handed in with every call.
+/// The position of a reader in a message. The bytes are passed with every call.
 ///
 /// Keeping the bytes out lets one implementation serve both the reader that owns an array and
 /// the one that borrows a buffer. A call that throws leaves the state as it was, so that calling
@@ -8,7 +8,7 @@ struct CBORReaderState: Sendable {
   private struct Frame {
     /// The items still to come, -1 if the length is indefinite; a map's pair counts as two.
     var remaining: Int
-    /// The levels of nesting of what is inside, this container included.
+    /// The nesting level of its items, including this container.
     var depth: Int
     var isMap: Bool
     var expectsKey = true
@@ -20,7 +20,7 @@ struct CBORReaderState: Sendable {
   /// Where the last token began.
   private(set) var tokenOffset = 0
   private var items = 0
-  /// The levels around the next item: open containers, and tags, also those just read.
+  /// The nesting level of the next item: open containers and tags, including tags just read.
   private var depth = 0
   private var open: [Frame] = []
   /// Whether the top-level item has begun.
@@ -132,7 +132,7 @@ extension CBORReaderState {
     guard depth < limits.maxDepth else { throw CBORError(.depthExceeded, item, at: offset) }
     var count: Int?
     if head.kind == .array || head.kind == .map {
-      // Every item takes a byte at least, so a larger count can only be cut short.
+      // Every item takes at least one byte, so a message with a larger count is truncated.
       let possible = isMap ? (bytes.count - head.end) / 2 : bytes.count - head.end
       guard let declared = Int(exactly: head.value), declared <= possible else {
         throw CBORError(.truncated, item, at: offset)
@@ -145,7 +145,7 @@ extension CBORReaderState {
     }
     let inner = depth + 1
     completeItem(endingAt: head.end)
-    // Enough for usual messages to make do with one allocation.
+    // Enough for usual messages, which then need one allocation.
     if open.isEmpty { open.reserveCapacity(4) }
     open.append(Frame(remaining: remaining, depth: inner, isMap: isMap))
     depth = inner
@@ -168,7 +168,7 @@ extension CBORReaderState {
 }
 
 extension CBORReaderState {
-  /// The place of a definite-length string's content, its length checked.
+  /// The range of a definite-length string's content. Its length is checked.
   @inline(__always)
   private func string(
     _ head: CBORHead, _ item: CBORError.Item, headAt start: Int, in bytes: UnsafeRawBufferPointer,

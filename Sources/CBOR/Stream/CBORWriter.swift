@@ -1,10 +1,10 @@
 internal import CLibcbor
 
-/// Writes CBOR items one behind the other through libcbor's encoding functions.
+/// Writes CBOR items one after the other through libcbor's encoding functions.
 ///
 /// Integers, lengths, counts and tags take their shortest form; floating-point numbers take the
-/// width that is asked for. The writer does not check that counts are kept and that what is
-/// begun is ended; that is up to the caller.
+/// width of the called function. The writer does not check that counts are correct and that
+/// everything begun is ended. The caller is responsible for that.
 public struct CBORWriter: Sendable {
   /// What has been written.
   public private(set) var bytes: [UInt8] = []
@@ -56,8 +56,8 @@ public struct CBORWriter: Sendable {
 
   /// Writes a number of 16 bits, rounded to the nearest that can be represented.
   ///
-  /// `cbor_encode_half` is passed over because libcbor 0.8 drops bits of subnormal numbers and
-  /// writes nonsense for numbers that are too large.
+  /// `cbor_encode_half` is not used because libcbor 0.8 drops bits of subnormal numbers and writes
+  /// wrong values for numbers that are too large.
   public mutating func appendHalf(_ value: Double) {
     let pattern = Float16(value).bitPattern
     bytes.append(0xF9)
