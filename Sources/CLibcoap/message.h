@@ -1,5 +1,5 @@
-// A check of CoAP messages over UDP before libcoap gets them: libcoap answers some messages with a Reset, or in another way
-// of its own, that RFC 7252 requires to be ignored or answered.
+// Checks CoAP messages over UDP before libcoap gets them. libcoap answers some messages with a Reset, or in another way of
+// its own, that RFC 7252 requires to ignore, or to answer otherwise.
 #pragma once
 #include <coap3/coap.h>
 #include <stdint.h>

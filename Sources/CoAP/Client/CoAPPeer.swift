@@ -78,7 +78,7 @@ package final class CoAPPeer: @unchecked Sendable {
     await client.loop.perform { self.observers[token] = nil }
   }
 
-  /// Closes the socket; requests under way end with `CoAPFailure.closed`.
+  /// Closes the socket; outstanding requests end with `CoAPFailure.closed`.
   package func close() async {
     await client.loop.perform {
       guard let handle = self.handle else { return }

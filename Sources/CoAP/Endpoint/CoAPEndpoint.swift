@@ -9,8 +9,8 @@ package final class CoAPEndpoint: Sendable {
     package var listeners: [CoAPListener]
     /// The number of contexts of one loop for `coap`. The kernel distributes the peers over all of them.
     ///
-    /// Default 32. With 8 or 16, ten peers are called at a rate that is a twentieth lower. With fewer than 32, 95,000 peers
-    /// take longer to connect (`rpc-bench drive --shards`).
+    /// Default 32. With 8 or 16, the rate of calls to ten peers is a twentieth lower. With fewer than 32, 95,000 peers take
+    /// longer to connect (`rpc-bench drive --shards`).
     package var shardsPerLoop: Int
     /// The same for `coaps`, with two contexts each. Default 8: a handshake costs more than looking at a thousand sessions.
     package var secureShardsPerLoop = 8

@@ -24,13 +24,13 @@ extension CoAPShard {
   }
 
   /// Notes that an empty acknowledgement or Reset is among the messages of this pass. It is processed when all of them have
-  /// been read, because a result among them says more.
+  /// been read, because a result among them takes precedence.
   func answered(_ key: MessageKey, isReset: Bool) {
     if let confirmable = underWay.removeValue(forKey: key) { answered.append((confirmable.message, isReset)) }
   }
 
   func tellAnswered() {
-    // The calls do not add to the list. Only reading does.
+    // The list does not change in the loop: only reading datagrams adds to it.
     for (message, isReset) in answered { if isReset { message.failed(.reset) } else { message.acknowledged() } }
     answered.removeAll(keepingCapacity: true)
   }
@@ -39,7 +39,7 @@ extension CoAPShard {
   func pinged(_ handle: OpaquePointer, _ token: CoAPToken) {
     // libcoap sends its own Pong afterwards, which never has the token (net.c, `handle_signaling`).
     if token.count > 0, CoAPScheme(coap_session_get_proto(handle))?.isStream == true { pong(handle, token) }
-    // A peer that has not sent a request yet is not known.
+    // A peer that has not sent a request yet has no session here.
     if let session = known(handle) { heard(from: session) }
   }
 

@@ -155,7 +155,7 @@ final class CoAPShard: EventLoop.EventSource {
 
   // MARK: Datagrams
 
-  /// Nanoseconds of the session timeout. A session that begins now is not idle for too long before that.
+  /// The session timeout in nanoseconds. A session that begins now cannot expire earlier.
   var idleTime: UInt64 { UInt64(limits.sessionTimeout) * 1_000_000_000 }
 
   func ready(_ tag: UInt32) {

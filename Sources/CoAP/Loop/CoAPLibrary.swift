@@ -86,7 +86,7 @@ private func onLog(level: coap_log_t, message: UnsafePointer<CChar>?) {
 }
 
 extension CoAPFailure {
-  /// Nil for a reason that does not end the message: after an ICMP error libcoap goes on trying.
+  /// Nil for a reason that does not end the message: after an ICMP error libcoap tries again.
   init?(_ reason: coap_nack_reason_t) {
     switch reason {
     case COAP_NACK_TOO_MANY_RETRIES: self = .notAcknowledged

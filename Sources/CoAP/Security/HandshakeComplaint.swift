@@ -42,7 +42,7 @@ struct HandshakeComplaint: Hashable {
 
   static let noCertificate = "it has no certificate"
   static let noCertificateHere = "it wants a certificate of the server, which has none"
-  /// Whether a handshake with a pre-shared key failed for want of a certificate: OpenSSL did not use the key over TLS 1.3.
+  /// Whether a handshake with a pre-shared key failed because of a certificate: OpenSSL did not use the key over TLS 1.3.
   var hasPassedKeyOver: Bool { reason == Self.noCertificate || reason == Self.noCertificateHere }
 
   static let wrongKey = HandshakeComplaint(reason: "its key is not the one of this identity", name: nil)

@@ -121,7 +121,7 @@ final class SecureRouter: EventLoop.EventSource {
   }
 
   /// Whether OpenSSL may get a datagram. A record that is too short to be encrypted makes OpenSSL end the session, although
-  /// anyone may have sent it (RFC 6347 §4.1.2.7 has it dropped). After the header of a record of another version OpenSSL
+  /// anyone may have sent it (RFC 6347 §4.1.2.7 requires to drop it). After the header of a record of another version OpenSSL
   /// continues with the next byte, so such a record may be hidden anywhere in the datagram.
   private func isHarmless(_ datagram: peeked_datagram, of peer: PeerKey, to side: Int) -> Bool {
     if let route = routes[peer], route.side == side {
