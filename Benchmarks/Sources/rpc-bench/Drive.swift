@@ -173,7 +173,7 @@ private final class Turns: Sendable {
   func next() -> Int { last.add(1, ordering: .relaxed).oldValue }
 }
 
-private func monotonic() -> UInt64 {
+func monotonic() -> UInt64 {
   var time = timespec()
   clock_gettime(CLOCK_MONOTONIC, &time)
   return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
