@@ -158,7 +158,7 @@ private func withDevice(
     }
   }
 
-  @Test("A device notices a server that was started anew behind its back")
+  @Test("A device notices a server that was restarted")
   func renewal() async throws {
     let (first, port) = try await startServer(host: "127.0.7.2")
     var device = SimulatedDevice(name: "sensor-1", server: "127.0.7.2", port: port)

@@ -186,7 +186,7 @@ final class SecureContext {
     begun.remove(session)
     guard !is_resumed(session) else {
       if let peer = CoAPAddress(coap_session_get_addr_remote(session)) {
-        authority.handshakeFailed(from: peer, identity: nil, reason: "it resumes an earlier session; it must shake hands anew")
+        authority.handshakeFailed(from: peer, identity: nil, reason: "it resumes an earlier session; a full handshake is needed")
       }
       return nil
     }

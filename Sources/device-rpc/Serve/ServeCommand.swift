@@ -66,13 +66,13 @@ struct ServeCommand: AsyncParsableCommand {
 
   @Option(
     help: ArgumentHelp(
-      "How long a device may say nothing before it is asked for a sign of life, and is asked again; 0 for never.",
+      "Silence of a device after which it is pinged, and pinged again; 0 for never.",
       valueName: "seconds"))
   var probeInterval = 30.0
 
   @Option(
     help: ArgumentHelp(
-      "How many such intervals in a row without a word make a device count as offline, 1 to 1000.", valueName: "number"))
+      "Unanswered pings in a row after which a device counts as offline, 1 to 1000.", valueName: "number"))
   var unansweredProbes = 3
 
   @Option(

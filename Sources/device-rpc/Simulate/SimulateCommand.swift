@@ -17,8 +17,8 @@ struct SimulateCommand: AsyncParsableCommand {
         sleep SECONDS          {"slept": SECONDS}, after that time
         fail [STATUS [TEXT]]   {"error": TEXT} with that status, or 13 (INTERNAL)
 
-      Calls of anything else are answered with NOT_FOUND (5). The devices connect again when the server goes away, at the latest 20 s after it has been started anew. \
-      Ctrl-C or SIGTERM has them take leave of the server, with exit code 0; a second one ends the command at once.
+      Calls of anything else are answered with NOT_FOUND (5). The devices connect again when the server goes away, at the latest 20 s after it has been restarted. \
+      Ctrl-C or SIGTERM deregisters them from the server, with exit code 0; a second one ends the command at once.
 
       Examples:
         device-rpc simulate
@@ -105,7 +105,7 @@ struct SimulateCommand: AsyncParsableCommand {
       })
     let logger = CompactLog.logger(level: .warning, output)
     let runner = Runner([Simulation(fleet: fleet)], logger: logger) {
-      output.line(names.count == 1 ? "taking leave of the server" : "taking leave of the server, \(names.count) devices")
+      output.line(names.count == 1 ? "deregistering from the server" : "deregistering from the server, \(names.count) devices")
     }
     do {
       try await runner.run(for: seconds.map { .seconds($0) })

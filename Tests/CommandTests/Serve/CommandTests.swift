@@ -278,7 +278,7 @@ import Testing
       #expect(
         lines == [
           "no connection to 127.0.0.1:\(port): nobody listens at that address; trying again",
-          "taking leave of the server",
+          "deregistering from the server",
         ])
       #expect(await simulate.exitCode() == 0)
     }
