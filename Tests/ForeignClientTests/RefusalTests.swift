@@ -110,7 +110,8 @@ import Testing
     let line = try #require(log.lines.first)
     #expect(log.lines.count == 1)
     #expect(line.level == .notice)
-    #expect(line.metadata["reason"] == intruder.reason)
+    // Newer OpenSSL says more: "or the system clock is incorrect".
+    #expect(line.metadata["reason"]?.hasPrefix(intruder.reason) == true)
     #expect(line.metadata["identity"] == intruder.identity)
     #expect(line.metadata["address"]?.hasPrefix("127.0.0.1:") == true)
   }

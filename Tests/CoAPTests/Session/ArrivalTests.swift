@@ -62,9 +62,13 @@ import Testing
       let notification = try await device.receive()
       let id = notification[2...3]
       device.send((isRequest ? [0x51, 1] : [0x50, 0]) + id + (isRequest ? [0x79] : []))
-      // What was asked is answered; libcoap resets an empty message.
-      let answer = try await device.receive()
-      #expect(isRequest ? answer[0] == 0x51 && answer[4] == 0x79 : answer == [0x70, 0] + id)
+      // A request is answered. An empty message is ignored or rejected with a Reset (RFC 7252 §4.3), as libcoap likes.
+      if isRequest {
+        let answer = try await device.receive()
+        #expect(answer[0] == 0x51 && answer[4] == 0x79)
+      } else {
+        try await device.barrier()
+      }
       #expect(!log(secured).contains("ack 1"))
       device.send([0x60, 0] + id)
       await secured.handler.noted("ack 1")
