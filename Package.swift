@@ -15,6 +15,7 @@ let package = Package(
   products: [
     .library(name: "DeviceRPC", targets: ["DeviceRPC"]),
     .library(name: "DeviceRPCCoAP", targets: ["DeviceRPCCoAP"]),
+    .library(name: "DeviceRPCHTTP", targets: ["DeviceRPCHTTP"]),
     .library(name: "DeviceRPCStore", targets: ["DeviceRPCStore"]),
     .library(name: "DeviceRPCTesting", targets: ["DeviceRPCTesting"]),
     .library(name: "DeviceSimulator", targets: ["DeviceSimulator"]),
@@ -26,10 +27,16 @@ let package = Package(
     .package(url: "https://github.com/apple/swift-asn1", from: "1.3.0"),
     .package(url: "https://github.com/apple/swift-certificates", from: "1.21.0"),
     .package(url: "https://github.com/apple/swift-collections", from: "1.1.0"),
+    .package(url: "https://github.com/apple/swift-configuration", from: "1.4.0"),
     .package(url: "https://github.com/apple/swift-crypto", "3.12.3"..<"5.0.0"),
-    .package(url: "https://github.com/apple/swift-log", from: "1.6.0"),
+    .package(url: "https://github.com/apple/swift-distributed-tracing", from: "1.6.0"),
+    .package(url: "https://github.com/apple/swift-http-types", from: "1.8.0"),
+    .package(url: "https://github.com/apple/swift-log", from: "1.14.0"),
     .package(url: "https://github.com/apple/swift-metrics", from: "2.5.0"),
+    .package(url: "https://github.com/apple/swift-nio", from: "2.101.0"),
     .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
+    .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.0"),
+    .package(url: "https://github.com/swift-server/async-http-client", from: "1.30.0"),
     .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.6.0"),
   ],
   targets: [
@@ -75,6 +82,21 @@ let package = Package(
       ],
       swiftSettings: strict),
     .target(
+      name: "DeviceRPCHTTP",
+      dependencies: [
+        "DeviceRPC",
+        .product(name: "Crypto", package: "swift-crypto"),
+        .product(name: "HTTPTypes", package: "swift-http-types"),
+        .product(name: "Hummingbird", package: "hummingbird"),
+        .product(name: "HummingbirdTLS", package: "hummingbird"),
+        .product(name: "Logging", package: "swift-log"),
+        .product(name: "Metrics", package: "swift-metrics"),
+        .product(name: "NIOCore", package: "swift-nio"),
+        .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+        .product(name: "Tracing", package: "swift-distributed-tracing"),
+      ],
+      swiftSettings: strict),
+    .target(
       name: "DeviceSimulator",
       dependencies: ["CoAP", "CBOR", .product(name: "Logging", package: "swift-log")],
       swiftSettings: strict),
@@ -85,8 +107,10 @@ let package = Package(
     .executableTarget(
       name: "device-rpc",
       dependencies: [
-        "CoAP", "DeviceRPC", "DeviceRPCCoAP", "DeviceRPCStore", "DeviceSimulator",
+        "CoAP", "DeviceRPC", "DeviceRPCCoAP", "DeviceRPCHTTP", "DeviceRPCStore", "DeviceSimulator",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        .product(name: "AsyncHTTPClient", package: "async-http-client"),
+        .product(name: "Configuration", package: "swift-configuration"),
         .product(name: "Crypto", package: "swift-crypto"),
         .product(name: "Logging", package: "swift-log"),
         .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
@@ -132,6 +156,16 @@ let package = Package(
         .product(name: "Logging", package: "swift-log"),
         .product(name: "MetricsTestKit", package: "swift-metrics"),
         .product(name: "Metrics", package: "swift-metrics"),
+      ],
+      swiftSettings: strictForTests),
+    .testTarget(
+      name: "DeviceRPCHTTPTests",
+      dependencies: [
+        "DeviceRPC", "DeviceRPCHTTP", "DeviceRPCTesting", "TestSupport",
+        .product(name: "AsyncHTTPClient", package: "async-http-client"),
+        .product(name: "Hummingbird", package: "hummingbird"),
+        .product(name: "HummingbirdTesting", package: "hummingbird"),
+        .product(name: "Logging", package: "swift-log"),
       ],
       swiftSettings: strictForTests),
     .testTarget(
