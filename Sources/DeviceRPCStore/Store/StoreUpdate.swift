@@ -103,19 +103,3 @@ struct StoreUpdate {
     }
   }
 }
-
-// None of these traps, whatever the file contains: it may have been written by hand, or be damaged.
-extension Row {
-  /// The bytes of a column; nil for NULL and for numbers.
-  func bytes(_ index: Int) -> [UInt8]? { Data.fromDatabaseValue(self[index]).map(Array.init) }
-
-  /// The text of a column; nil for NULL, for numbers and for invalid UTF-8.
-  func text(_ index: Int) -> String? { bytes(index).flatMap { String(validating: $0, as: UTF8.self) } }
-
-  func integer(_ index: Int) -> Int64? { Int64.fromDatabaseValue(self[index]) }
-}
-
-extension Statement {
-  /// The result of `PRAGMA data_version`.
-  func dataVersion() throws -> Int? { try Int.fetchOne(self) }
-}

@@ -124,66 +124,7 @@ extension DeviceStore {
     try await read { db in try Self.fetch(db, name: nil) }
   }
 
-  // MARK: Accesses
-
-  private func write<Value: Sendable>(
-    erasing: Bool = false, _ body: @escaping @Sendable (Database) throws -> Value
-  ) async throws(DeviceStoreError) -> Value {
-    let result: Result<Value, any Error> = await withCheckedContinuation { continuation in
-      access { queue in
-        queue.asyncWrite { db in
-          let value = try body(db)
-          try db.execute(
-            sql: "DELETE FROM changes WHERE sequence <= (SELECT max(sequence) FROM changes) - ?",
-            arguments: [StoreSchema.rememberedChanges])
-          return value
-        } completion: { db, result in
-          if case .success = result {
-            self.catchUpAfterWriting(db)
-            if erasing { StoreSchema.emptyLog(db) }
-            self.noteWritten()
-          }
-          continuation.resume(returning: result)
-        }
-      } otherwise: {
-        continuation.resume(returning: .failure($0))
-      }
-    }
-    return try value(result)
-  }
-
-  private func read<Value: Sendable>(
-    _ body: @escaping @Sendable (Database) throws -> Value
-  ) async throws(DeviceStoreError) -> Value {
-    let result: Result<Value, any Error> = await withCheckedContinuation { continuation in
-      access { queue in
-        // `asyncRead` traps when the connection has been closed.
-        queue.asyncWriteWithoutTransaction { db in
-          continuation.resume(
-            returning: Result {
-              var value: Value?
-              try db.inTransaction(.deferred) {
-                value = try body(db)
-                return .commit
-              }
-              guard let value else { preconditionFailure("the transaction has run") }
-              return value
-            })
-        }
-      } otherwise: {
-        continuation.resume(returning: .failure($0))
-      }
-    }
-    return try value(result)
-  }
-
-  private func value<Value>(_ result: Result<Value, any Error>) throws(DeviceStoreError) -> Value {
-    do {
-      return try result.get()
-    } catch {
-      throw DeviceStoreError(error, path: path)
-    }
-  }
+  // MARK: Rows
 
   private static func row(of name: String, _ db: Database) throws -> Int64 {
     guard let row = try Int64.fetchOne(db, sql: "SELECT id FROM devices WHERE name = ?", arguments: [name]) else {
@@ -252,23 +193,5 @@ extension DeviceCredential.Proof {
 
   fileprivate var fingerprint: Data? {
     if case .certificate(let fingerprint?) = self { Data(fingerprint) } else { nil }
-  }
-}
-
-extension Row {
-  fileprivate func date(_ index: Int) -> Date? { integer(index).map(Date.init(milliseconds:)) }
-
-  /// The text of a column, for people; invalid UTF-8 becomes U+FFFD.
-  fileprivate func shownText(_ index: Int) -> String { String(decoding: bytes(index) ?? [], as: UTF8.self) }
-}
-
-extension Date {
-  // Until the end of the year 9999, the last one that is printed.
-  private static let range = 0...253_402_300_799_000 as ClosedRange<Int64>
-
-  fileprivate var milliseconds: Int64 { Int64((timeIntervalSince1970 * 1_000).rounded()) }
-
-  fileprivate init(milliseconds: Int64) {
-    self.init(timeIntervalSince1970: Double(min(max(milliseconds, Self.range.lowerBound), Self.range.upperBound)) / 1_000)
   }
 }

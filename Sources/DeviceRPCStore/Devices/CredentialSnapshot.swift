@@ -1,5 +1,5 @@
-// DeviceRPCStore: devices and their keys in SQLite, for one server and any number of commands at the same time.
-// For the program `device-rpc` and for users. It implements `DeviceCredentials`, and answers from memory.
+// Devices: devices and their credentials: the snapshot that answers handshakes, and what changes them.
+// `DeviceStore` implements `DeviceCredentials` with it, for the program `device-rpc` and for users.
 
 internal import DeviceRPC
 internal import HashTreeCollections
