@@ -76,6 +76,7 @@ let package = Package(
       name: "DeviceRPCStore",
       dependencies: [
         "DeviceRPC",
+        .product(name: "Crypto", package: "swift-crypto"),
         .product(name: "GRDB", package: "GRDB.swift"),
         .product(name: "HashTreeCollections", package: "swift-collections"),
         .product(name: "Logging", package: "swift-log"),
@@ -172,6 +173,7 @@ let package = Package(
       name: "DeviceRPCStoreTests",
       dependencies: [
         "DeviceRPC", "DeviceRPCStore", "store-writer",
+        .product(name: "Crypto", package: "swift-crypto"),
         .product(name: "GRDB", package: "GRDB.swift"),
         .product(name: "Logging", package: "swift-log"),
       ],

@@ -182,7 +182,7 @@ import Testing
     }
   }
 
-  @Test(arguments: ["credentials", "devices", "changes"])
+  @Test(arguments: ["credentials", "devices", "changes", "apiKeys"])
   func `a table that is damaged is told as such`(table: String) async throws {
     try await withStore { store in
       for number in 0..<200 { try await store.add("d\(number)", identity: "d\(number)", proof: key("k")) }

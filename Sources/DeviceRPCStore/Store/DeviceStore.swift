@@ -4,12 +4,12 @@ internal import GRDB
 public import Logging
 internal import Synchronization
 
-/// A store of devices and their credentials in a directory, in SQLite. A server and the command line can use it at the same
-/// time.
+/// A store of devices, their credentials, and API keys in a directory, in SQLite. A server and the command line can use it at
+/// the same time.
 ///
-/// Lookups during a handshake are answered from memory. Changes that another store of the same directory makes, in this or
-/// another process, are noticed within about a fifth of a second. A completed change survives the end of the process and a
-/// loss of power.
+/// Lookups during a handshake, and of API keys, are answered from memory. Changes that another store of the same directory
+/// makes, in this or another process, are noticed within about a fifth of a second. A completed change survives the end of the
+/// process and a loss of power.
 public final class DeviceStore: DeviceCredentials {
   /// The length of the longest identity: 128 bytes, as RFC 4279 §5.3 requires.
   public static let longestIdentity = 128
@@ -20,7 +20,8 @@ public final class DeviceStore: DeviceCredentials {
 
   struct State {
     var snapshot = CredentialSnapshot()
-    // The last row of `changes` that is in the snapshot.
+    var apiKeys = APIKeySnapshot()
+    // The last row of `changes` that is in the snapshots.
     var lastChange: StoreUpdate.Mark?
     var dataVersion: Int?
     // There are changes that were not read yet.
@@ -40,6 +41,8 @@ public final class DeviceStore: DeviceCredentials {
   let state = Mutex(State())
   // A buffer of one, since one element is enough for any number of changes that were not handled yet.
   private let hub = Hub<Void>(buffered: 1)
+  // Likewise, of API keys.
+  let keyHub = Hub<Void>(buffered: 1)
   // Opens, replaces and closes the database, and starts accesses, so that no access starts on a database that is already closed.
   private let door = DispatchQueue(label: "DeviceStore")
   // Unsafe, because a dispatch source can be used on any thread.
@@ -108,6 +111,7 @@ public final class DeviceStore: DeviceCredentials {
     state.withLock { $0.isClosed = true }
     timer.cancel()
     hub.finish()
+    keyHub.finish()
   }
 
   // MARK: Credentials
@@ -235,7 +239,7 @@ public final class DeviceStore: DeviceCredentials {
     state.withLock { if let stamp, stamp.database == $0.stamp?.database { $0.stamp = stamp } }
   }
 
-  /// Updates the snapshot after a change by this store, before its caller is notified.
+  /// Updates the snapshots after a change by this store, before its caller is notified.
   func catchUpAfterWriting(_ db: Database) {
     do {
       try catchUp(db)
@@ -249,9 +253,9 @@ public final class DeviceStore: DeviceCredentials {
   /// Notes that the last write to the file was by this store.
   func noteWritten() { note(files.stamp()) }
 
-  /// Updates the snapshot. Runs on the database's queue, so only one at a time.
+  /// Updates the snapshots. Runs on the database's queue, so only one at a time.
   private func catchUp(_ db: Database) throws {
-    let (known, snapshot) = state.withLock { ($0.lastChange, $0.snapshot) }
+    let (known, snapshot, apiKeys) = state.withLock { ($0.lastChange, $0.snapshot, $0.apiKeys) }
     var update: StoreUpdate?
     try db.inTransaction(.deferred) {
       update = try StoreUpdate(db, after: known)
@@ -261,13 +265,20 @@ public final class DeviceStore: DeviceCredentials {
     for complaint in update.complaints {
       logger?.warning("a credential is left out, its device cannot connect with it", metadata: ["reason": "\(complaint.onOneLine)"])
     }
-    // The new snapshot is built as a copy, so that lookups in handshakes never wait.
+    for complaint in update.keyComplaints {
+      logger?.warning("an API key is left out, nobody can call with it", metadata: ["reason": "\(complaint.onOneLine)"])
+    }
+    // The new snapshots are built as copies, so that lookups never wait.
     var (new, isNews, last) = update.applied(to: snapshot)
+    var newKeys = update.apiKeys ?? apiKeys
+    let areKeysNews = update.apiKeys != nil && newKeys != apiKeys
     state.withLock { state in
       swap(&state.snapshot, &new)
+      swap(&state.apiKeys, &newKeys)
       state.lastChange = last
       state.isStale = false
     }
     if isNews { hub.send(()) }
+    if areKeysNews { keyHub.send(()) }
   }
 }

@@ -34,6 +34,17 @@ public enum DeviceStoreError: Error, Sendable, Hashable {
   case noCredential(device: String, DeviceCredential.Kind)
   /// Another device has a credential of that kind with that identity.
   case identityTaken(String, device: String)
+
+  /// The name of an API key is not valid; see `DeviceName`.
+  case invalidKeyName(String)
+  /// There is an API key of that name, or with that id.
+  case keyNameTaken(String)
+  /// The store has no API key of that name or id.
+  case unknownKey(String)
+  /// The store has as many API keys as it can.
+  case tooManyKeys(limit: Int)
+  /// The permissions of an API key are longer than 16 KiB in JSON.
+  case permissionsTooLong(bytes: Int)
 }
 
 extension DeviceStoreError: CustomStringConvertible {
@@ -58,6 +69,13 @@ extension DeviceStoreError: CustomStringConvertible {
     case .noCredential(let device, let kind): "\(Self.quoted(device)) does not have \(kind.phrase)"
     case .identityTaken(let identity, let device):
       "the identity \(Self.quoted(identity)) is that of the device \(Self.quoted(device))"
+    case .invalidKeyName(let name):
+      "\(Self.quoted(name)) cannot be the name of a key: it \(DeviceName.problem(with: name) ?? "is none")"
+    case .keyNameTaken(let name): "there is a key \(Self.quoted(name)) already"
+    case .unknownKey(let name): "no key is named \(Self.quoted(name))"
+    case .tooManyKeys(let limit): "there are \(limit) keys already, which is the limit"
+    case .permissionsTooLong(let bytes):
+      "the names of devices and methods are too many for one key: \(bytes) bytes as JSON, at most \(APIPermissions.longestJSON)"
     }
   }
 

@@ -26,7 +26,12 @@ extension Date {
   // Until the end of the year 9999, the last one that is printed.
   private static let range = 0...253_402_300_799_000 as ClosedRange<Int64>
 
-  var milliseconds: Int64 { Int64((timeIntervalSince1970 * 1_000).rounded()) }
+  /// Milliseconds since 1970; a time outside of that range becomes the nearest one in it, and NaN becomes 0.
+  var milliseconds: Int64 {
+    let value = (timeIntervalSince1970 * 1_000).rounded()
+    guard value > Double(Self.range.lowerBound) else { return Self.range.lowerBound }
+    return value < Double(Self.range.upperBound) ? Int64(value) : Self.range.upperBound
+  }
 
   init(milliseconds: Int64) {
     self.init(timeIntervalSince1970: Double(min(max(milliseconds, Self.range.lowerBound), Self.range.upperBound)) / 1_000)

@@ -54,6 +54,7 @@ enum StoreSchema {
     migrator.registerMigration("3: changes that are told from others of the same number") { db in
       try db.execute(sql: third)
     }
+    migrator.registerMigration("4: API keys") { db in try db.execute(sql: fourth) }
     return migrator
   }
 
@@ -113,5 +114,29 @@ enum StoreSchema {
       device INTEGER NOT NULL,
       mark INTEGER NOT NULL DEFAULT (random())
     ) STRICT;
+    """
+
+  /// What stands for the API keys in the column `device` of `changes`. The ids of devices begin with 1. A number, so that a
+  /// server of an earlier version, which may have the database open, goes on to read the changes of devices.
+  static let apiKeysChanged: Int64 = 0
+
+  private static let fourth = """
+    CREATE TABLE apiKeys (
+      id TEXT NOT NULL UNIQUE,
+      name TEXT NOT NULL UNIQUE,
+      digest BLOB NOT NULL CHECK (length(digest) = 32),
+      created INTEGER NOT NULL,
+      expires INTEGER,
+      permissions TEXT NOT NULL
+    ) STRICT;
+    CREATE TRIGGER apiKeyAdded AFTER INSERT ON apiKeys BEGIN
+      INSERT INTO changes (device) VALUES (0);
+    END;
+    CREATE TRIGGER apiKeyChanged AFTER UPDATE ON apiKeys BEGIN
+      INSERT INTO changes (device) VALUES (0);
+    END;
+    CREATE TRIGGER apiKeyRemoved AFTER DELETE ON apiKeys BEGIN
+      INSERT INTO changes (device) VALUES (0);
+    END;
     """
 }

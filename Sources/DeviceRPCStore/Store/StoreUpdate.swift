@@ -8,6 +8,10 @@ struct StoreUpdate {
   // The devices that have changed; nil if all were read.
   private let devices: Set<Int64>?
   private let last: Mark?
+  /// The API keys, if they have changed or everything was read.
+  let apiKeys: APIKeySnapshot?
+  /// Why API keys were omitted, one line each, at most `mostComplaints`.
+  private(set) var keyComplaints: [String] = []
   /// Why credentials were omitted, one line each, at most `mostComplaints`.
   private(set) var complaints: [String] = []
   private static let mostComplaints = 10
@@ -37,11 +41,15 @@ struct StoreUpdate {
       for device in devices { try Self.fetch(Row.fetchCursor(one, arguments: [device]), &rows, &complaints) }
       self.rows = rows
       self.devices = devices
+      apiKeys =
+        devices.contains(StoreSchema.apiKeysChanged)
+        ? try APIKeySnapshot(db, complaints: &keyComplaints, mostComplaints: Self.mostComplaints) : nil
     } else {
       var rows: [(device: Int64, credential: DeviceCredential)] = []
       try Self.fetch(Row.fetchCursor(db, sql: sql), &rows, &complaints)
       self.rows = rows
       devices = nil
+      apiKeys = try APIKeySnapshot(db, complaints: &keyComplaints, mostComplaints: Self.mostComplaints)
     }
   }
 
@@ -52,7 +60,7 @@ struct StoreUpdate {
     }
   }
 
-  /// Returns the updated snapshot, whether it differs, and the last change that it includes.
+  /// Returns the updated snapshot of the credentials, whether it differs, and the last change that it includes.
   func applied(to snapshot: CredentialSnapshot) -> (snapshot: CredentialSnapshot, isNews: Bool, last: Mark?) {
     guard let devices else {
       var new = CredentialSnapshot()
@@ -62,7 +70,8 @@ struct StoreUpdate {
     var new = snapshot
     for device in devices { new.remove(device: device) }
     for row in rows { new.insert(row.credential, of: row.device) }
-    return (new, true, last)
+    // A change of API keys alone is none of credentials. The comparison is of the same storage then.
+    return (new, devices != [StoreSchema.apiKeysChanged] || !new.isSame(as: snapshot), last)
   }
 
   private static func fetch(
