@@ -20,7 +20,9 @@ struct DeviceRPCCommand: AsyncParsableCommand {
         sensor-1 multiply 7 191
       """,
     version: "0.1.0",
-    subcommands: [DemoCommand.self, ServeCommand.self, SimulateCommand.self, CertsCommand.self, DevicesCommand.self])
+    subcommands: [
+      DemoCommand.self, ServeCommand.self, SimulateCommand.self, CertsCommand.self, DevicesCommand.self, KeysCommand.self,
+    ])
 
   static func main() async {
     raiseDescriptorLimit()

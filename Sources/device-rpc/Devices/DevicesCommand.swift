@@ -23,7 +23,7 @@ struct DevicesCommand: AsyncParsableCommand {
     ])
 }
 
-/// The option of all commands about devices.
+/// The option of all commands about devices and API keys.
 struct DevicesOptions: ParsableArguments {
   static let defaultDirectory = "device-rpc-data"
 
@@ -34,9 +34,11 @@ struct DevicesOptions: ParsableArguments {
     guard !data.isEmpty else { throw ValidationError("--data is the path of a directory.") }
   }
 
-  /// Runs `body` with the store. Errors of the store are thrown as one line for people.
+  /// Runs `body` with the store. Errors of the store are thrown as one line for people; `first` says how to make a store that
+  /// is missing.
   func withStore<Result>(
-    creating: Bool = false, _ output: Output, _ body: (DeviceStore) async throws -> Result
+    creating: Bool = false, first: String = "device makes one: device-rpc devices add sensor-1", _ output: Output,
+    _ body: (DeviceStore) async throws -> Result
   ) async throws -> Result {
     do {
       let store = try DeviceStore(
@@ -44,27 +46,29 @@ struct DevicesOptions: ParsableArguments {
       defer { store.close() }
       return try await body(store)
     } catch let error as DeviceStoreError {
-      throw CommandFailure(Output.safe(describe(error)))
+      throw CommandFailure(Output.safe(describe(error, first)))
     }
   }
 
-  private func describe(_ error: DeviceStoreError) -> String {
+  private func describe(_ error: DeviceStoreError, _ first: String) -> String {
     switch error {
-    case .missing: "\(error); the first device makes one: device-rpc devices add sensor-1\(dataAgain)"
-    case .hasCredential(let device, let kind): "\(error); to replace it: \(command("rotate", device, kind))"
-    case .noCredential(let device, let kind): "\(error); to give it one: \(command("add", device, kind))"
+    case .missing: "\(error); the first \(first)\(dataAgain)"
+    case .hasCredential(let device, let kind): "\(error); to replace it: \(command("devices rotate", device, kind))"
+    case .noCredential(let device, let kind): "\(error); to give it one: \(command("devices add", device, kind))"
     case .unknownDevice: "\(error); to see all: device-rpc devices list\(dataAgain)"
+    case .keyNameTaken(let name): "\(error); to replace it, first: \(command("keys revoke", name))"
+    case .unknownKey: "\(error); to see all: device-rpc keys list\(dataAgain)"
     case .notADeviceStore, .damaged: "\(error); move it away or name another directory with --data"
     default: "\(error)"
     }
   }
 
   /// A command to type next.
-  private func command(_ verb: String, _ device: String, _ kind: DeviceCredential.Kind) -> String {
+  private func command(_ words: String, _ name: String, _ kind: DeviceCredential.Kind? = nil) -> String {
     let options = dataAgain + (kind == .certificate ? " --certificate FILE" : "")
-    let name = CertificateNames.quoted(device)
+    let quoted = CertificateNames.quoted(name)
     // A name that looks like an option must follow `--`, after all options.
-    return "device-rpc devices \(verb)" + (device.hasPrefix("-") ? "\(options) -- \(name)" : " \(name)\(options)")
+    return "device-rpc \(words)" + (name.hasPrefix("-") ? "\(options) -- \(quoted)" : " \(quoted)\(options)")
   }
 
   /// The `--data` option, for a suggested command that needs it too.

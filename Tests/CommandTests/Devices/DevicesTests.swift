@@ -326,29 +326,3 @@ import Testing
     #expect(help.code == 0)
   }
 }
-
-/// A directory for a store, which is not there yet and is gone after the test.
-private struct DataDirectory {
-  let directory: String
-
-  func devices(_ arguments: String...) async throws -> Finished { try await devices(arguments) }
-
-  func devices(_ arguments: [String]) async throws -> Finished {
-    try await run(["devices"] + arguments + ["--data", directory])
-  }
-
-  /// The JSON object that a command prints.
-  func object(_ arguments: String...) async throws -> [String: Any] {
-    let finished = try await devices(arguments)
-    try #require(finished.output.count == 1, "\(finished.error)")
-    return try #require(try JSONSerialization.jsonObject(with: Data(finished.output[0].utf8)) as? [String: Any])
-  }
-
-  func store() throws -> DeviceStore { try DeviceStore(directory: directory, creating: false) }
-}
-
-private func withData<Result>(_ body: (DataDirectory) async throws -> Result) async throws -> Result {
-  let path = FileManager.default.temporaryDirectory.appendingPathComponent("device-rpc-\(UUID())").path
-  defer { try? FileManager.default.removeItem(atPath: path) }
-  return try await body(DataDirectory(directory: path))
-}
