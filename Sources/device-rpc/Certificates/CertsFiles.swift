@@ -77,12 +77,17 @@ struct CertificateDirectory {
 
 /// The text of a small file.
 func readText(_ path: String) throws(CommandFailure) -> String {
+  // Far above the size of any certificate chain; a longer file was named by mistake.
+  String(decoding: try readData(path, upTo: 1_048_576), as: UTF8.self)
+}
+
+/// The file, or its first `count` bytes.
+func readData(_ path: String, upTo count: Int) throws(CommandFailure) -> Data {
   let descriptor = open(path, O_RDONLY | O_CLOEXEC)
   guard descriptor >= 0 else { throw CommandFailure("cannot read \(path): \(systemReason())") }
   let handle = FileHandle(fileDescriptor: descriptor, closeOnDealloc: true)
   do {
-    // Far above the size of any certificate chain; a longer file was named by mistake.
-    return String(decoding: try handle.read(upToCount: 1_048_576) ?? Data(), as: UTF8.self)
+    return try handle.read(upToCount: count) ?? Data()
   } catch {
     throw CommandFailure("cannot read \(path): \(reason(of: error))")
   }

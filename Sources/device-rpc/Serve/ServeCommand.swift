@@ -3,6 +3,7 @@ internal import CoAP
 internal import DeviceRPC
 internal import DeviceRPCCoAP
 internal import DeviceRPCStore
+internal import Foundation
 internal import Logging
 internal import ServiceLifecycle
 
@@ -30,84 +31,72 @@ struct ServeCommand: AsyncParsableCommand {
       anywhere: at coaps://0.0.0.0:5684, and for trying things at coap://127.0.0.1:5683. Changes of the devices take effect \
       within a quarter of a second, also on those that are connected. An address such as [::] is for IPv6 alone.
 
+      Options can also stand in the environment and in a JSON file, --config: DEVICE_RPC_LOG_LEVEL=debug, or \
+      {"log-level": "debug"}, with the name of the option as the key. Lists are JSON arrays, and are separated by commas \
+      in the environment; flags are true or false. The command line wins over the environment, and that over the file. \
+      DEVICE_RPC_CONFIG names the file when --config does not. An unknown key or variable is an error.
+
       Examples:
         device-rpc serve
         device-rpc serve --data device-rpc-data
         device-rpc serve --data data --certificate s.pem --key s.key --ca ca.pem
         device-rpc serve --data data --listen coaps://[::] --listen coaps+tcp://[::]
         device-rpc serve --port 0 --wait 30
+        device-rpc serve --config device-rpc.json --print-config
         echo 'sensor-1 multiply 7 191' | device-rpc serve --wait 60
       """)
 
-  enum Numbers: String, ExpressibleByArgument, CaseIterable {
-    case floats
-    case asWritten = "as-written"
-  }
+  @OptionGroup
+  var options: ServeOptions
 
-  @OptionGroup(title: "Where devices connect")
-  var listening: ListenOptions
-
+  // An array, so that a second --config is noticed; the parser would take the last one silently.
   @Option(
     help: ArgumentHelp(
-      "How numbers go out in CBOR: floats, the only kind that stock firmware reads, or as-written, with integers as "
-        + "integers.", valueName: "kind"))
-  var numbers = Numbers.floats
+      "Read options from this JSON file. A relative path in it starts at the folder of the file.", valueName: "file"),
+    completion: .file(extensions: ["json"]))
+  var config: [String] = []
 
-  @Option(
-    help: ArgumentHelp(
-      "The longest call that is sent; stock firmware drops what does not fit a datagram.", valueName: "bytes"))
-  var maxPayload = 1_096
+  @Flag(help: "Print the options that are in force and where each comes from, and end.")
+  var printConfig = false
 
-  @Option(help: ArgumentHelp("How long to wait for a result.", valueName: "seconds"))
-  var timeout = 10.0
+  // Both are reported by `run`, because `validate` runs also when help is asked for.
+  private var configurationError: String?
+  private var configurationLines: [String] = []
 
-  @Option(help: ArgumentHelp("How long a call waits for a device that is not connected.", valueName: "seconds"))
-  var wait = 0.0
-
-  @Option(
-    help: ArgumentHelp(
-      "Silence of a device after which it is pinged, and pinged again; 0 for never.",
-      valueName: "seconds"))
-  var probeInterval = 30.0
-
-  @Option(
-    help: ArgumentHelp(
-      "Unanswered pings in a row after which a device counts as offline, 1 to 1000.", valueName: "number"))
-  var unansweredProbes = 3
-
-  @Option(
-    help: ArgumentHelp(
-      "Threads that serve devices, 1 to 64; one serves tens of thousands of calls a second.", valueName: "number"))
-  // More threads are faster only if one is busy all the time. A call may then have to change threads, which costs a fifth of the
-  // throughput if calls come one at a time, or if there are only ten devices (Benchmarks/README.md).
-  var threads = 1
-
-  @Option(
-    help: ArgumentHelp("What is logged to standard error: trace, debug, info, notice, warning, error or critical.", valueName: "level"))
-  var logLevel = Logger.Level.notice
-
-  func validate() throws {
-    guard (1...1_048_576).contains(maxPayload) else {
-      throw ValidationError("--max-payload is a number of bytes from 1 to 1048576.")
+  mutating func validate() throws {
+    guard config.count <= 1 else { throw ValidationError("--config can be given only once.") }
+    let environment = ProcessInfo.processInfo.environment
+    do {
+      let file = try (config.first ?? environment[configVariable]).map { try ConfigurationFile(path: $0) }
+      let resolution = try Resolution(options, ServeOptions.settings, environment: environment, file: file)
+      options = resolution.options
+      configurationLines = resolution.lines
+      do {
+        try options.listening.check()
+      } catch {
+        throw resolution.explained(error)
+      }
+    } catch let error as ConfigurationError {
+      configurationError = error.description
     }
-    guard (0.001...86_400).contains(timeout) else { throw ValidationError("--timeout is 0.001 to 86400 seconds.") }
-    guard wait == 0 || (0.001...86_400).contains(wait) else { throw ValidationError("--wait is 0, or 0.001 to 86400 seconds.") }
-    guard probeInterval == 0 || (1...86_400).contains(probeInterval) else {
-      throw ValidationError("--probe-interval is 0, or 1 to 86400 seconds.")
-    }
-    guard (1...1_000).contains(unansweredProbes) else {
-      throw ValidationError("--unanswered-probes is a number from 1 to 1000.")
-    }
-    guard (1...64).contains(threads) else { throw ValidationError("--threads is a number from 1 to 64.") }
   }
 
   func run() async throws {
+    if let configurationError {
+      Output().error("Error: \(configurationError)")
+      throw ExitCode.validationFailure
+    }
+    if printConfig {
+      let output = Output()
+      return configurationLines.forEach(output.line)
+    }
     let output = Output(whenUnread: Output.goesOn)
-    let logger = CompactLog.logger(level: logLevel, output)
+    let logger = CompactLog.logger(level: options.logLevel, output)
+    let listening = options.listening
     let store = try listening.openStore(logger)
     defer { store?.close() }
     let server = try makeServer(store, logger)
-    let console = Console(server: server, output: output, wait: .seconds(wait))
+    let console = Console(server: server, output: output, wait: .seconds(options.wait))
     do {
       try await server.start()
     } catch {
@@ -132,14 +121,14 @@ struct ServeCommand: AsyncParsableCommand {
   }
 
   private func makeServer(_ store: DeviceStore?, _ logger: Logger) throws -> DeviceRPCServer {
-    var configuration = listening.configuration(store)
-    configuration.golioth.numbers = numbers == .floats ? .floats : .asWritten
-    configuration.golioth.maximumPayload = maxPayload
-    configuration.loops = threads
+    var configuration = options.listening.configuration(store)
+    configuration.golioth.numbers = options.numbers == .floats ? .floats : .asWritten
+    configuration.golioth.maximumPayload = options.maxPayload
+    configuration.loops = options.threads
     var limits = Limits()
-    limits.defaultTimeout = .seconds(timeout)
-    limits.probeInterval = probeInterval == 0 ? nil : .seconds(probeInterval)
-    limits.unansweredProbes = unansweredProbes
+    limits.defaultTimeout = .seconds(options.timeout)
+    limits.probeInterval = options.probeInterval == 0 ? nil : .seconds(options.probeInterval)
+    limits.unansweredProbes = options.unansweredProbes
     do {
       return try DeviceRPCServer(coap: configuration, limits: limits, logger: logger)
     } catch let error as CoAPConfigurationError {
