@@ -51,7 +51,7 @@ extension DeviceRPCServer {
   }
 
   /// A call under way.
-  func begin(_ call: Call, on device: String = "sensor-1") -> Task<Outcome, Never> {
+  func launch(_ call: Call, on device: String = "sensor-1") -> Task<Outcome, Never> {
     Task { await self.outcome(call, on: device) }
   }
 

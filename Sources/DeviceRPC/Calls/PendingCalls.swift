@@ -138,6 +138,12 @@ package struct PendingCalls<Device, Completion> {
 
   package subscript(serial: Serial) -> Entry? { entries[serial] }
 
+  /// All calls, in no order.
+  package var all: some Collection<Entry> { entries.values }
+
+  /// The calls of one lane, in no order: a walk over all of them.
+  package func calls(of lane: Lane) -> [Entry] { lane.openCalls == 0 ? [] : entries.values.filter { $0.lane === lane } }
+
   // MARK: Beginning of a call
 
   /// Returns a number for a call that `add` will enter.

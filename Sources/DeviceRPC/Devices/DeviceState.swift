@@ -1,6 +1,12 @@
 /// A device as its home loop keeps it: its state, and the lane of its calls. Used on that loop only.
-package typealias DeviceRecord = PendingCalls<DeviceState, UnsafeContinuation<Result<CallResult, CallError>, Never>>
-  .Lane
+package typealias DeviceRecord = PendingCalls<DeviceState, CallCompletion>.Lane
+
+/// Who is told of the end of a call, besides those who wait for it by its id.
+package enum CallCompletion {
+  /// Whoever performs it.
+  case caller(UnsafeContinuation<Result<CallResult, CallError>, Never>)
+  case none
+}
 
 /// The state of one device, kept by its loop.
 package struct DeviceState {
@@ -21,6 +27,8 @@ package struct DeviceState {
   var absence: Absence?
   // The credential with which it last proved its name; nil if it never did.
   var proof: Proof?
+  // Its calls that have ended and are remembered.
+  var ended = CallHistory.List()
 
   init(name: String, now: Duration) {
     self.name = name

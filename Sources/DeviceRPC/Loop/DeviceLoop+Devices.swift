@@ -59,7 +59,7 @@ extension DeviceLoop {
     let device = record.device
     let heard = max(device.lastHeard, device.link?.lastHeard ?? .zero)
     return DeviceInfo(
-      name: device.name, state: device.link == nil ? .offline : device.presence.isQuiet ? .quiet : .observing,
+      name: device.name, state: state(of: record),
       since: date(device.absence?.since ?? device.presence.since), evidence: evidence(device, heard: heard),
       address: device.link?.address ?? device.absence?.address,
       dialect: device.link?.dialect ?? device.absence?.dialect,
@@ -76,19 +76,33 @@ extension DeviceLoop {
 
   /// Sets `epoch` from the wall clock, so that dates are right at the time they are reported. Since the loop began, the wall
   /// clock may have been set, or the machine may have been suspended, which stops the loop's clock.
-  private func lookAtWallClock() {
+  func lookAtWallClock() {
     let now = driver.date.addingTimeInterval(-driver.now.seconds)
     // A smaller difference is the time between reading the two clocks; ignoring it keeps reported dates stable.
     if abs(now.timeIntervalSince(epoch)) > 1 { epoch = now }
   }
 
-  private func date(_ time: Duration) -> Date { epoch.addingTimeInterval(time.seconds) }
+  func date(_ time: Duration) -> Date { epoch.addingTimeInterval(time.seconds) }
 
-  func allDevices() -> [DeviceInfo] {
-    devices.values.filter { $0.device.firstSeen != nil }.map { record in
-      noteHeard(record)
-      return info(record)
+  func devices(_ query: DeviceQuery) -> [DeviceInfo] {
+    let isWanted = { (record: DeviceRecord) in
+      let name = record.device.name
+      return record.device.firstSeen != nil && (query.prefix.isEmpty || name.hasPrefix(query.prefix))
+        && query.after.map { name > $0 } ?? true
     }
+    var infos: [DeviceInfo] = []
+    var wanted = devices.values.filter(isWanted)
+    if query.limit < wanted.count || query.after != nil { wanted.sort { $0.device.name < $1.device.name } }
+    for record in wanted {
+      guard infos.count < query.limit else { break }
+      noteHeard(record)
+      if query.states.contains(state(of: record)) { infos.append(info(record)) }
+    }
+    return infos
+  }
+
+  private func state(of record: DeviceRecord) -> DeviceInfo.State {
+    record.device.link == nil ? .offline : record.device.presence.isQuiet ? .quiet : .observing
   }
 
   func heard(within age: Duration) -> [(String, Date)] {

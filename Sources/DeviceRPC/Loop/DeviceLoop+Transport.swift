@@ -124,8 +124,7 @@ extension DeviceLoop {
     // The time comes from the link, not from the clock: that a message has arrived may be concluded from an earlier packet.
     if record.device.presence.isQuiet { noteHeard(record) }
     if let entry = pending.settled(serial, on: record, isDelivered: true, now: now) {
-      hub.send(
-        .callAcknowledged(id: entry.id, device: record.device.name, evidence: entry.evidence(entry.delivery)))
+      hub.send(.callAcknowledged(info(entry)))
       if entry.call.isOneWay { finish(serial, .success(result(of: entry, .ok, nil, at: nil))) }
     }
     pump(record, now: now)

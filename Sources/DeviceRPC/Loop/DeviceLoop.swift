@@ -9,7 +9,7 @@ package actor DeviceLoop {
   nonisolated package var unownedExecutor: UnownedSerialExecutor { driver.asUnownedSerialExecutor() }
 
   typealias Outcome = Result<CallResult, CallError>
-  typealias Pending = PendingCalls<DeviceState, UnsafeContinuation<Outcome, Never>>
+  typealias Pending = PendingCalls<DeviceState, CallCompletion>
 
   let limits: Limits
   nonisolated package let peerLog: PeerLog
@@ -21,6 +21,14 @@ package actor DeviceLoop {
   // The wall clock at zero of the loop's clock; set by `lookAtWallClock()`.
   var epoch: Date
   var pending: Pending
+  var history: CallHistory
+  var waiters = CallWaiters<UnsafeContinuation<Look, Never>>()
+  var waitAlarm: (any LoopAlarm)?
+  var waitAlarmDeadline: Duration?
+  // What the ids of calls are made of: of which server they are, and milliseconds since 1970 at zero of the loop's clock. Both
+  // stay the same, so that a call keeps its id when the wall clock is set.
+  let instance: UInt64
+  let idEpoch: Int64
   var devices: [String: DeviceRecord] = [:]
   var onlineCount = 0
   var absent: Deque<(device: DeviceRecord, since: Duration)> = []
@@ -42,8 +50,8 @@ package actor DeviceLoop {
   private var drainers: [UnsafeContinuation<Void, Never>] = []
 
   init(
-    driver: any LoopDriver, firstSerial: UInt32, step: UInt32, limits: Limits, log: PeerLog, hub: Hub<DeviceEvent>,
-    metrics: ServerMetrics
+    driver: any LoopDriver, firstSerial: UInt32, step: UInt32, instance: UInt64, limits: Limits, log: PeerLog,
+    hub: Hub<DeviceEvent>, metrics: ServerMetrics
   ) {
     self.driver = driver
     var limits = limits
@@ -58,6 +66,10 @@ package actor DeviceLoop {
     self.metrics = metrics
     epoch = driver.date.addingTimeInterval(-driver.now.seconds)
     pending = PendingCalls(firstSerial: firstSerial, step: step)
+    history = CallHistory(
+      limit: limits.endedCalls, limitPerDevice: limits.endedCallsPerDevice, byteLimit: limits.endedCallBytes)
+    self.instance = instance
+    idEpoch = Int64(epoch.timeIntervalSince1970 * 1_000)
   }
 
   // MARK: Calls
@@ -80,42 +92,50 @@ package actor DeviceLoop {
   }
 
   private func begin(
-    _ call: consuming Call, on name: String, _ slot: CallSlot, _ completion: UnsafeContinuation<Outcome, Never>
+    _ call: consuming Call, on name: String, _ slot: CallSlot, _ continuation: UnsafeContinuation<Outcome, Never>
   ) {
-    let now = driver.now
     do throws(CallError) {
-      if isEnding { throw .shuttingDown(.notSent) }
       if slot.isCancelled { throw .cancelled(.notSent) }
-      let wait = min(max(call.wait, .zero), limits.longestTimeout)
-      let known = devices[name]
-      let link = known?.device.link
-      if link == nil && wait == .zero { throw absence(of: name) }
-      // No device can connect with such a name.
-      if known == nil, DeviceName.problem(with: name, longest: limits.deviceName) != nil { throw .unknownDevice(name) }
-      guard pending.count < limits.calls else {
-        throw .limitExceeded("\(limits.calls) calls are under way, as many as this server takes")
-      }
-      guard known?.openCalls ?? 0 < limits.callsPerDevice else {
-        throw .limitExceeded("\(limits.callsPerDevice) calls to \(name) are under way, as many as it may have")
-      }
-      guard let device = known ?? makeDevice(name, now: now) else {
-        throw .limitExceeded("\(limits.devices) devices are known, as many as this server remembers")
-      }
-      let serial = pending.reserve()
-      let id = Pending.id(method: call.method, serial: serial)
-      if call.wait != wait { call.wait = wait }
-      // A call that cannot be encoded is refused at once, before it waits for its turn.
-      let payload = try link?.encode(call, id: id)
-      let timeout = min(max(call.timeout ?? limits.defaultTimeout, .zero), limits.longestTimeout)
-      slot.serial = serial
-      let entry = pending.add(
-        serial, id: id, call, to: device, payload: payload, timeout: timeout, completion: completion, now: now)
-      pump(device, now: now)
-      if entry.sent == nil { hub.send(.callQueued(id: id, device: name, call: call)) }
-      if alarmDeadline.map({ entry.nextAlarm < $0 }) ?? true { updateAlarm() }
+      try enter(call, on: name, .caller(continuation)) { slot.serial = $0 }
     } catch {
-      completion.resume(returning: .failure(error))
+      continuation.resume(returning: .failure(error))
     }
+  }
+
+  /// Checks a call and enters it in the table. `entered` gets its number before it can have ended. Throws when the call is refused,
+  /// which then has no number, and whose completion is not used.
+  func enter(
+    _ call: consuming Call, on name: String, _ completion: CallCompletion, entered: (UInt32) -> Void
+  ) throws(CallError) {
+    let now = driver.now
+    if isEnding { throw .shuttingDown(.notSent) }
+    let wait = min(max(call.wait, .zero), limits.longestTimeout)
+    let known = devices[name]
+    let link = known?.device.link
+    if link == nil && wait == .zero { throw absence(of: name) }
+    // No device can connect with such a name.
+    if known == nil, DeviceName.problem(with: name, longest: limits.deviceName) != nil { throw .unknownDevice(name) }
+    guard pending.count < limits.calls else {
+      throw .limitExceeded("\(limits.calls) calls are under way, as many as this server takes")
+    }
+    guard known?.openCalls ?? 0 < limits.callsPerDevice else {
+      throw .limitExceeded("\(limits.callsPerDevice) calls to \(name) are under way, as many as it may have")
+    }
+    guard let device = known ?? makeDevice(name, now: now) else {
+      throw .limitExceeded("\(limits.devices) devices are known, as many as this server remembers")
+    }
+    let serial = pending.reserve()
+    let id = Pending.id(method: call.method, serial: serial)
+    if call.wait != wait { call.wait = wait }
+    // A call that cannot be encoded is refused at once, before it waits for its turn.
+    let payload = try link?.encode(call, id: id)
+    let timeout = min(max(call.timeout ?? limits.defaultTimeout, .zero), limits.longestTimeout)
+    entered(serial)
+    let entry = pending.add(
+      serial, id: id, call, to: device, payload: payload, timeout: timeout, completion: completion, now: now)
+    pump(device, now: now)
+    if entry.sent == nil { hub.send(.callQueued(info(entry))) }
+    if alarmDeadline.map({ entry.nextAlarm < $0 }) ?? true { updateAlarm() }
   }
 
   func pump(_ device: DeviceRecord, now: Duration) {
@@ -139,7 +159,7 @@ package actor DeviceLoop {
   func noteSent(_ entry: Pending.Entry, _ acknowledgement: Acknowledgement, now: Duration) {
     pending.sent(entry, acknowledgement, now: now)
     metrics.callsSent.increment()
-    hub.send(.callSent(id: entry.id, device: entry.lane.device.name, call: entry.call))
+    hub.send(.callSent(info(entry)))
   }
 
   func finish(_ serial: UInt32, _ outcome: Outcome) {
@@ -155,10 +175,9 @@ package actor DeviceLoop {
       metrics.roundTrip.recordNanoseconds(Int64(clamping: result.roundTrip.nanoseconds))
     case .failure: metrics.callsFailed.increment()
     }
-    hub.send(
-      .callEnded(
-        id: entry.id, device: entry.lane.device.name, outcome: CallOutcome(outcome), evidence: entry.evidence(of: outcome)))
-    entry.completion.resume(returning: outcome)
+    hub.send(.callEnded(info(entry, outcome, ended: driver.now)))
+    note(entry, outcome)
+    if case .caller(let continuation) = entry.completion { continuation.resume(returning: outcome) }
     if isEnding, pending.isEmpty { finishDraining() }
   }
 
@@ -253,6 +272,9 @@ package actor DeviceLoop {
     alarm = nil
     presenceAlarm?.cancel()
     presenceAlarm = nil
+    waitAlarm?.cancel()
+    waitAlarm = nil
+    history.removeAll()
     watched = PresenceQueue()
   }
 }

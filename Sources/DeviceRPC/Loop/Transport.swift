@@ -134,6 +134,9 @@ package struct DeviceDirectory: Sendable {
   /// Counts a dropped log message of a device. May be called from any thread.
   package func countDroppedLog() { loops.first?.metrics.droppedLogs.increment() }
 
+  /// The loop that gave a call its id; another server's id may lead to any.
+  func loop(of id: CallID) -> DeviceLoop? { loops.isEmpty ? nil : loops[Int(id.serial) % loops.count] }
+
   /// The loop that gave this call id, for a result whose sender is not known to be a device.
   package func loop(ofCall id: String) -> DeviceLoop? {
     PendingCalls<DeviceState, Never>.serial(in: id).map { loops[Int($0) % loops.count] }

@@ -22,7 +22,7 @@ public final class DeviceRPCServer: Service {
   public let limits: Limits
 
   private let transport: any DeviceTransport
-  private let directory: DeviceDirectory
+  let directory: DeviceDirectory
   private let log: Logger
   private let hub: Hub<DeviceEvent>
   private let life = Mutex(Life())
@@ -46,6 +46,7 @@ public final class DeviceRPCServer: Service {
     hub = Hub<DeviceEvent>(buffered: limits.bufferedEvents)
     let metrics = ServerMetrics()
     let drivers = transport.drivers
+    let instance = UInt64.random(in: 0...CallID.instanceBits)
     let step = UInt32(drivers.count)
     let hub = hub
     let peerLog = PeerLog(log)
@@ -54,7 +55,7 @@ public final class DeviceRPCServer: Service {
     directory = DeviceDirectory(
       loops: drivers.enumerated().map { number, driver in
         DeviceLoop(
-          driver: driver, firstSerial: first + UInt32(number), step: step, limits: limits, log: peerLog,
+          driver: driver, firstSerial: first + UInt32(number), step: step, instance: instance, limits: limits, log: peerLog,
           hub: hub, metrics: metrics)
       })
   }
@@ -145,11 +146,7 @@ public final class DeviceRPCServer: Service {
   public func device(_ name: String) -> Device { Device(name: name, server: self) }
 
   /// Returns all devices that the server remembers, sorted by name.
-  public func devices() async -> [DeviceInfo] {
-    var all: [DeviceInfo] = []
-    for loop in directory.loops { all += await loop.allDevices() }
-    return all.sorted { $0.name < $1.name }
-  }
+  public func devices() async -> [DeviceInfo] { await devices(DeviceQuery()) }
 
   /// Returns the number of connected devices.
   public func onlineDevices() async -> Int {
@@ -166,10 +163,6 @@ public final class DeviceRPCServer: Service {
   public func executor(for device: String) -> (any TaskExecutor)? {
     let executors = transport.callerExecutors
     return executors.isEmpty ? nil : executors[directory.number(of: device)]
-  }
-
-  func info(of device: String) async -> DeviceInfo? {
-    await directory.home(of: device).device(device)
   }
 
   /// Performs a call and returns the device's answer, also with a status other than OK.

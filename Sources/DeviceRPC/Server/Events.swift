@@ -11,17 +11,17 @@ public enum DeviceEvent: Sendable, Hashable {
   /// A packet from a quiet device has arrived.
   case heardAgain(DeviceInfo)
   /// A call waits for earlier calls to the same device, or for the device to connect.
-  case callQueued(id: String, device: String, call: Call)
+  case callQueued(CallInfo)
   /// A call was sent to its device.
-  case callSent(id: String, device: String, call: Call)
+  case callSent(CallInfo)
   /// The device has acknowledged a call that has not ended yet.
-  case callAcknowledged(id: String, device: String, evidence: CallEvidence)
+  case callAcknowledged(CallInfo)
   /// A call has ended, with a result or an error.
-  case callEnded(id: String, device: String, outcome: CallOutcome, evidence: CallEvidence)
+  case callEnded(CallInfo)
   /// A device sent a result that cannot be read, and got an error response. The call stays open, unless it is a one-way call,
   /// which ends as delivered.
   ///
-  /// `id` is the id of the call that it answers, and nil when the id cannot be read.
+  /// `id` is the id on the wire of the call that it answers, and nil when it cannot be read.
   case unreadableResult(id: String?, device: String?, reason: String)
   /// A result was refused, because its sender may not answer that call. The sender got an error response.
   ///

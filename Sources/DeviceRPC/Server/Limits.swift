@@ -10,6 +10,13 @@ public struct Limits: Sendable, Hashable {
   public var calls = 100_000
   /// Calls under way or waiting, to one device. 1,000.
   public var callsPerDevice = 1_000
+  /// The number of ended calls that one loop remembers; the one that ended first is forgotten first. 10,000, about 600 bytes
+  /// each, parameters and detail not counted; 0 for none.
+  public var endedCalls = 10_000
+  /// The number of ended calls that are remembered of one device. 100.
+  public var endedCallsPerDevice = 100
+  /// The memory of the ended calls that one loop remembers, parameters and details included, in bytes. 16 MiB.
+  public var endedCallBytes = 16 << 20
   /// Time to wait for a result when the call sets no timeout. 10 s.
   public var defaultTimeout: Duration = .seconds(10)
   /// The longest time that a call may wait for its device, and for its result. 24 h each; longer times are reduced to it.

@@ -192,3 +192,16 @@ extension RPCValue: ExpressibleByDictionaryLiteral {
     self = .object(RPCObject(elements))
   }
 }
+
+extension RPCValue {
+  /// About how much memory the value takes.
+  var approximateBytes: Int {
+    switch self {
+    case .null, .bool, .integer, .unsigned, .double: 16
+    case .string(let text): 16 + text.utf8.count
+    case .bytes(let bytes): 48 + bytes.count
+    case .array(let elements): elements.reduce(48) { $0 + $1.approximateBytes }
+    case .object(let object): object.reduce(96) { $0 + 40 + $1.key.utf8.count + $1.value.approximateBytes }
+    }
+  }
+}

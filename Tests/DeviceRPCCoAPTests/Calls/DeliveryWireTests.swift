@@ -125,8 +125,9 @@ import Testing
       async let result = server.device(device.name).call("f")
       let call = try await device.receiveCall()
       while let event = await events.next() {
-        guard case .callAcknowledged(let id, device.name, let evidence) = event else { continue }
-        #expect(id == call.id && evidence.delivery == .delivered && evidence.resultAfter == nil)
+        guard case .callAcknowledged(let info) = event else { continue }
+        let evidence = info.evidence
+        #expect(info.wireID == call.id && info.device == device.name && evidence.delivery == .delivered && evidence.resultAfter == nil)
         break
       }
       _ = try await device.post(#"{"id":"\#(call.id)","status":0}"#)

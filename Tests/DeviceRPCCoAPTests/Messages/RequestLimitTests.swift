@@ -166,13 +166,13 @@ import Testing
         #expect(try metrics.expectCounter("device_rpc_dropped_logs_total").totalValue == 1)
         #expect(await server.device("sensor-1").info?.openCalls == 1)
         // Of what was refused nobody is told.
-        guard case .callEnded(ids[0], _, .result, _) = await next() else {
+        guard case .callEnded(let ended0) = await next(), ended0.wireID == ids[0], case .result = ended0.outcome else {
           Issue.record("something else has happened")
           return
         }
         let last = device.result(Array(#"{"id":"\#(ids[1])","status":0}"#.utf8))
         #expect(try await burst(keepAlives(2, of: device) + [last], from: device).last == .changed)
-        guard case .callEnded(ids[1], _, .result, _) = await next() else {
+        guard case .callEnded(let ended1) = await next(), ended1.wireID == ids[1], case .result = ended1.outcome else {
           Issue.record("something else has happened")
           return
         }

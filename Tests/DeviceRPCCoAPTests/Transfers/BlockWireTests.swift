@@ -234,8 +234,8 @@ import Testing
       }
       try await second
       for await event in events {
-        if case .callAcknowledged(let id, _, _) = event { #expect(id == "g/74e5") }
-        if case .callEnded(let id, _, _, _) = event, id == "g/74e5" { break }
+        if case .callAcknowledged(let info) = event { #expect(info.wireID == "g/74e5") }
+        if case .callEnded(let info) = event, info.wireID == "g/74e5" { break }
       }
     }
   }

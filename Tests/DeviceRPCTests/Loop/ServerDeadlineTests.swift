@@ -6,9 +6,9 @@ import Testing
   @Test func `a call that waits behind another for too long was not sent`() async throws {
     try await withServer { server, transport in
       let link = await transport.scripted()
-      let first = server.begin(Call("first", timeout: .seconds(60)))
+      let first = server.launch(Call("first", timeout: .seconds(60)))
       let sent = await link.next()
-      let second = server.begin(Call("second", timeout: .seconds(3)))
+      let second = server.launch(Call("second", timeout: .seconds(3)))
       await until { await server.openCalls() == 2 }
       await transport.advance(by: .seconds(3))
       let error = await second.value.error
@@ -23,7 +23,7 @@ import Testing
   @Test func `a call that nobody acknowledges is undelivered`() async throws {
     try await withServer { server, transport in
       let link = await transport.scripted()
-      let call = server.begin(Call("m", timeout: .seconds(3)))
+      let call = server.launch(Call("m", timeout: .seconds(3)))
       let sent = await link.next()
       await transport.advance(by: .milliseconds(2_999))
       #expect(await server.openCalls() == 1)
@@ -38,7 +38,7 @@ import Testing
   @Test func `a call that is acknowledged and not answered is unanswered`() async throws {
     try await withServer { server, transport in
       let link = await transport.scripted()
-      let call = server.begin(Call("m"))
+      let call = server.launch(Call("m"))
       await link.acknowledge(await link.next())
       await transport.advance(by: .seconds(10))
       let error = await call.value.error
@@ -49,7 +49,7 @@ import Testing
 
   @Test func `a call waits for a device that appears`() async throws {
     try await withServer { server, transport in
-      let call = server.begin(Call("m", timeout: .seconds(3), wait: .seconds(60)), on: "new")
+      let call = server.launch(Call("m", timeout: .seconds(3), wait: .seconds(60)), on: "new")
       await transport.settle()
       await transport.advance(by: .seconds(59))
       let link = await transport.scripted("new")
@@ -67,7 +67,7 @@ import Testing
     try await withServer { server, transport in
       _ = await transport.scripted("old")
       await transport.disconnect("old")
-      let calls = ["new", "old"].map { server.begin(Call("m", wait: .seconds(60)), on: $0) }
+      let calls = ["new", "old"].map { server.launch(Call("m", wait: .seconds(60)), on: $0) }
       await until { await transport.stored("pending", "entries") == 2 }
       await transport.advance(by: .seconds(60))
       #expect(await calls[0].value.error == .unknownDevice("new"))
@@ -77,7 +77,7 @@ import Testing
 
   @Test func `a name that was only waited for is no device`() async throws {
     try await withServer { server, transport in
-      let call = server.begin(Call("m", wait: .seconds(60)), on: "new")
+      let call = server.launch(Call("m", wait: .seconds(60)), on: "new")
       await until { await transport.stored("pending", "entries") == 1 }
       let info = try #require(await server.device("new").info)
       #expect(!info.isOnline && info.address == nil && info.openCalls == 1)
@@ -93,9 +93,9 @@ import Testing
   @Test func `a call that can wait outlives a break`() async throws {
     try await withServer { server, transport in
       let first = await transport.scripted()
-      let busy = server.begin(Call("busy"))
+      let busy = server.launch(Call("busy"))
       _ = await first.next()
-      let calls = [Duration.zero, .seconds(60)].map { server.begin(Call("m", wait: $0)) }
+      let calls = [Duration.zero, .seconds(60)].map { server.launch(Call("m", wait: $0)) }
       await until { await server.openCalls() == 3 }
       await transport.disconnect("sensor-1")
       #expect(await calls[0].value.error == .offline("sensor-1"))
@@ -112,8 +112,8 @@ import Testing
   func `extreme durations are clamped`(duration: Duration) async throws {
     try await withServer { server, transport in
       let link = await transport.scripted()
-      let call = server.begin(Call("m", timeout: duration, wait: duration))
-      let absent = server.begin(Call("m", timeout: duration, wait: duration), on: "absent")
+      let call = server.launch(Call("m", timeout: duration, wait: duration))
+      let absent = server.launch(Call("m", timeout: duration, wait: duration), on: "absent")
       if duration > .zero { await until { await transport.stored("pending", "entries") == 2 } }
       await transport.advance(by: .seconds(86_400))
       #expect(await call.value.error?.delivery == .sentNoAck)
@@ -131,8 +131,8 @@ import Testing
     }
     try await withServer(limits: limits) { server, transport in
       let link = await transport.scripted()
-      let call = server.begin(Call("m", wait: duration))
-      let absent = server.begin(Call("m", wait: duration), on: "absent")
+      let call = server.launch(Call("m", wait: duration))
+      let absent = server.launch(Call("m", wait: duration), on: "absent")
       let sent = await link.next()
       await transport.settle()
       await link.acknowledge(sent)
@@ -140,7 +140,7 @@ import Testing
       _ = await call.value
       absent.cancel()
       _ = await absent.value
-      let last = server.begin(Call("m"))
+      let last = server.launch(Call("m"))
       _ = await link.next()
       let end = Task { await server.shutdown() }
       await transport.settle()
@@ -154,7 +154,7 @@ import Testing
     try await withServer { server, transport in
       let link = await transport.scripted(window: 9)
       let timeouts = [5, 2, 9, 2, 7]
-      let calls = timeouts.map { server.begin(Call("m", timeout: .seconds($0))) }
+      let calls = timeouts.map { server.launch(Call("m", timeout: .seconds($0))) }
       for _ in timeouts { _ = await link.next() }
       for (second, left) in [(1, 5), (2, 3), (5, 2), (7, 1), (8, 1), (9, 0)] {
         let now = transport.loops[0].now

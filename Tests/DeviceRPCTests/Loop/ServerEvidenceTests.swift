@@ -7,9 +7,9 @@ import Testing
   @Test func `evidence counts from the moment of the call, waiting included`() async throws {
     try await withServer { server, transport in
       let link = await transport.scripted()
-      let first = server.begin(Call("first"))
+      let first = server.launch(Call("first"))
       let sent = await link.next()
-      let second = server.begin(Call("second"))
+      let second = server.launch(Call("second"))
       await until { await server.openCalls() == 2 }
       await transport.advance(by: .seconds(1))
       await link.acknowledge(sent)
@@ -37,7 +37,7 @@ import Testing
         (.lost("no answer"), .undelivered(device: "sensor-1", reason: "no answer"), .sentNoAck),
         (.rejected("a Reset"), .rejected(device: "sensor-1", reason: "a Reset"), .refused),
       ] {
-        let call = server.begin(Call("m"))
+        let call = server.launch(Call("m"))
         await link.fail(await link.next(), failure)
         #expect(await call.value.error == error)
         #expect(error.delivery == delivery)
@@ -45,7 +45,7 @@ import Testing
       await server.shutdown()
       var sent: [Duration?] = []
       for await event in events {
-        if case .callEnded(_, _, _, let evidence) = event { sent.append(evidence.sentAfter) }
+        if case .callEnded(let info) = event { sent.append(info.evidence.sentAfter) }
       }
       #expect(sent == [nil, .zero, .zero])
     }
@@ -54,7 +54,7 @@ import Testing
   @Test func `a loss that is told after the acknowledgement changes nothing`() async throws {
     try await withServer { server, transport in
       let link = await transport.scripted()
-      let call = server.begin(Call("m"))
+      let call = server.launch(Call("m"))
       let sent = await link.next()
       await link.acknowledge(sent)
       await link.fail(sent, .lost("late"))
@@ -70,7 +70,7 @@ import Testing
     try await withServer { server, transport in
       let link = await transport.scripted()
       let events = server.events()
-      let call = server.begin(Call("m"))
+      let call = server.launch(Call("m"))
       let sent = await link.next()
       await link.garble(sent.id, "it is torn")
       await link.garble(nil, "empty payload")
@@ -92,7 +92,7 @@ import Testing
   @Test func `a call whose answer could not be read says so at its deadline`() async throws {
     try await withServer { server, transport in
       let link = await transport.scripted()
-      let call = server.begin(Call("m"))
+      let call = server.launch(Call("m"))
       let sent = await link.next()
       await transport.advance(by: .seconds(1))
       await link.garble(sent.id, "it is torn")
@@ -108,7 +108,7 @@ import Testing
   @Test func `an unreadable answer without an id says nothing of a call`() async throws {
     try await withServer { server, transport in
       let link = await transport.scripted()
-      let call = server.begin(Call("m"))
+      let call = server.launch(Call("m"))
       _ = await link.next()
       await link.garble(nil, "empty payload")
       await link.garble("m/0001", "it is torn")
@@ -120,9 +120,9 @@ import Testing
   @Test func `an unreadable answer makes room for the next call, and is enough for a one-way call`() async throws {
     try await withServer { server, transport in
       let link = await transport.scripted()
-      let first = server.begin(Call("first"))
+      let first = server.launch(Call("first"))
       let sent = await link.next()
-      let second = server.begin(Call("second", isOneWay: true))
+      let second = server.launch(Call("second", isOneWay: true))
       await until { await server.openCalls() == 2 }
       await link.garble(sent.id, "it is torn")
       await link.garble(await link.next().id, "it is torn")
@@ -136,7 +136,7 @@ import Testing
     try await withServer { server, transport in
       let link = await transport.scripted()
       let other = await transport.scripted("other")
-      let call = server.begin(Call("m"))
+      let call = server.launch(Call("m"))
       let sent = await link.next()
       await other.garble(sent.id, "it is torn")
       let home = try #require(transport.directory).home(of: "stranger")
@@ -152,7 +152,7 @@ import Testing
   func `over a link without acknowledgements nobody is said not to have acknowledged`(_ kind: Acknowledgement) async throws {
     try await withServer { server, transport in
       let link = await transport.scripted(acknowledgement: kind)
-      let calls = (0..<3).map { _ in server.begin(Call("m")) }
+      let calls = (0..<3).map { _ in server.launch(Call("m")) }
       // Nothing would make room for the next one.
       let sent = [await link.next(), await link.next(), await link.next()]
       await link.answer(sent[0])
@@ -169,14 +169,14 @@ import Testing
   @Test func `over a link without acknowledgements a ping can tell that a call has arrived`() async throws {
     try await withServer { server, transport in
       let link = await transport.scripted(acknowledgement: .ping)
-      let oneWay = server.begin(Call("reboot", isOneWay: true))
+      let oneWay = server.launch(Call("reboot", isOneWay: true))
       let first = await link.next()
       await transport.settle()
       #expect(link.confirmed == [first.serial])
       await link.acknowledge(first)
       let result = try await oneWay.value.get()
       #expect(result.evidence.delivery == .delivered)
-      let call = server.begin(Call("m"))
+      let call = server.launch(Call("m"))
       let sent = await link.next()
       await transport.advance(by: .milliseconds(7_500))
       #expect(link.confirmed == [first.serial, sent.serial])
@@ -189,7 +189,7 @@ import Testing
   @Test func `of a message that left over an earlier link the new one is not asked`() async throws {
     try await withServer { server, transport in
       let old = await transport.scripted(acknowledgement: .ping)
-      let call = server.begin(Call("m"))
+      let call = server.launch(Call("m"))
       _ = await old.next()
       let new = await transport.scripted(acknowledgement: .ping)
       await transport.advance(by: .seconds(10))

@@ -8,9 +8,9 @@ import Testing
   {
     try await withServer { server, transport in
       let old = await transport.scripted()
-      let first = server.begin(Call("first"))
+      let first = server.launch(Call("first"))
       let sent = await old.next()
-      let second = server.begin(Call("second"))
+      let second = server.launch(Call("second"))
       await until { await server.openCalls() == 2 }
       let new = await transport.scripted()
       #expect(old.isReplaced)
@@ -33,7 +33,7 @@ import Testing
       let home = try #require(transport.directory).home(of: "sensor-1")
       await home.unobserved(old, reason: "late")
       #expect(await server.onlineDevices() == 1)
-      let call = server.begin(Call("m"))
+      let call = server.launch(Call("m"))
       await new.answer(await new.next())
       #expect(await call.value.isOK)
     }
@@ -42,20 +42,20 @@ import Testing
   @Test func `nothing leaves on a new link before it is ready`() async throws {
     try await withServer { server, transport in
       let old = await transport.scripted()
-      let first = server.begin(Call("first"))
+      let first = server.launch(Call("first"))
       let sent = await old.next()
       let home = try #require(transport.directory).home(of: "sensor-1")
       let new = ScriptedLink("sensor-1")
       new.attach(to: home)
       #expect(await home.observed("sensor-1", on: new))
-      let second = server.begin(Call("second"))
+      let second = server.launch(Call("second"))
       await until { await server.openCalls() == 2 }
       // The old link's acknowledgement comes in between.
       await old.acknowledge(sent)
       #expect(new.transmissions.isEmpty)
       await home.ready(new)
       #expect(new.methods == ["second"])
-      let third = server.begin(Call("third"))
+      let third = server.launch(Call("third"))
       await until { await server.openCalls() == 3 }
       #expect(new.methods == ["second"])
       for call in [first, second, third] {
@@ -72,7 +72,7 @@ import Testing
       let link = ScriptedLink("sensor-1")
       link.attach(to: home)
       #expect(await home.observed("sensor-1", on: link))
-      let call = server.begin(Call("m"))
+      let call = server.launch(Call("m"))
       await until { await server.openCalls() == 1 }
       await transport.advance(by: .seconds(1))
       await home.ready(link)
@@ -87,7 +87,7 @@ import Testing
       let home = try #require(transport.directory).home(of: "sensor-1")
       let link = ScriptedLink("sensor-1")
       #expect(await home.observed("sensor-1", on: link))
-      let call = server.begin(Call("m"))
+      let call = server.launch(Call("m"))
       await until { await server.openCalls() == 1 }
       await home.unobserved(link, reason: "no acknowledgement")
       #expect(await call.value.error == .offline("sensor-1"))
@@ -97,7 +97,7 @@ import Testing
   @Test func `a message that is rejected ends its call, and the next one leaves`() async throws {
     try await withServer { server, transport in
       let link = await transport.scripted()
-      let calls = (0..<2).map { server.begin(Call("m\($0)")) }
+      let calls = (0..<2).map { server.launch(Call("m\($0)")) }
       let sent = await link.next()
       await link.fail(sent, .rejected("it has reset it"))
       await link.answer(await link.next())
@@ -114,9 +114,9 @@ import Testing
   @Test func `a call that the new link cannot carry ends`() async throws {
     try await withServer { server, transport in
       let old = await transport.scripted()
-      let first = server.begin(Call("first"))
+      let first = server.launch(Call("first"))
       let sent = await old.next()
-      let second = server.begin(Call("second"))
+      let second = server.launch(Call("second"))
       await until { await server.openCalls() == 2 }
       let new = await transport.scripted { _ in "not in this format" }
       #expect(await second.value.error == .invalidCall("not in this format"))
@@ -133,7 +133,7 @@ import Testing
       #expect(await home.poll("poller", encode: asID) == nil)
       var calls: [Task<Outcome, Never>] = []
       for number in 0..<2 {
-        calls.append(server.begin(Call("m\(number)", wait: .seconds(60)), on: "poller"))
+        calls.append(server.launch(Call("m\(number)", wait: .seconds(60)), on: "poller"))
         await until { await transport.stored("pending", "entries") == number + 1 }
       }
       let first = await home.poll("poller", encode: asID)
@@ -156,7 +156,7 @@ import Testing
       let home = try #require(transport.directory).home(of: "poller")
       var calls: [Task<Outcome, Never>] = []
       for (number, method) in ["bad", "good"].enumerated() {
-        calls.append(server.begin(Call(method, wait: .seconds(60)), on: "poller"))
+        calls.append(server.launch(Call(method, wait: .seconds(60)), on: "poller"))
         await until { await transport.stored("pending", "entries") == number + 1 }
       }
       let taken = await home.poll("poller") { (call, id) throws(CallError) in

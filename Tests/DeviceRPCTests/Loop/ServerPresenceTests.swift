@@ -69,7 +69,7 @@ import Testing
     try await withServer { server, transport in
       let link = await transport.scripted(window: 9, answersProbes: false)
       for _ in 0..<6 {
-        let call = server.begin(Call("m", timeout: .seconds(5)))
+        let call = server.launch(Call("m", timeout: .seconds(5)))
         await until { await server.openCalls() == 1 }
         await transport.advance(by: .seconds(5))
         #expect(await call.value.error?.delivery == .sentNoAck)
@@ -82,7 +82,7 @@ import Testing
   @Test func `nor does an acknowledgement that is only concluded`() async throws {
     try await withServer { server, transport in
       let link = await transport.scripted(answersProbes: false)
-      let call = server.begin(Call("m", timeout: .seconds(60)))
+      let call = server.launch(Call("m", timeout: .seconds(60)))
       let sent = await link.next()
       await transport.advance(by: .seconds(20))
       let home = try #require(transport.directory).home(of: "sensor-1")
@@ -97,7 +97,7 @@ import Testing
   @Test func `nor does a result that anybody may have sent`() async throws {
     try await withServer { server, transport in
       let link = await transport.scripted(answersProbes: false)
-      let call = server.begin(Call("m"))
+      let call = server.launch(Call("m"))
       let sent = await link.next()
       await transport.advance(by: .seconds(5))
       let home = try #require(transport.directory).home(of: "sensor-1")
@@ -113,7 +113,7 @@ import Testing
     try await withServer { server, transport in
       let events = server.events()
       let link = await transport.scripted(acknowledgement: .ping, answersProbes: false)
-      let call = server.begin(Call("m", timeout: .seconds(600)))
+      let call = server.launch(Call("m", timeout: .seconds(600)))
       let sent = await link.next()
       await transport.advance(by: .seconds(70))
       #expect(await server.device("sensor-1").info?.state == .quiet)
@@ -196,8 +196,8 @@ import Testing
     try await withServer { server, transport in
       let link = await transport.scripted(answersProbes: false)
       await transport.advance(by: .seconds(31))
-      let late = server.begin(Call("late", timeout: .seconds(2)))
-      let patient = server.begin(Call("patient"))
+      let late = server.launch(Call("late", timeout: .seconds(2)))
+      let patient = server.launch(Call("patient"))
       await until { await server.openCalls() == 2 }
       await transport.advance(by: .seconds(2))
       // It has certainly not left, whatever becomes of the ping.
@@ -214,10 +214,10 @@ import Testing
   @Test func `calls to a device that is given up end, or wait for its return`() async throws {
     try await withServer { server, transport in
       let link = await transport.scripted(answersProbes: false)
-      let sent = server.begin(Call("sent", timeout: .seconds(300)))
+      let sent = server.launch(Call("sent", timeout: .seconds(300)))
       _ = await link.next()
       await transport.advance(by: .seconds(31))
-      let calls = [Duration.zero, .seconds(600)].map { server.begin(Call("m", timeout: .seconds(300), wait: $0)) }
+      let calls = [Duration.zero, .seconds(600)].map { server.launch(Call("m", timeout: .seconds(300), wait: $0)) }
       await until { await server.openCalls() == 3 }
       await transport.advance(by: .seconds(90))
       #expect(await calls[0].value.error == .offline("sensor-1"))

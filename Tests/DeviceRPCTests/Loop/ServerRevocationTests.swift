@@ -12,7 +12,7 @@ import Testing
   func `a call that has left ends at once, with what is known of its way`(delivery: Delivery) async throws {
     try await withServer { server, transport in
       let link = await transport.scripted()
-      let call = server.begin(Call("m", timeout: .seconds(60), wait: .seconds(60)))
+      let call = server.launch(Call("m", timeout: .seconds(60), wait: .seconds(60)))
       let sent = await link.next()
       if delivery != .sentNoAck { await link.acknowledge(sent) }
       if delivery == .unreadable { await link.garble(sent.id, "not a map") }
@@ -27,10 +27,10 @@ import Testing
   @Test func `calls that have not left end too, unless they can wait for the device`() async throws {
     try await withServer { server, transport in
       let old = await transport.scripted()
-      let sent = server.begin(Call("sent"))
+      let sent = server.launch(Call("sent"))
       _ = await old.next()
-      let impatient = server.begin(Call("impatient"))
-      let patient = server.begin(Call("patient", wait: .seconds(60)))
+      let impatient = server.launch(Call("impatient"))
+      let patient = server.launch(Call("patient", wait: .seconds(60)))
       await until { await server.openCalls() == 3 }
       await transport.revoke("sensor-1", reason: "it was disabled")
       #expect(await sent.value.error == revoked(.sentNoAck))
@@ -47,7 +47,7 @@ import Testing
   @Test func `a device that is out of reach, too, loses its calls, and its old session brings it back no more`() async throws {
     try await withServer { server, transport in
       let link = await transport.scripted()
-      let call = server.begin(Call("m", timeout: .seconds(60)))
+      let call = server.launch(Call("m", timeout: .seconds(60)))
       await link.acknowledge(await link.next())
       await transport.directory?.home(of: "sensor-1").unreachable(link, reason: "silent")
       #expect(await server.openCalls() == 1)
@@ -62,7 +62,7 @@ import Testing
   @Test func `a device that polls and has no link loses its calls as well`() async throws {
     try await withServer { server, transport in
       let home = try #require(transport.directory).home(of: "sensor-1")
-      let call = server.begin(Call("m", wait: .seconds(60)))
+      let call = server.launch(Call("m", wait: .seconds(60)))
       await until { await transport.stored("pending", "entries") == 1 }
       #expect(await home.poll("sensor-1", encode: { (_, id) throws(CallError) in Array(id.utf8) }) != nil)
       await transport.revoke("sensor-1", reason: "it was disabled")
@@ -76,7 +76,7 @@ import Testing
       let home = try #require(transport.directory).home(of: "sensor-1")
       await home.proved(credential, at: "127.0.0.1:1")
       let link = await transport.scripted()
-      let call = server.begin(Call("m", timeout: .seconds(60)))
+      let call = server.launch(Call("m", timeout: .seconds(60)))
       _ = await link.next()
       await transport.disconnect("sensor-1")
       await home.endCalls { _, _ in nil }
@@ -90,7 +90,7 @@ import Testing
     try await withServer { server, transport in
       let old = await transport.scripted()
       let new = await transport.scripted()
-      let call = server.begin(Call("m"))
+      let call = server.launch(Call("m"))
       let sent = await new.next()
       let home = try #require(transport.directory).home(of: "sensor-1")
       await home.unobserved(old, reason: "its key was replaced", isRevoked: true)

@@ -27,7 +27,7 @@ import Testing
       let directory = try #require(transport.directory)
       for number in 0..<20 {
         let link = await transport.scripted("sensor-\(number)")
-        let call = server.begin(Call("m"), on: link.name)
+        let call = server.launch(Call("m"), on: link.name)
         let sent = await link.next()
         let loop = try #require(directory.loop(ofCall: sent.id))
         #expect(loop === directory.home(of: link.name))

@@ -10,7 +10,7 @@ import Testing
       let link = await transport.scripted(answersProbes: false)
       await transport.advance(by: .seconds(121))
       #expect(await server.onlineDevices() == 0)
-      let call = server.begin(Call("m", wait: .seconds(600)))
+      let call = server.launch(Call("m", wait: .seconds(600)))
       await until { await server.openCalls() == 1 }
       #expect(link.transmissions.isEmpty)
       link.heard()
@@ -79,7 +79,7 @@ import Testing
   @Test func `a message that is never acknowledged makes a device unreachable, and not gone`() async throws {
     try await withServer { server, transport in
       let link = await transport.scripted()
-      let call = server.begin(Call("m"))
+      let call = server.launch(Call("m"))
       let sent = await link.next()
       let home = try #require(transport.directory).home(of: "sensor-1")
       await home.unreachable(link, reason: "not acknowledged after all retransmissions")

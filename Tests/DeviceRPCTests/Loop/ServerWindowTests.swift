@@ -10,9 +10,9 @@ import Testing
   func `every end of a call that has left lets the next one go`(end: End) async throws {
     try await withServer { server, transport in
       let link = await transport.scripted(unansweredWindow: 1)
-      let first = server.begin(Call("first", timeout: .seconds(5), isOneWay: end == .oneWay || end == .garbled))
+      let first = server.launch(Call("first", timeout: .seconds(5), isOneWay: end == .oneWay || end == .garbled))
       let sent = await link.next()
-      let second = server.begin(Call("second", timeout: .seconds(60)))
+      let second = server.launch(Call("second", timeout: .seconds(60)))
       await until { await server.openCalls() == 2 }
       switch end {
       case .result:
@@ -41,10 +41,10 @@ import Testing
   @Test func `a call whose turn does not come because others have no result has certainly not left`() async throws {
     try await withServer { server, transport in
       let link = await transport.scripted(unansweredWindow: 1)
-      let first = server.begin(Call("first", timeout: .seconds(60)))
+      let first = server.launch(Call("first", timeout: .seconds(60)))
       let sent = await link.next()
       await link.acknowledge(sent)
-      let second = server.begin(Call("second", timeout: .seconds(5)))
+      let second = server.launch(Call("second", timeout: .seconds(5)))
       await until { await server.openCalls() == 2 }
       await transport.advance(by: .seconds(5))
       #expect(

@@ -33,7 +33,7 @@ import Testing
     await devices.connect("silent") { _, _ in .silence }
     await devices.connect("lost") { _, _ in .lost }
     try await server.device("silent").callOneWay("m")
-    let calls = ["silent", "lost"].map { server.begin(Call("m"), on: $0) }
+    let calls = ["silent", "lost"].map { server.launch(Call("m"), on: $0) }
     for name in ["silent", "lost"] { await until { await server.openCalls(of: name) == 1 } }
     await devices.advance(by: .seconds(9))
     for name in ["silent", "lost"] { #expect(await server.openCalls(of: name) == 1) }

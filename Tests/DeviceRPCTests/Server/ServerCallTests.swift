@@ -6,7 +6,7 @@ import Testing
   @Test func `multiply 7 191 is 1337`() async throws {
     try await withServer { server, transport in
       let link = await transport.scripted()
-      let call = server.begin(Call("multiply", params: [7, 191]))
+      let call = server.launch(Call("multiply", params: [7, 191]))
       let sent = await link.next()
       #expect(sent.id == "multiply/74e4")
       #expect(sent.message.params == [7, 191])
@@ -118,7 +118,7 @@ import Testing
   @Test func `what the device could not read is refused before it waits for its turn`() async throws {
     try await withServer { server, transport in
       let link = await transport.scripted { $0.method == "bad" ? "it has no such thing" : nil }
-      let first = server.begin(Call("good"))
+      let first = server.launch(Call("good"))
       let sent = await link.next()
       let error = await server.outcome(Call("bad")).error
       #expect(error == .invalidCall("it has no such thing"))
@@ -132,7 +132,7 @@ import Testing
   @Test func `a one-way call ends when it is acknowledged`() async throws {
     try await withServer { server, transport in
       let link = await transport.scripted()
-      let call = server.begin(Call("reboot", isOneWay: true))
+      let call = server.launch(Call("reboot", isOneWay: true))
       let sent = await link.next()
       await transport.advance(by: .seconds(1))
       await link.acknowledge(sent)
@@ -149,7 +149,7 @@ import Testing
   {
     try await withServer { server, transport in
       let link = await transport.scripted()
-      let call = server.begin(Call("reboot", isOneWay: true))
+      let call = server.launch(Call("reboot", isOneWay: true))
       await link.answer(await link.next(), .internalError, "busy")
       let result = try await call.value.get()
       #expect(result.status == .ok)
@@ -162,7 +162,7 @@ import Testing
       let link = await transport.scripted()
       var calls: [Task<Outcome, Never>] = []
       for number in 0..<4 {
-        calls.append(server.begin(Call("m\(number)")))
+        calls.append(server.launch(Call("m\(number)")))
         await until { await server.openCalls() == number + 1 }
       }
       #expect(link.methods == ["m0"])
@@ -182,7 +182,7 @@ import Testing
   @Test func `a link with a larger window has several messages under way`() async throws {
     try await withServer { server, transport in
       let link = await transport.scripted(window: 2)
-      let calls = (0..<3).map { _ in server.begin(Call("m")) }
+      let calls = (0..<3).map { _ in server.launch(Call("m")) }
       let (first, second) = (await link.next(), await link.next())
       await until { await server.openCalls() == 3 }
       #expect(link.transmissions.count == 2)
@@ -197,7 +197,7 @@ import Testing
   @Test func `a call is encoded once when it waits on the same link`() async throws {
     try await withServer { server, transport in
       let link = await transport.scripted()
-      let calls = (0..<2).map { _ in server.begin(Call("m")) }
+      let calls = (0..<2).map { _ in server.launch(Call("m")) }
       for _ in 0..<2 { await link.answer(await link.next()) }
       for call in calls { #expect(await call.value.isOK) }
       #expect(link.encodings == 2)

@@ -19,11 +19,11 @@ import Testing
   @Test func `a waiting call that is cancelled does not leave, and the next one does`() async throws {
     try await withServer { server, transport in
       let link = await transport.scripted()
-      let first = server.begin(Call("first"))
+      let first = server.launch(Call("first"))
       let sent = await link.next()
-      let second = server.begin(Call("second"))
+      let second = server.launch(Call("second"))
       await until { await server.openCalls() == 2 }
-      let third = server.begin(Call("third"))
+      let third = server.launch(Call("third"))
       await until { await server.openCalls() == 3 }
       second.cancel()
       #expect(await second.value.error == .cancelled(.notSent))
@@ -38,12 +38,12 @@ import Testing
   @Test func `cancelling a call that has left says how far it has come`() async throws {
     try await withServer { server, transport in
       let link = await transport.scripted()
-      let call = server.begin(Call("m"))
+      let call = server.launch(Call("m"))
       let sent = await link.next()
       call.cancel()
       #expect(await call.value.error == .cancelled(.sentNoAck))
 
-      let other = server.begin(Call("n"))
+      let other = server.launch(Call("n"))
       await until { await server.openCalls() == 1 }
       // The first message is still under way.
       #expect(link.methods == ["m"])
@@ -59,7 +59,7 @@ import Testing
 
   @Test func `a call to an absent device can be cancelled`() async throws {
     try await withServer { server, transport in
-      let call = server.begin(Call("m", wait: .seconds(60)), on: "absent")
+      let call = server.launch(Call("m", wait: .seconds(60)), on: "absent")
       await until { await transport.stored("pending", "entries") == 1 }
       call.cancel()
       #expect(await call.value.error == .cancelled(.notSent))
@@ -82,7 +82,7 @@ import Testing
       await withTaskGroup { group in
         for number in 0..<500 {
           group.addTask {
-            let call = server.begin(Call("m"))
+            let call = server.launch(Call("m"))
             for _ in 0..<number % 17 { await Task.yield() }
             call.cancel()
             switch await call.value {
@@ -93,7 +93,7 @@ import Testing
           }
         }
       }
-      let stop = server.begin(Call("stop"))
+      let stop = server.launch(Call("stop"))
       await answering.value
       stop.cancel()
       #expect(await stop.value.error == .cancelled(.sentNoAck))

@@ -11,7 +11,7 @@ import Testing
     try await withServer { server, transport in
       let events = server.events()
       let link = await transport.scripted()
-      let call = server.begin(Call("m", params: [1]))
+      let call = server.launch(Call("m", params: [1]))
       let sent = await link.next()
       await link.acknowledge(sent)
       await link.answer(sent, .ok, 2)
@@ -29,13 +29,20 @@ import Testing
         return
       }
       #expect(online.name == "sensor-1" && online.isOnline && !offline.isOnline)
-      #expect(told[1] == .callSent(id: "m/74e4", device: "sensor-1", call: Call("m", params: [1])))
+      guard case .callSent(let sentInfo) = told[1], case .callAcknowledged(let acknowledgedInfo) = told[2],
+        case .callEnded(let endedInfo) = told[3]
+      else {
+        Issue.record("\(told)")
+        return
+      }
+      #expect(sentInfo.wireID == "m/74e4" && sentInfo.device == "sensor-1" && sentInfo.call == Call("m", params: [1]))
+      #expect([sentInfo, acknowledgedInfo, endedInfo].map(\.state) == [.sent, .acknowledged, .ended])
+      #expect(sentInfo.id == acknowledgedInfo.id && sentInfo.id == endedInfo.id)
       let acknowledged = CallEvidence(.delivered, sentAfter: .zero, acknowledgedAfter: .zero)
-      #expect(told[2] == .callAcknowledged(id: "m/74e4", device: "sensor-1", evidence: acknowledged))
+      #expect(acknowledgedInfo.evidence == acknowledged)
       let evidence = CallEvidence(.delivered, sentAfter: .zero, acknowledgedAfter: .zero, resultAfter: .zero)
       #expect(result.evidence == evidence)
-      #expect(
-        told[3] == .callEnded(id: "m/74e4", device: "sensor-1", outcome: .result(result), evidence: evidence))
+      #expect(endedInfo.outcome == .result(result) && endedInfo.evidence == evidence)
       #expect(told[4] == .strayResult(id: "m/74e4", device: "sensor-1", isLate: true))
       #expect(told[5] == .strayResult(id: "n/0001", device: nil, isLate: false))
       #expect(told[6] == .strayResult(id: "m/74e4", device: "x", isLate: false))
@@ -46,14 +53,14 @@ import Testing
     try await withServer { server, transport in
       let events = server.events()
       let link = await transport.scripted()
-      let call = server.begin(Call("m"))
+      let call = server.launch(Call("m"))
       await link.fail(await link.next(), .lost("gone"))
       let error = try #require(await call.value.error)
       await server.shutdown()
-      var ends: [DeviceEvent] = []
-      for await event in events { if case .callEnded = event { ends.append(event) } }
+      var ends: [CallInfo] = []
+      for await event in events { if case .callEnded(let info) = event { ends.append(info) } }
       let evidence = CallEvidence(.sentNoAck, sentAfter: .zero)
-      #expect(ends == [.callEnded(id: "m/74e4", device: "sensor-1", outcome: .error(error), evidence: evidence)])
+      #expect(ends.map(\.outcome) == [.error(error)] && ends.map(\.evidence) == [evidence])
     }
   }
 
@@ -166,7 +173,7 @@ import Testing
     try await withServer { server, transport in
       #expect(await server.device("sensor-1").info == nil)
       // The time that somebody waited for it does not count.
-      let call = server.begin(Call("m", wait: .seconds(60)))
+      let call = server.launch(Call("m", wait: .seconds(60)))
       await until { await transport.stored("pending", "entries") == 1 }
       await transport.advance(by: .seconds(30))
       let before = transport.loops[0].date
@@ -201,13 +208,13 @@ import Testing
     try await server.start()
     var links: [ScriptedLink] = []
     for number in 0..<10 { links.append(await transport.scripted("\(number)")) }
-    let answered = server.begin(Call("m"), on: "0")
+    let answered = server.launch(Call("m"), on: "0")
     let sent = await links[0].next()
     await transport.advance(by: .milliseconds(20))
     await links[0].answer(sent)
     await links[0].answer(sent)
     #expect(await answered.value.isOK)
-    let failed = server.begin(Call("m"), on: "1")
+    let failed = server.launch(Call("m"), on: "1")
     await links[1].fail(await links[1].next(), .lost("gone"))
     #expect(await failed.value.error != nil)
     #expect(try metrics.expectCounter("device_rpc_calls_sent_total").totalValue == 2)

@@ -14,9 +14,9 @@ import Testing
   @Test func `shutdown gives open calls their grace, and takes no new ones`() async throws {
     try await withServer(limits: Limits()) { server, transport in
       let link = await transport.scripted(window: 3)
-      let calls = (0..<3).map { _ in server.begin(Call("m", timeout: .seconds(60))) }
+      let calls = (0..<3).map { _ in server.launch(Call("m", timeout: .seconds(60))) }
       let sent = [await link.next(), await link.next(), await link.next()]
-      let waiting = server.begin(Call("n", timeout: .seconds(60)))
+      let waiting = server.launch(Call("n", timeout: .seconds(60)))
       await until { await server.openCalls() == 4 }
       let end = Task { await server.shutdown() }
       await until { await server.outcome(Call("m"), on: "nobody").error == .shuttingDown(.notSent) }
@@ -40,7 +40,7 @@ import Testing
   @Test func `shutdown ends as soon as the last open call does`() async throws {
     try await withServer(loops: 2, limits: Limits()) { server, transport in
       let links = [await transport.scripted("a"), await transport.scripted("b")]
-      let calls = links.map { server.begin(Call("m"), on: $0.name) }
+      let calls = links.map { server.launch(Call("m"), on: $0.name) }
       let sent = [await links[0].next(), await links[1].next()]
       let end = Task { await server.shutdown() }
       for number in 0..<2 { await links[number].answer(sent[number]) }
@@ -54,7 +54,7 @@ import Testing
       let events = server.events()
       let links = [await transport.scripted("a"), await transport.scripted("b"), await transport.scripted("gone")]
       await transport.disconnect("gone")
-      let call = server.begin(Call("m"), on: "a")
+      let call = server.launch(Call("m"), on: "a")
       let sent = await links[0].next()
       let end = Task { await server.shutdown() }
       await until { await server.outcome(Call("m"), on: "nobody").error == .shuttingDown(.notSent) }
@@ -79,7 +79,7 @@ import Testing
   @Test func `the second shutdown returns when the first has ended`() async throws {
     try await withServer(limits: Limits()) { server, transport in
       let link = await transport.scripted()
-      let call = server.begin(Call("m"))
+      let call = server.launch(Call("m"))
       let sent = await link.next()
       let first = Task { await server.shutdown() }
       await until { await server.outcome(Call("m"), on: "nobody").error == .shuttingDown(.notSent) }
@@ -111,7 +111,7 @@ import Testing
     let transport = InMemoryTransport()
     do {
       let server = DeviceRPCServer(transport: transport, limits: .testing(), log: silentLog)
-      let call = server.begin(Call("m", wait: .seconds(5)))
+      let call = server.launch(Call("m", wait: .seconds(5)))
       await until { await transport.loops[0].alarmCount == 1 }
       call.cancel()
       #expect(await call.value.error == .cancelled(.notSent))

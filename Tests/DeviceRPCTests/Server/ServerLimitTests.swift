@@ -7,17 +7,17 @@ import Testing
     try await withServer(limits: .testing { $0.callsPerDevice = 2 }) { server, transport in
       let link = await transport.scripted("a")
       let other = await transport.scripted("b")
-      let calls = (0..<2).map { _ in server.begin(Call("m"), on: "a") }
+      let calls = (0..<2).map { _ in server.launch(Call("m"), on: "a") }
       await until { await server.openCalls(of: "a") == 2 }
       let error = await server.outcome(Call("m"), on: "a").error
       #expect(error == .limitExceeded("2 calls to a are under way, as many as it may have"))
-      let elsewhere = server.begin(Call("m"), on: "b")
+      let elsewhere = server.launch(Call("m"), on: "b")
       await other.answer(await other.next())
       #expect(await elsewhere.value.isOK)
       await link.answer(await link.next())
       await link.answer(await link.next())
       for call in calls { #expect(await call.value.isOK) }
-      let again = server.begin(Call("m"), on: "a")
+      let again = server.launch(Call("m"), on: "a")
       await link.answer(await link.next())
       #expect(await again.value.isOK)
     }
@@ -26,7 +26,7 @@ import Testing
   @Test func `a loop takes as many calls as it may have`() async throws {
     try await withServer(limits: .testing { $0.calls = 2 }) { server, transport in
       let links = [await transport.scripted("a"), await transport.scripted("b"), await transport.scripted("c")]
-      let calls = [server.begin(Call("m"), on: "a"), server.begin(Call("m"), on: "b")]
+      let calls = [server.launch(Call("m"), on: "a"), server.launch(Call("m"), on: "b")]
       let sent = [await links[0].next(), await links[1].next()]
       guard case .limitExceeded = await server.outcome(Call("m"), on: "c").error else {
         Issue.record("a third call was taken")
@@ -76,7 +76,7 @@ import Testing
         await transport.disconnect(name)
         await transport.advance(by: .seconds(1))
       }
-      let call = server.begin(Call("m", wait: .seconds(60)), on: "a")
+      let call = server.launch(Call("m", wait: .seconds(60)), on: "a")
       await until { await server.openCalls(of: "a") == 1 }
       #expect(await transport.connect("c", ScriptedLink("c")))
       #expect(await server.devices().map(\.name) == ["a", "c"])
@@ -91,7 +91,7 @@ import Testing
       _ = await transport.scripted("real")
       await transport.disconnect("real")
       for number in 0..<1_000 {
-        let call = server.begin(Call("m", wait: .seconds(1)), on: "absent-\(number)")
+        let call = server.launch(Call("m", wait: .seconds(1)), on: "absent-\(number)")
         await until { await transport.stored("pending", "entries") == 1 }
         await transport.advance(by: .seconds(1))
         #expect(await call.value.error == .unknownDevice("absent-\(number)"))
