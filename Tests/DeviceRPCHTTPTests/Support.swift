@@ -1,1 +1,101 @@
+import Crypto
+import DeviceRPC
+import DeviceRPCTesting
+import Foundation
+import HTTPTypes
+import Hummingbird
+import HummingbirdTesting
+import Logging
+import Synchronization
 import Testing
+
+@testable import DeviceRPCHTTP
+
+let silentLog = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+
+/// The API in front of a server with devices in memory, asked through Hummingbird's router.
+struct API: Sendable {
+  let client: any TestClientProtocol
+  let server: DeviceRPCServer
+  let devices: InMemoryDevices
+
+  struct Answer {
+    let status: Int
+    let headers: HTTPFields
+    let text: String
+
+    var json: RPCValue { (try? JSONReader.read(Array(text.utf8))) ?? .null }
+    subscript(name: String) -> RPCValue? { json[name] }
+    var type: String? { self["type"]?.stringValue }
+    func header(_ name: String) -> String? { HTTPField.Name(name).flatMap { headers[$0] } }
+  }
+
+  func ask(
+    _ method: HTTPRequest.Method, _ path: String, _ body: String? = nil, headers: [String: String] = [:]
+  ) async throws -> Answer {
+    var fields: HTTPFields = [:]
+    if body != nil { fields[.contentType] = "application/json" }
+    for (name, value) in headers { fields[try #require(HTTPField.Name(name))] = value.isEmpty ? nil : value }
+    return try await client.execute(
+      uri: path, method: method, headers: fields, body: body.map { ByteBuffer(string: $0) }
+    ) { response in
+      Answer(status: response.status.code, headers: response.headers, text: String(buffer: response.body))
+    }
+  }
+
+  func get(_ path: String, headers: [String: String] = [:]) async throws -> Answer {
+    try await ask(.get, path, headers: headers)
+  }
+
+  func call(_ device: String, _ body: String, headers: [String: String] = [:]) async throws -> Answer {
+    try await ask(.post, "/v1/devices/\(device)/calls", body, headers: headers)
+  }
+}
+
+/// - Parameters:
+///   - time: what the clock of rates and idempotency keys says.
+func withAPI(
+  keys: (any APIKeyProvider)? = nil, setup: TestingSetup = .router, log: Logger = silentLog,
+  time: @escaping @Sendable () -> Duration = { .zero },
+  configure: (inout HTTPConfiguration) -> Void = { _ in }, _ body: @escaping @Sendable (API) async throws -> Void
+) async throws {
+  var configuration = HTTPConfiguration(port: 0)
+  configure(&configuration)
+  let devices = InMemoryDevices()
+  let server = DeviceRPCServer(devices, logger: silentLog)
+  try await server.start()
+  let http = DeviceRPCHTTPServer(
+    server, keys: keys, configuration: configuration, log: log, date: { Date(timeIntervalSince1970: 1_790_000_000) }, now: time)
+  let application = Application(router: http.router(), configuration: .init(address: .hostname("127.0.0.1", port: 0)), logger: silentLog)
+  do {
+    try await application.test(setup) { client in try await body(API(client: client, server: server, devices: devices)) }
+  } catch {
+    await server.shutdown()
+    throw error
+  }
+  await server.shutdown()
+}
+
+/// A clock that a test sets.
+final class TestClock: Sendable {
+  private let time = Mutex(Duration.zero)
+  var now: Duration { time.withLock { $0 } }
+  func advance(by duration: Duration) { time.withLock { $0 += duration } }
+}
+
+extension InMemoryAPIKeys {
+  /// Adds a key and returns its text.
+  func add(_ name: String, _ permissions: APIPermissions = .standard, expires: Date? = nil) -> String {
+    let text = APIKeyText.generated()
+    set(
+      APIKey(
+        id: text.id, name: name, digest: Array(SHA256.hash(data: text.secret)), created: Date(timeIntervalSince1970: 1_780_000_000),
+        expires: expires, permissions: permissions))
+    return text.text
+  }
+}
+
+/// Lets other tasks run until the condition holds; the time limit of the suite ends it otherwise.
+func until(_ condition: () async -> Bool) async {
+  while await !condition() { await Task.yield() }
+}

@@ -6,6 +6,9 @@ package enum CallCompletion {
   /// Whoever performs it.
   case caller(UnsafeContinuation<Result<CallResult, CallError>, Never>)
   case none
+
+  /// Whether somebody may look at the call after its end.
+  var isRemembered: Bool { if case .none = self { true } else { false } }
 }
 
 /// The state of one device, kept by its loop.

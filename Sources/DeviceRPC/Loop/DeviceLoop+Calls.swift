@@ -114,12 +114,11 @@ extension DeviceLoop {
 
   /// A call has ended: it becomes history, and those who wait for it are resumed.
   func note(_ entry: Pending.Entry, _ outcome: Outcome) {
-    let now = driver.now
-    history.add(entry, outcome, now: now)
+    if entry.completion.isRemembered || limits.remembersAllCalls { history.add(entry, outcome, now: driver.now) }
     guard !waiters.isEmpty else { return }
     let ended = waiters.end(entry.serial)
     guard !ended.isEmpty else { return }
-    let info = info(entry, outcome, ended: now)
+    let info = info(entry, outcome, ended: driver.now)
     for continuation in ended { continuation.resume(returning: .success(info)) }
   }
 

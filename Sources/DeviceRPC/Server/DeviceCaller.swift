@@ -13,8 +13,8 @@ public protocol DeviceCaller: Sendable {
     _ call: Call, on device: String, waiting patience: Duration?
   ) async throws(CallError) -> CallInfo
 
-  /// Looks at a call, when it has ended or when `patience` is over. Nil when no such call is known, or it is no longer remembered:
-  /// see `Limits.endedCalls`.
+  /// Looks at a call, when it has ended or when `patience` is over. Nil when no such call is known, or it has ended and is not
+  /// remembered: see `Limits.endedCalls`.
   nonisolated(nonsending) func info(of call: CallID, waiting patience: Duration?) async -> CallInfo?
 
   /// Ends a call as cancelled, and returns it. A call that has ended before stays as it is. Nil when no such call is known.

@@ -12,9 +12,14 @@ public struct Limits: Sendable, Hashable {
   public var callsPerDevice = 1_000
   /// The number of ended calls that one loop remembers; the one that ended first is forgotten first. 10,000, about 600 bytes
   /// each, parameters and detail not counted; 0 for none.
+  ///
+  /// These are the calls of `DeviceRPCServer.begin`, and so those over HTTP; see `remembersAllCalls` for others.
   public var endedCalls = 10_000
   /// The number of ended calls that are remembered of one device. 100.
   public var endedCallsPerDevice = 100
+  /// Whether the calls of `perform` and of `Device.call` are remembered, too. False: their results go to whoever made them, and
+  /// keeping them in memory costs a tenth of the calls per second.
+  public var remembersAllCalls = false
   /// The memory of the ended calls that one loop remembers, parameters and details included, in bytes. 16 MiB.
   public var endedCallBytes = 16 << 20
   /// Time to wait for a result when the call sets no timeout. 10 s.

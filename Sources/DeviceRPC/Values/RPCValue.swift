@@ -195,7 +195,7 @@ extension RPCValue: ExpressibleByDictionaryLiteral {
 
 extension RPCValue {
   /// About how much memory the value takes.
-  var approximateBytes: Int {
+  package var approximateBytes: Int {
     switch self {
     case .null, .bool, .integer, .unsigned, .double: 16
     case .string(let text): 16 + text.utf8.count

@@ -1,0 +1,34 @@
+internal import DeviceRPC
+internal import Logging
+
+/// One line in the log for each call: who made it, and what came of it.
+struct AuditLog: Sendable {
+  let log: Logger
+  let hasParams: Bool
+
+  func note(_ call: CallInfo, by sender: Sender) {
+    let outcome =
+      switch call.outcome {
+      case .result(let result): "\(result.status)"
+      case .error(let error): Problem(error).kind.rawValue
+      case nil: call.state.rawValue
+      }
+    write(
+      call.call, on: call.device, by: sender, outcome,
+      ["id": "\(call.id)", "delivery": "\(call.evidence.delivery.rawValue)"])
+  }
+
+  func refused(_ call: Call, on device: String, by sender: Sender, _ problem: Problem) {
+    write(call, on: device, by: sender, problem.kind.rawValue, ["delivery": "\(Delivery.notSent.rawValue)"])
+  }
+
+  private func write(_ call: Call, on device: String, by sender: Sender, _ outcome: String, _ more: Logger.Metadata) {
+    var metadata = more
+    metadata["key"] = "\(sender.name)"
+    metadata["device"] = "\(device.prefix(255))"
+    metadata["method"] = "\(call.method.prefix(255))"
+    metadata["outcome"] = "\(outcome)"
+    if hasParams { metadata["params"] = "\(call.params)" }
+    log.info("call", metadata: metadata)
+  }
+}

@@ -1,0 +1,98 @@
+// Messages: what is read from requests and written into responses: calls, devices and problems as JSON.
+// Pure; every other room of this module may use it.
+
+internal import DeviceRPC
+internal import FoundationEssentials
+internal import Hummingbird
+internal import NIOCore
+
+/// A call as JSON.
+enum CallDocument {
+  static func value(of call: CallInfo) -> RPCValue {
+    let created = call.created
+    func time(_ after: Duration?) -> RPCValue { after.map { .string(timestamp(created.addingTimeInterval($0.inSeconds))) } ?? .null }
+    var members: [(String, RPCValue)] = [
+      ("id", .string(call.id.description)), ("wireId", .string(call.wireID)), ("device", .string(call.device)),
+      ("method", .string(call.call.method)), ("params", call.call.params), ("oneWay", .bool(call.call.isOneWay)),
+      ("state", .string(call.state.rawValue)),
+    ]
+    switch call.outcome {
+    case .result(let result):
+      members.append(
+        ("status", .object(RPCObject([("code", RPCValue(result.status.rawValue)), ("name", .string(result.status.name ?? "UNLISTED"))]))))
+      members.append(("detail", result.detail ?? .null))
+      members.append(("roundTrip", .double(result.roundTrip.inSeconds)))
+    case .error(let error):
+      let problem = Problem(error)
+      members.append(
+        (
+          "error",
+          .object(
+            RPCObject([
+              ("type", .string(problem.kind.path)), ("title", .string(problem.kind.title)), ("detail", .string(problem.detail)),
+            ]))
+        ))
+    case nil: break
+    }
+    members += [
+      ("delivery", .string(call.evidence.delivery.rawValue)), ("safeToRepeat", .bool(call.evidence.delivery.isSafeToRepeat)),
+      ("created", .string(timestamp(created))), ("sent", time(call.evidence.sentAfter)),
+      ("acknowledged", time(call.evidence.acknowledgedAfter)), ("answered", time(call.evidence.resultAfter)),
+      ("ended", call.ended.map { .string(timestamp($0)) } ?? .null),
+    ]
+    return .object(RPCObject(members))
+  }
+
+  /// RFC 3339, in UTC, with milliseconds.
+  static func timestamp(_ date: Date) -> String { date.formatted(Date.ISO8601FormatStyle(includingFractionalSeconds: true)) }
+}
+
+/// A device as JSON.
+enum DeviceDocument {
+  static func value(of device: DeviceInfo) -> RPCValue {
+    .object(
+      RPCObject([
+        ("name", .string(device.name)), ("state", .string(device.state.rawValue)),
+        ("since", .string(CallDocument.timestamp(device.since))), ("evidence", .string(device.evidence)),
+        ("address", device.address.map { .string($0) } ?? .null), ("dialect", device.dialect.map { .string($0) } ?? .null),
+        ("firstSeen", .string(CallDocument.timestamp(device.firstSeen))),
+        ("lastHeard", .string(CallDocument.timestamp(device.lastHeard))), ("openCalls", RPCValue(device.openCalls)),
+      ]))
+  }
+}
+
+extension Duration {
+  var inSeconds: Double {
+    let (seconds, attoseconds) = components
+    return Double(seconds) + Double(attoseconds) * 1e-18
+  }
+}
+
+extension Response {
+  /// A JSON document. What JSON cannot express, such as a byte string, is written as text.
+  static func json(_ value: RPCValue, status: HTTPResponse.Status = .ok) -> Response {
+    var bytes: [UInt8] = []
+    bytes.reserveCapacity(512)
+    do {
+      try JSONWriter.write(value, to: &bytes)
+    } catch {
+      bytes = Array(value.expressibleInJSON.description.utf8)
+    }
+    return Response(
+      status: status, headers: [.contentType: "application/json", .cacheControl: "no-store"],
+      body: ResponseBody(byteBuffer: ByteBuffer(bytes: bytes)))
+  }
+}
+
+extension RPCValue {
+  /// The value, with byte strings in Base64, and numbers that JSON does not have as text.
+  fileprivate var expressibleInJSON: RPCValue {
+    switch self {
+    case .bytes(let bytes): .string(Data(bytes).base64EncodedString())
+    case .double(let value) where !value.isFinite: .string("\(value)")
+    case .array(let elements): .array(elements.map(\.expressibleInJSON))
+    case .object(let object): .object(RPCObject(object.map { ($0.key, $0.value.expressibleInJSON) }))
+    default: self
+    }
+  }
+}

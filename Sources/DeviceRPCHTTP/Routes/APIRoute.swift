@@ -1,0 +1,150 @@
+// Routes: the paths of the API and what answers them, and the document that describes them.
+// The room Server mounts them; an embedder may mount them in a router of its own.
+
+internal import DeviceRPC
+internal import Foundation
+internal import HTTPTypes
+internal import Hummingbird
+internal import NIOCore
+
+/// One method of one path.
+struct APIRoute: Sendable {
+  let method: HTTPRequest.Method
+  /// With names in braces: `/v1/devices/{device}/calls`.
+  let path: String
+  let need: Need
+  /// What the OpenAPI document says of it.
+  let description: RouteDescription
+  let handler: @Sendable (APIRequest) async throws(Problem) -> Response
+}
+
+/// A request that was let in.
+struct APIRequest: Sendable {
+  let sender: Sender
+  let headers: HTTPFields
+  /// The parts of the path that its names in braces stand for, decoded.
+  let parameters: [String: String]
+  let query: [(name: String, value: String)]
+  /// The body, read as JSON; nil when the route takes none.
+  let body: RPCValue?
+  /// The bytes of the body.
+  let bytes: [UInt8]
+
+  func parameter(_ name: String) -> String { parameters[name] ?? "" }
+
+  /// The items of the query by their names, each of which may be there once.
+  func queryItems(_ known: [String]) throws(Problem) -> [String: String] {
+    var items: [String: String] = [:]
+    for (name, value) in query {
+      guard known.contains(name) else {
+        let list = known.isEmpty ? "there are none" : "known are \(known.joined(separator: ", "))"
+        throw Problem(
+          .invalidRequest, "The query parameter \"\(name.prefix(64))\" is unknown; \(list).",
+          members: [("parameter", .string(String(name.prefix(64))))])
+      }
+      guard items.updateValue(value, forKey: name) == nil else {
+        throw Self.wrong(name, "given once")
+      }
+    }
+    return items
+  }
+
+  static func wrong(_ parameter: String, _ what: String) -> Problem {
+    Problem(
+      .invalidRequest, "The query parameter \"\(parameter)\" must be \(what).", members: [("parameter", .string(parameter))])
+  }
+
+  /// How many items a page has: 1 to 1,000, by default 100.
+  static func limit(_ text: String?) throws(Problem) -> Int {
+    guard let text else { return 100 }
+    guard let limit = Int(text), (1...1_000).contains(limit) else { throw wrong("limit", "a number from 1 to 1000") }
+    return limit
+  }
+
+  var preference: Preference { Preference(headers[values: .prefer]) }
+}
+
+extension HTTPField.Name {
+  static let prefer = Self("Prefer")!
+  static let preferenceApplied = Self("Preference-Applied")!
+  static let idempotencyKey = Self("Idempotency-Key")!
+  static let link = Self("Link")!
+}
+
+/// Turns a request into an `APIRequest`, and whatever happens into a response.
+struct RouteRunner: Sendable {
+  let gate: Gate
+  let limits: HTTPLimits
+
+  func run(_ route: APIRoute, _ request: Request, _ parameters: Parameters) async -> Response {
+    do throws(Problem) {
+      let sender = try await gate.admit(request, route.need)
+      var decoded: [String: String] = [:]
+      for (name, value) in parameters {
+        guard let text = String(value).removingPercentEncoding else {
+          throw Problem(.invalidRequest, "\"\(name)\" in the path is not percent-encoded UTF-8.")
+        }
+        decoded[String(name)] = text
+      }
+      let (body, bytes) = route.description.takesBody ? try await read(request) : (nil, [])
+      return try await route.handler(
+        APIRequest(
+          sender: sender, headers: request.headers, parameters: decoded, query: try Self.query(of: request), body: body,
+          bytes: bytes))
+    } catch {
+      return error.response
+    }
+  }
+
+  private static func query(of request: Request) throws(Problem) -> [(String, String)] {
+    guard let query = request.uri.query, !query.isEmpty else { return [] }
+    var items: [(String, String)] = []
+    for item in query.split(separator: "&") {
+      let parts = item.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+      let texts = parts.map { $0.replacing("+", with: " ").removingPercentEncoding }
+      guard let name = texts[0], let value = texts.count > 1 ? texts[1] : "" else {
+        throw Problem(.invalidRequest, "The query is not percent-encoded UTF-8.")
+      }
+      items.append((name, value))
+    }
+    return items
+  }
+
+  private func read(_ request: Request) async throws(Problem) -> (RPCValue, [UInt8]) {
+    let type = request.headers[.contentType]?.prefix { $0 != ";" && $0 != " " }.lowercased()
+    guard type == "application/json" else {
+      throw Problem(
+        .unsupportedMediaType,
+        type == nil ? "The request has no Content-Type." : "The body is of the type \"\(type?.prefix(64) ?? "")\".")
+    }
+    let bytes = try await collect(request)
+    do {
+      return (try JSONReader.read(bytes, limits: .standard), bytes)
+    } catch {
+      throw Problem(.malformedJSON, "\(error).", members: [("byte", RPCValue(error.offset))])
+    }
+  }
+
+  private func collect(_ request: Request) async throws(Problem) -> [UInt8] {
+    let (limit, time) = (limits.bodyBytes, limits.requestTime)
+    let tooLarge = Problem(.bodyTooLarge, "A body may have \(limit) bytes at most.")
+    if let length = request.headers[.contentLength].flatMap({ Int($0) }), length > limit { throw tooLarge }
+    do {
+      return try await withThrowingTaskGroup(of: [UInt8].self) { group in
+        group.addTask { Array(buffer: try await request.body.collect(upTo: limit)) }
+        group.addTask {
+          try await Task.sleep(for: time)
+          throw Problem(.requestTimeout, "A request must arrive within \(Int(time.inSeconds)) s.")
+        }
+        defer { group.cancelAll() }
+        return try await group.next() ?? []
+      }
+    } catch is NIOTooManyBytesError {
+      throw tooLarge
+    } catch let problem as Problem {
+      throw problem
+    } catch {
+      throw Problem(.invalidRequest, "The body could not be read.")
+    }
+  }
+}

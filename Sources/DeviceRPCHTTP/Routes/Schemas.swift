@@ -1,0 +1,106 @@
+internal import DeviceRPC
+
+/// The schemas of the OpenAPI document (JSON Schema 2020-12).
+enum Schemas {
+  static let all: [(String, RPCValue)] = [
+    ("CallRequest", callRequest), ("Call", call), ("CallList", list("calls", of: "Call")), ("Device", device),
+    ("DeviceList", list("devices", of: "Device")), ("Problem", problem), ("ProblemKind", problemKind),
+    ("ProblemList", list("problems", of: "ProblemKind")), ("Health", health), ("Document", ["type": "object"]),
+  ]
+
+  private static let time: RPCValue = ["type": "string", "format": "date-time"]
+  private static let timeOrNull: RPCValue = ["type": ["string", "null"], "format": "date-time"]
+  private static let text: RPCValue = ["type": "string"]
+  static let seconds: RPCValue = ["type": "number", "minimum": 0, "maximum": 86_400]
+  static let limit: RPCValue = ["type": "integer", "minimum": 1, "maximum": 1_000, "default": 100]
+
+  private static let callRequest: RPCValue = [
+    "type": "object", "required": ["method"], "additionalProperties": false,
+    "properties": [
+      "method": ["type": "string", "minLength": 1, "description": "The name of the function that the firmware registered."],
+      "params": ["type": "array", "items": .object(RPCObject()), "default": [], "description": "Positional parameters."],
+      "timeout": described(seconds, "Seconds to wait for the result; the server's default is 10."),
+      "wait": described(seconds, "Seconds to wait for a device that is not connected; by default 0."),
+      "oneWay": ["type": "boolean", "default": false, "description": "Whether no result is wanted."],
+    ],
+  ]
+
+  private static let call: RPCValue = [
+    "type": "object",
+    "required": [
+      "id", "wireId", "device", "method", "params", "oneWay", "state", "delivery", "safeToRepeat", "created", "sent",
+      "acknowledged", "answered", "ended",
+    ],
+    "properties": [
+      "id": ["type": "string", "format": "uuid", "description": "Never used again (UUID version 7)."],
+      "wireId": described(text, "The id that went to the device."),
+      "device": text, "method": text, "params": ["type": "array", "items": .object(RPCObject())], "oneWay": ["type": "boolean"],
+      "state": names(CallInfo.State.allCases.map(\.rawValue)),
+      "status": [
+        "type": "object", "required": ["code", "name"],
+        "description": "The status of the device, with gRPC's numbers and names. Only where the device has answered.",
+        "properties": ["code": ["type": "integer"], "name": text],
+      ],
+      "detail": ["description": "What the device sent with its status; null for nothing."],
+      "roundTrip": ["type": "number", "description": "Seconds from sending the call to its result."],
+      "error": [
+        "type": "object", "required": ["type", "title", "detail"],
+        "description": "Why the call has ended without an answer.",
+        "properties": ["type": text, "title": text, "detail": text],
+      ],
+      "delivery": described(
+        names(Delivery.allCases.map(\.rawValue)), "How far the call has certainly come."),
+      "safeToRepeat": ["type": "boolean", "description": "Whether the device has certainly not run it."],
+      "created": time, "sent": timeOrNull, "acknowledged": timeOrNull, "answered": timeOrNull, "ended": timeOrNull,
+    ],
+  ]
+
+  private static let device: RPCValue = [
+    "type": "object",
+    "required": ["name", "state", "since", "evidence", "address", "dialect", "firstSeen", "lastHeard", "openCalls"],
+    "properties": [
+      "name": text, "state": names(DeviceInfo.State.allCases.map(\.rawValue)), "since": time,
+      "evidence": described(text, "Why the device is taken to be in this state."),
+      "address": ["type": ["string", "null"]], "dialect": ["type": ["string", "null"]], "firstSeen": time, "lastHeard": time,
+      "openCalls": ["type": "integer", "minimum": 0],
+    ],
+  ]
+
+  private static let problem: RPCValue = [
+    "type": "object", "required": ["type", "title", "status", "detail"],
+    "description": "A problem document (RFC 9457).",
+    "properties": [
+      "type": described(names(ProblemKind.allCases.map(\.path)), "The kind of the problem, which is also a path that explains it."),
+      "title": text, "status": ["type": "integer"], "detail": text,
+      "delivery": described(names(Delivery.allCases.map(\.rawValue)), "For calls: how far the call has certainly come."),
+      "safeToRepeat": ["type": "boolean"], "call": OpenAPIDocument.reference("Call"),
+    ],
+  ]
+
+  private static let problemKind: RPCValue = [
+    "type": "object", "required": ["type", "title", "status", "explanation"],
+    "properties": ["type": text, "title": text, "status": ["type": "integer"], "explanation": text],
+  ]
+
+  private static let health: RPCValue = [
+    "type": "object", "required": ["status"], "properties": ["status": text, "reason": text],
+  ]
+
+  private static func described(_ schema: RPCValue, _ text: String) -> RPCValue {
+    guard case .object(var object) = schema else { return schema }
+    object["description"] = .string(text)
+    return .object(object)
+  }
+
+  private static func names(_ values: [String]) -> RPCValue {
+    ["type": "string", "enum": .array(values.map { .string($0) })]
+  }
+
+  private static func list(_ member: String, of schema: String) -> RPCValue {
+    let items: [(String, RPCValue)] = [("type", "array"), ("items", OpenAPIDocument.reference(schema))]
+    return [
+      "type": "object", "required": .array([.string(member)]),
+      "properties": .object(RPCObject([(member, .object(RPCObject(items)))])),
+    ]
+  }
+}

@@ -1,0 +1,143 @@
+public import DeviceRPC
+internal import Foundation
+internal import Hummingbird
+internal import HummingbirdCore
+internal import HummingbirdTLS
+public import Logging
+internal import NIOCore
+internal import NIOSSL
+public import ServiceLifecycle
+
+/// The HTTP API as a service that listens.
+///
+/// In a `ServiceGroup` it stands before the `DeviceRPCServer`: services end in the reverse order, so that calls end, and are
+/// answered, before connections are closed.
+public struct DeviceRPCHTTPServer: Service {
+  private let configuration: HTTPConfiguration
+  private let keys: (any APIKeyProvider)?
+  private let routes: DeviceRPCRoutes
+  private let log: Logger
+  private let onListening: @Sendable (String) async -> Void
+
+  /// - Parameters:
+  ///   - caller: what calls the devices, such as a `DeviceRPCServer`.
+  ///   - keys: the API keys; nil for none.
+  ///   - isReady: why devices cannot be served at the moment; nil when they can.
+  ///   - logger: gets a line for each call.
+  ///   - onListening: called with the URL when the server listens.
+  public init(
+    _ caller: any DeviceCaller, keys: (any APIKeyProvider)? = nil, configuration: HTTPConfiguration = HTTPConfiguration(),
+    isReady: @escaping @Sendable () async -> String? = { nil }, logger: Logger = Logger(label: "device-rpc.http"),
+    onListening: @escaping @Sendable (String) async -> Void = { _ in }
+  ) {
+    self.configuration = configuration
+    self.keys = keys
+    self.onListening = onListening
+    log = logger
+    routes = DeviceRPCRoutes(caller, keys: keys, configuration: configuration, isReady: isReady, logger: logger)
+  }
+
+  /// With clocks of a test.
+  init(
+    _ caller: any DeviceCaller, keys: (any APIKeyProvider)?, configuration: HTTPConfiguration, log: Logger,
+    date: @escaping @Sendable () -> Date, now: @escaping @Sendable () -> Duration
+  ) {
+    self.configuration = configuration
+    self.keys = keys
+    self.log = log
+    onListening = { _ in }
+    routes = DeviceRPCRoutes(
+      caller, keys: keys, configuration: configuration, readiness: { nil }, logger: log, date: date, now: now)
+  }
+
+  private var address: String {
+    configuration.host.contains(":") ? "[\(configuration.host)]:\(configuration.port)" : "\(configuration.host):\(configuration.port)"
+  }
+
+  /// Whether the server may start. Throws `HTTPStartError` when it would be reachable by others without keys or without TLS, or
+  /// when its certificate cannot be read.
+  public func check() async throws(HTTPStartError) {
+    if !configuration.isLoopback {
+      guard let keys, await keys.hasKeys else { throw .noKeys(address: address) }
+      guard configuration.tls != nil || configuration.allowsPlainHTTP else { throw .noTLS(address: address) }
+    }
+    _ = try tlsConfiguration()
+  }
+
+  private func tlsConfiguration() throws(HTTPStartError) -> TLSConfiguration? {
+    guard let files = configuration.tls else { return nil }
+    do {
+      let chain = try NIOSSLCertificate.fromPEMFile(files.certificate)
+      guard !chain.isEmpty else { throw HTTPStartError.certificate("\(files.certificate) has no certificate") }
+      let key = try NIOSSLPrivateKey(file: files.key, format: .pem)
+      var tls = TLSConfiguration.makeServerConfiguration(
+        certificateChain: chain.map { .certificate($0) }, privateKey: .privateKey(key))
+      tls.minimumTLSVersion = .tlsv12
+      // Finds a key that belongs to another certificate.
+      _ = try NIOSSLContext(configuration: tls)
+      return tls
+    } catch let error as HTTPStartError {
+      throw error
+    } catch {
+      throw .certificate("\(files.certificate) and \(files.key) cannot be read, or do not belong together: \(error)")
+    }
+  }
+
+  /// Listens until a graceful shutdown or the cancellation of its task. Throws `HTTPStartError`.
+  public func run() async throws {
+    try await check()
+    let limits = configuration.limits
+    let channel = HTTP1Channel.Configuration(
+      idleTimeout: .nanoseconds(Int64(limits.idleTime.inSeconds * 1e9)),
+      httpDecoderConfiguration: .init(
+        maxHeaderFieldSize: limits.headerBytes, maxHeaderListSize: limits.headerBytes, maxHeaderFieldCount: 100))
+    var server = HTTPServerBuilder.http1(configuration: channel)
+    if let tls = try tlsConfiguration() { server = try .tls(server, tlsConfiguration: tls) }
+    let scheme = configuration.tls == nil ? "http" : "https"
+    let host = configuration.host
+    var quiet = log
+    // Hummingbird logs each broken connection and its own start.
+    quiet.logLevel = max(log.logLevel, .error)
+    let application = Application(
+      router: router(), server: server,
+      configuration: ApplicationConfiguration(
+        address: .hostname(host, port: configuration.port), serverName: nil,
+        availableConnectionsDelegate: MaximumAvailableConnections(limits.connections)),
+      onServerRunning: { [onListening] channel in
+        let port = channel.localAddress?.port ?? 0
+        await onListening("\(scheme)://\(host.contains(":") ? "[\(host)]" : host):\(port)")
+      },
+      logger: quiet)
+    do {
+      try await application.run()
+    } catch let error as IOError {
+      throw HTTPStartError.cannotListen(
+        address: address, reason: String(cString: strerror(error.errnoCode)))
+    } catch let error as SocketAddressError {
+      throw HTTPStartError.cannotListen(address: address, reason: "\(error)")
+    }
+  }
+
+  /// All routes, and a problem document for every other path.
+  func router() -> Router<BasicRequestContext> {
+    let router = Router(options: .autoGenerateHeadEndpoints)
+    router.add(middleware: NotFound())
+    routes.add(to: router)
+    return router
+  }
+}
+
+/// Answers requests for paths that are not there.
+private struct NotFound: RouterMiddleware {
+  typealias Context = BasicRequestContext
+
+  func handle(
+    _ request: Request, context: Context, next: (Request, Context) async throws -> Response
+  ) async throws -> Response {
+    do {
+      return try await next(request, context)
+    } catch let error as HTTPError where error.status == .notFound {
+      return Problem(.notFound, "There is nothing at \(request.uri.path.prefix(200)).").response
+    }
+  }
+}

@@ -1,0 +1,77 @@
+public import DeviceRPC
+internal import FoundationEssentials
+public import Hummingbird
+public import Logging
+
+/// The routes of the HTTP API, to be mounted in a Hummingbird router.
+///
+/// ```swift
+/// let router = Router()
+/// DeviceRPCRoutes(server, keys: keys).add(to: router)
+/// ```
+///
+/// `DeviceRPCHTTPServer` is a server that has nothing else. Where the routes are mounted in another, its limits on connections and
+/// headers are those of that server.
+public struct DeviceRPCRoutes: Sendable {
+  let table: [APIRoute]
+  private let runner: RouteRunner
+
+  /// - Parameters:
+  ///   - caller: what calls the devices, such as a `DeviceRPCServer`.
+  ///   - keys: the API keys; nil for none.
+  ///   - configuration: limits, hosts and what is logged. Without keys every request is let in, if the address is loopback.
+  ///   - isReady: why devices cannot be served at the moment; nil when they can.
+  ///   - logger: gets a line for each call.
+  public init(
+    _ caller: any DeviceCaller, keys: (any APIKeyProvider)? = nil, configuration: HTTPConfiguration = HTTPConfiguration(),
+    isReady: @escaping @Sendable () async -> String? = { nil }, logger: Logger = Logger(label: "device-rpc.http")
+  ) {
+    self.init(caller, keys: keys, configuration: configuration, readiness: isReady, logger: logger, now: Self.monotonic)
+  }
+
+  init(
+    _ caller: any DeviceCaller, keys: (any APIKeyProvider)?, configuration: HTTPConfiguration,
+    readiness: @escaping @Sendable () async -> String?, logger: Logger, date: @escaping @Sendable () -> Date = { Date() },
+    now: @escaping @Sendable () -> Duration
+  ) {
+    let limits = configuration.limits
+    let gate = Gate(
+      keys: keys, isOpenWithoutKeys: configuration.isLoopback, hosts: configuration.allowedHosts,
+      rates: RateLimiter(perSecond: limits.requestsPerSecond, now: now), now: date)
+    runner = RouteRunner(gate: gate, limits: limits)
+    let calls = CallRoutes(
+      caller: caller, idempotency: IdempotencyKeys(caller: caller, limits: limits, now: now), limits: limits,
+      audit: AuditLog(log: logger, hasParams: configuration.logsParams))
+    let api = calls.routes + DeviceRoutes(caller: caller).routes
+    let service = ServiceRoutes(readiness: readiness, document: { .null }).routes
+    let document = OpenAPIDocument.value(of: api + service)
+    table = api + ServiceRoutes(readiness: readiness, document: { document }).routes
+  }
+
+  /// Adds the routes. Other methods of their paths are answered with 405.
+  public func add<Context: RequestContext>(to router: some RouterMethods<Context>) {
+    for route in table {
+      router.on(RouterPath(route.path), method: route.method) { request, context in
+        await runner.run(route, request, context.parameters)
+      }
+    }
+    for (path, routes) in Dictionary(grouping: table, by: \.path) {
+      let known = routes.map(\.method)
+      var allowed = known.map(\.rawValue).sorted()
+      if known.contains(.get) { allowed.append("HEAD") }
+      let allow = allowed.joined(separator: ", ")
+      for method in Self.methods where !known.contains(method) && !(method == .head && known.contains(.get)) {
+        router.on(RouterPath(path), method: method) { _, _ in
+          var problem = Problem(.methodNotAllowed, "This path has \(allow), not \(method.rawValue).")
+          problem.headers[.allow] = allow
+          return problem.response
+        }
+      }
+    }
+  }
+
+  static let methods: [HTTPRequest.Method] = [.get, .head, .post, .put, .patch, .delete, .options]
+
+  private static let start = ContinuousClock.now
+  @Sendable private static func monotonic() -> Duration { ContinuousClock.now - start }
+}
