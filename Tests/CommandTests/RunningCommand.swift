@@ -20,7 +20,10 @@ final class RunningCommand: @unchecked Sendable {
 
   /// A foreign program, as `program`, is looked for as a shell does.
   init(program: String? = nil, _ arguments: [String]) throws {
-    let command = (program.map { ["/usr/bin/env", $0] } ?? [Self.deviceRPC]) + arguments
+    var command = (program.map { ["/usr/bin/env", $0] } ?? [Self.deviceRPC]) + arguments
+    // Not on the port that people use, which may be taken.
+    let isPlain = arguments.first == "serve" && !arguments.contains { $0.hasPrefix("--http") || $0.hasPrefix("--config") || $0 == "--print-config" }
+    if program == nil, isPlain, arguments.contains("--data") { command += ["--http", "off"] }
     let (process, input, output, error) = try Self.launch.withLock { _ in
       let (inputEnd, input) = try Self.makePipe()
       let (output, outputEnd) = try Self.makePipe()

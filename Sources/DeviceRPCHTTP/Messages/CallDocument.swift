@@ -62,9 +62,10 @@ enum DeviceDocument {
 }
 
 extension Duration {
+  /// To the nanosecond, with no more digits than that.
   var inSeconds: Double {
     let (seconds, attoseconds) = components
-    return Double(seconds) + Double(attoseconds) * 1e-18
+    return Double(seconds * 1_000_000_000 + attoseconds / 1_000_000_000) / 1e9
   }
 }
 

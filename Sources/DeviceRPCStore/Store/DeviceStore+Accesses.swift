@@ -34,6 +34,11 @@ extension DeviceStore {
     return try value(result)
   }
 
+  /// Throws when nothing can be written, as on a full disk or while somebody else keeps the database locked.
+  package func checkWritable() async throws(DeviceStoreError) {
+    try await write { db in try db.execute(sql: "UPDATE devices SET enabled = enabled WHERE id = -1") }
+  }
+
   /// Runs `body`, which changes nothing, in a transaction.
   func read<Value: Sendable>(
     _ body: @escaping @Sendable (Database) throws -> Value

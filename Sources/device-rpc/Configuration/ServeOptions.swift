@@ -15,6 +15,9 @@ struct ServeOptions: ParsableArguments {
   @OptionGroup(title: "Where devices connect")
   var listening: ListenOptions
 
+  @OptionGroup(title: "Where HTTP is answered")
+  var http: HTTPOptions
+
   @Option(help: own.help("numbers")) var numbers: Numbers!
   @Option(help: own.help("max-payload")) var maxPayload: Int!
   @Option(help: own.help("timeout")) var timeout: Double!
@@ -27,7 +30,9 @@ struct ServeOptions: ParsableArguments {
   @Option(help: own.help("log-level")) var logLevel: Logger.Level!
 
   /// All options, those of the groups too.
-  static let settings = ListenOptions.settings.map { $0.within(\ServeOptions.listening) } + own
+  static let settings = 
+    ListenOptions.settings.map { $0.within(\ServeOptions.listening) }
+    + HTTPOptions.settings.map { $0.within(\ServeOptions.http) } + own
 
   private static let own: [Setting<ServeOptions>] = [
     Setting(

@@ -73,6 +73,9 @@ enum ConsoleLine: Equatable {
     throw Problem(text: isString ? "a quote \" is not closed" : "a bracket is not closed")
   }
 
+  /// A parameter as typed on a command line, where the shell has taken the quotes: JSON, or else text.
+  static func parameter(_ text: String) throws(Problem) -> RPCValue { text.isEmpty ? "" : try value(text) }
+
   private static func name(_ token: String) throws(Problem) -> String {
     guard token.hasPrefix("\"") else { return token }
     guard case .string(let name) = try value(token) else { throw Problem(text: "\(token) is not a name") }

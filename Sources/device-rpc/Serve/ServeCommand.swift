@@ -2,6 +2,7 @@ internal import ArgumentParser
 internal import CoAP
 internal import DeviceRPC
 internal import DeviceRPCCoAP
+internal import DeviceRPCHTTP
 internal import DeviceRPCStore
 internal import Foundation
 internal import Logging
@@ -73,6 +74,7 @@ struct ServeCommand: AsyncParsableCommand {
       configurationLines = resolution.lines
       do {
         try options.listening.check()
+        try options.http.check()
       } catch {
         throw resolution.explained(error)
       }
@@ -96,6 +98,7 @@ struct ServeCommand: AsyncParsableCommand {
     let store = try listening.openStore(logger)
     defer { store?.close() }
     let server = try makeServer(store, logger)
+    let http = try await makeHTTP(server, store, logger, output)
     let console = Console(server: server, output: output, wait: .seconds(options.wait))
     do {
       try await server.start()
@@ -113,11 +116,44 @@ struct ServeCommand: AsyncParsableCommand {
     for line in Greeting.lines(addresses: server.addresses, devices: devices, dataAgain: listening.dataAgain) {
       output.line(line)
     }
+    // Services end in reverse order: calls end, and are answered over HTTP, before its connections are closed.
     var services: [any Service] = [console, server]
-    // Services end in reverse order, so the first one also records the times of devices that are disconnected at shutdown.
+    if let http { services.insert(http, at: 0) }
+    // The first one, so it also records the times of devices that are disconnected at shutdown.
     if let store { services.insert(LastSeenRecorder(server: server, store: store, logger: logger), at: 0) }
     let runner = Runner(services, logger: logger) { console.willEnd() }
-    try await runner.run { await console.quit() }
+    do {
+      try await runner.run { await console.quit() }
+    } catch let error as HTTPStartError {
+      output.error("\(error) (choose another port with --http, or --http off)")
+      throw ExitCode.failure
+    }
+  }
+
+  private func makeHTTP(
+    _ server: DeviceRPCServer, _ store: DeviceStore?, _ logger: Logger, _ output: Output
+  ) async throws -> DeviceRPCHTTPServer? {
+    guard let configuration = options.http.configuration(hasData: store != nil) else { return nil }
+    let http = DeviceRPCHTTPServer(
+      server, keys: store, configuration: configuration,
+      isReady: {
+        do {
+          try await store?.checkWritable()
+          return nil
+        } catch {
+          return "\(error)"
+        }
+      }, logger: logger
+    ) { url in
+      output.line("listening on \(url)")
+      output.line("call over HTTP:    curl --json '{\"method\":\"multiply\",\"params\":[7,191]}' \(url)/v1/devices/sensor-1/calls")
+    }
+    do {
+      try await http.check()
+    } catch {
+      throw CommandFailure("\(Output.safe("\(error)")); see device-rpc serve --help for --http")
+    }
+    return http
   }
 
   private func makeServer(_ store: DeviceStore?, _ logger: Logger) throws -> DeviceRPCServer {
