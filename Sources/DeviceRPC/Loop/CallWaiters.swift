@@ -1,3 +1,6 @@
+// Loop: the actor that owns devices and their calls, and the protocols that a transport implements.
+// Transports implement `DeviceTransport` and `DeviceLink` and report to the loop; the room Server passes calls to it.
+
 internal import HeapModule
 
 /// Those who wait for the ends of calls, each for a time of its own.

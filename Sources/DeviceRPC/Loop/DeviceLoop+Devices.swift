@@ -1,6 +1,3 @@
-// Loop: the actor that owns devices and their calls, and the protocols that a transport implements.
-// Transports implement `DeviceTransport` and `DeviceLink` and report to the loop; the room Server passes calls to it.
-
 internal import DequeModule
 internal import FoundationEssentials
 internal import Logging

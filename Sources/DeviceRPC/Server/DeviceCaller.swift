@@ -1,3 +1,6 @@
+// Server: `DeviceRPCServer`, the type that a back end uses, with its limits, events, metrics and log.
+// The top layer of this module. The lower rooms use its limits, events, metrics and log; only `Device` uses the server.
+
 /// Whatever calls devices on behalf of others: the interface that HTTP, consoles and other front ends are built on.
 ///
 /// `DeviceRPCServer` is one. Calls are objects here: a call is begun, looked at, waited for and cancelled by its `CallID`, from
@@ -5,8 +8,11 @@
 public protocol DeviceCaller: Sendable {
   /// Begins a call, and returns it when it has ended or when `patience` is over, whichever is first.
   ///
-  /// - Parameter patience: how long to wait for the end: zero returns at once, nil waits for as long as it takes, which
-  ///   the deadlines of the call bound.
+  /// - Parameters:
+  ///   - call: what is called.
+  ///   - device: the name of the device.
+  ///   - patience: how long to wait for the end: zero returns at once, nil waits for as long as it takes, which the deadlines
+  ///     of the call bound.
   /// - Throws: `CallError` when the call was refused before it was entered, and so has no id. How a call ended that was
   ///   entered says `CallInfo.outcome`.
   nonisolated(nonsending) func begin(
@@ -25,6 +31,7 @@ public protocol DeviceCaller: Sendable {
   /// The calls to a device, or with nil to all devices, newest first: those that are open and those that are remembered.
   ///
   /// - Parameters:
+  ///   - device: the name of the device.
   ///   - limit: how many at most.
   ///   - id: only calls that were made before this one; nil for the newest.
   nonisolated(nonsending) func calls(of device: String?, limit: Int, before id: CallID?) async -> [CallInfo]

@@ -1,6 +1,3 @@
-// Server: `DeviceRPCServer`, the type that a back end uses, with its limits, events, metrics and log.
-// The top layer of this module. The lower rooms use its limits, events, metrics and log; only `Device` uses the server.
-
 package import FoundationEssentials
 package import Logging
 public import ServiceLifecycle

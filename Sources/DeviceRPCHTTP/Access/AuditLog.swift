@@ -1,3 +1,6 @@
+// Access: who may do what: API keys, the host of a request, and how many requests a key may send.
+// The room Routes asks it before it hands a request on.
+
 internal import DeviceRPC
 internal import Logging
 

@@ -1,6 +1,3 @@
-// Access: who may do what: API keys, the host of a request, and how many requests a key may send.
-// The room Routes asks it before it hands a request on.
-
 internal import Crypto
 internal import DeviceRPC
 internal import FoundationEssentials

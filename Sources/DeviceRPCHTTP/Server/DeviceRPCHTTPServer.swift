@@ -1,3 +1,6 @@
+// Server: the HTTP server as a service, and what it is configured with.
+// The top of this module: nothing else in it knows this room, but for limits.
+
 public import DeviceRPC
 internal import Foundation
 internal import Hummingbird

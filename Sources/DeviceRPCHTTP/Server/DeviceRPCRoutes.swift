@@ -7,7 +7,7 @@ public import Logging
 ///
 /// ```swift
 /// let router = Router()
-/// DeviceRPCRoutes(server, keys: keys).add(to: router)
+/// DeviceRPCRoutes(server).add(to: router)
 /// ```
 ///
 /// `DeviceRPCHTTPServer` is a server that has nothing else. Where the routes are mounted in another, its limits on connections and

@@ -1,6 +1,3 @@
-// Server: the HTTP server as a service, and what it is configured with.
-// The top of this module: nothing else in it knows this room, but for limits.
-
 /// How the HTTP server listens, and whom it lets in.
 public struct HTTPConfiguration: Sendable {
   /// The files of a certificate, in PEM.

@@ -53,6 +53,8 @@ struct DemoCommand: AsyncParsableCommand {
       var story = Story(events: events.makeAsyncIterator(), output: output)
       try await story.connection()
       output.line("3. The back end calls:  try await server.device(\"sensor-1\").call(\"multiply\", 7, 191)")
+      output.line("     or, to device-rpc serve --http 8080:")
+      output.line(#"     curl --json '{"method":"multiply","params":[7,191]}' http://127.0.0.1:8080/v1/devices/sensor-1/calls"#)
       let result = try await server.device("sensor-1").call("multiply", 7, 191)
       try await story.callAndAnswer()
       output.line("6. The back end has the result, \(result.status), after \(result.roundTrip.milliseconds):")
