@@ -38,6 +38,52 @@ extension DeviceStore {
     }
   }
 
+  /// Adds a device without a credential. It cannot connect with proof until it has one.
+  ///
+  /// - Throws: `invalidName`, `deviceExists`, or an error of any access.
+  @discardableResult
+  public func add(_ name: String) async throws(DeviceStoreError) -> StoredDevice {
+    guard DeviceName.problem(with: name) == nil else { throw .invalidName(name) }
+    return try await write { db in
+      try db.execute(
+        sql: "INSERT INTO devices (name, created) VALUES (?, ?) ON CONFLICT DO NOTHING", arguments: [name, Date().milliseconds])
+      guard db.changesCount == 1 else { throw DeviceStoreError.deviceExists(name) }
+      return try Self.fetch(db, name: name)[0]
+    }
+  }
+
+  /// Gives a device that exists a credential: a first one of its kind, as `add` does, or another one, as `rotate` does.
+  ///
+  /// - Parameter identity: The new identity; nil keeps the current one, or is the name of the device if there is none.
+  /// - Throws: `unknownDevice`, `invalidIdentity`, `identityTaken`, `invalidFingerprint`, or an error of any access.
+  @discardableResult
+  public func set(
+    _ proof: DeviceCredential.Proof, identity: String? = nil, of name: String
+  ) async throws(DeviceStoreError) -> StoredDevice {
+    try Self.check(proof)
+    if let identity, DeviceName.problem(with: identity, longest: Self.longestIdentity) != nil { throw .invalidIdentity(identity) }
+    return try await write(erasing: true) { db in
+      let kind = DeviceCredential(device: name, identity: "", proof: proof).kind
+      let device = try Self.row(of: name, db)
+      let current = try String.fetchOne(
+        db, sql: "SELECT identity FROM credentials WHERE device = ? AND kind = ?", arguments: [device, kind.rawValue])
+      let identity = identity ?? current ?? name
+      guard DeviceName.problem(with: identity, longest: Self.longestIdentity) == nil else {
+        throw DeviceStoreError.invalidIdentity(identity)
+      }
+      if let owner = try Self.owner(of: identity, kind, db), owner != name {
+        throw DeviceStoreError.identityTaken(identity, device: owner)
+      }
+      try db.execute(
+        sql: """
+          INSERT INTO credentials (device, kind, identity, key, fingerprint, created) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+          ON CONFLICT (device, kind) DO UPDATE SET identity = ?3, key = ?4, fingerprint = ?5, rotated = ?6
+          """,
+        arguments: [device, kind.rawValue, identity, proof.key, proof.fingerprint, Date().milliseconds])
+      return try Self.fetch(db, name: name)[0]
+    }
+  }
+
   /// Replaces a device's key or fingerprint, and its identity if one is given.
   ///
   /// The old key is overwritten in the files, as by `remove(_:)`.

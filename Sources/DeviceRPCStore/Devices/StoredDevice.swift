@@ -1,30 +1,9 @@
 public import DeviceRPC
-public import Foundation
 
 /// A stored device, without its keys.
-public struct StoredDevice: Sendable, Hashable {
-  public let name: String
-  /// False for a device that must not connect.
-  public let isEnabled: Bool
-  public let created: Date
-  /// Nil for a device that has never connected.
-  public let lastSeen: Date?
-  /// The credentials: at most one of each kind, the key first.
-  public let credentials: [StoredCredential]
-}
-
+public typealias StoredDevice = RegisteredDevice
 /// A stored credential, without the key.
-public struct StoredCredential: Sendable, Hashable {
-  public let kind: DeviceCredential.Kind
-  /// The PSK identity, or the name in the certificate: its first DNS name, or else the last common name of its subject.
-  public let identity: String
-  /// The SHA-256 of the DER form of the only certificate that is accepted. Nil for a key, and if any certificate with that name
-  /// is accepted.
-  public let fingerprint: [UInt8]?
-  public let created: Date
-  /// When the key or the fingerprint was last replaced; nil if never.
-  public let rotated: Date?
-}
+public typealias StoredCredential = RegisteredDevice.Credential
 
 extension DeviceKey {
   /// Returns a new random key: 32 hexadecimal digits, with 128 bits from the system's random number generator.
