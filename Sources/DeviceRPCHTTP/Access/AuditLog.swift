@@ -4,7 +4,7 @@
 internal import DeviceRPC
 internal import Logging
 
-/// One line in the log for each call: who made it, and what came of it.
+/// One line in the log for each call and for each administration of a device: who did it, and what came of it.
 struct AuditLog: Sendable {
   let log: Logger
   let hasParams: Bool
@@ -23,6 +23,16 @@ struct AuditLog: Sendable {
 
   func refused(_ call: Call, on device: String, by sender: Sender, _ problem: Problem) {
     write(call, on: device, by: sender, problem.kind.rawValue, ["delivery": "\(Delivery.notSent.rawValue)"])
+  }
+
+  /// A device was administered, or could not be: `problem` says why not.
+  func note(_ action: String, of device: String, by sender: Sender, _ problem: Problem? = nil) {
+    log.info(
+      "device",
+      metadata: [
+        "key": "\(sender.name)", "device": "\(device.prefix(255))", "action": "\(action)",
+        "outcome": "\(problem?.kind.rawValue ?? "done")",
+      ])
   }
 
   private func write(_ call: Call, on device: String, by sender: Sender, _ outcome: String, _ more: Logger.Metadata) {

@@ -32,6 +32,12 @@ struct Sender: Sendable {
     guard mayRead(device) else { throw Problem(.forbidden, "The key \"\(name)\" may not read \(device).") }
   }
 
+  func requireAdminister(_ device: String) throws(Problem) {
+    guard key?.permissions.mayAdminister(device) ?? true else {
+      throw Problem(.forbidden, "The key \"\(name)\" may not administer \(device).")
+    }
+  }
+
   func mayRead(_ device: String) -> Bool { key?.permissions.mayRead(device) ?? true }
 }
 

@@ -10,12 +10,14 @@ enum ProblemKind: String, CaseIterable, Sendable {
   case bodyTooLarge = "body-too-large"
   case requestTimeout = "request-timeout"
   case notFound = "not-found"
+  case alreadyExists = "already-exists"
   case methodNotAllowed = "method-not-allowed"
   case wrongHost = "wrong-host"
   case unauthorized
   case forbidden
   case tooManyRequests = "too-many-requests"
   case idempotencyKeyReused = "idempotency-key-reused"
+  case notImplemented = "not-implemented"
   // The call.
   case unknownDevice = "unknown-device"
   case unknownCall = "unknown-call"
@@ -44,13 +46,14 @@ enum ProblemKind: String, CaseIterable, Sendable {
     case .notFound, .unknownDevice, .unknownCall: .notFound
     case .methodNotAllowed: .methodNotAllowed
     case .requestTimeout: .requestTimeout
-    case .revoked, .cancelled: .conflict
+    case .alreadyExists, .revoked, .cancelled: .conflict
     case .bodyTooLarge: .contentTooLarge
     case .unsupportedMediaType: .unsupportedMediaType
     case .wrongHost: .misdirectedRequest
     case .idempotencyKeyReused: .unprocessableContent
     case .tooManyRequests, .limitExceeded: .tooManyRequests
     case .internalError: .internalServerError
+    case .notImplemented: .notImplemented
     case .rejected, .unreadable: .badGateway
     case .offline, .shuttingDown: .serviceUnavailable
     case .notSent, .undelivered, .unconfirmed, .unanswered: .gatewayTimeout
@@ -66,12 +69,14 @@ enum ProblemKind: String, CaseIterable, Sendable {
     case .bodyTooLarge: "The body is too large"
     case .requestTimeout: "The request took too long to arrive"
     case .notFound: "There is nothing at this path"
+    case .alreadyExists: "There is one already"
     case .methodNotAllowed: "The path does not have this method"
     case .wrongHost: "The request is for another host"
     case .unauthorized: "An API key is needed"
     case .forbidden: "The API key may not do this"
     case .tooManyRequests: "Too many requests"
     case .idempotencyKeyReused: "The idempotency key was used for another request"
+    case .notImplemented: "The server cannot do this"
     case .unknownDevice: "The device is unknown"
     case .unknownCall: "The call is unknown"
     case .offline: "The device is offline"
@@ -99,12 +104,14 @@ enum ProblemKind: String, CaseIterable, Sendable {
     case .bodyTooLarge: "The detail says how large a body may be."
     case .requestTimeout: "The whole request must arrive within the time that the detail says."
     case .notFound: "The paths are in /v1/openapi.json."
+    case .alreadyExists: "Another device has this name or identity."
     case .methodNotAllowed: "The Allow header lists the methods of the path."
     case .wrongHost: "A server on loopback answers only requests whose Host is localhost or a loopback address."
     case .unauthorized: "Send Authorization: Bearer KEY with a key of \"device-rpc keys add\" that is neither expired nor revoked."
     case .forbidden: "The key is valid, and its permissions do not include this device, method or operation."
     case .tooManyRequests: "The key has sent more requests than it may. Retry-After says when to try again."
     case .idempotencyKeyReused: "Use a new Idempotency-Key for another request."
+    case .notImplemented: "The server runs without a store of devices, in which they could be changed."
     case .unknownDevice: "No device of this name has ever connected. Nothing was sent."
     case .unknownCall: "No call has this id, or it ended so long ago that it is no longer remembered."
     case .offline: "The device is not connected, and the time to wait for it is over. Nothing was sent."
@@ -148,18 +155,33 @@ struct Problem: Error {
         ] + members))
   }
 
-  var response: Response {
-    var response = Response.json(document, status: kind.status)
-    response.headers[.contentType] = "application/problem+json"
-    for field in headers { response.headers.append(field) }
-    return response
-  }
+  var response: Response { ProblemForm.problemDocument.response(to: self) }
 
   /// With the time after which to try again, in whole seconds.
   func retrying(after seconds: Int) -> Problem {
     var problem = self
     problem.headers[.retryAfter] = "\(max(1, seconds))"
     return problem
+  }
+}
+
+/// How a route says what has gone wrong: in our own API as a problem document, in that of a vendor as the vendor does.
+struct ProblemForm: Sendable {
+  let contentType: String
+  /// The name of the schema of the document.
+  let schema: String
+  let status: @Sendable (ProblemKind) -> HTTPResponse.Status
+  let document: @Sendable (Problem) -> RPCValue
+
+  /// RFC 9457.
+  static let problemDocument = ProblemForm(
+    contentType: "application/problem+json", schema: "Problem", status: \.status, document: \.document)
+
+  func response(to problem: Problem) -> Response {
+    var response = Response.json(document(problem), status: status(problem.kind))
+    response.headers[.contentType] = contentType
+    for field in problem.headers { response.headers.append(field) }
+    return response
   }
 }
 

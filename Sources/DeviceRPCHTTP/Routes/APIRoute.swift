@@ -13,6 +13,8 @@ struct APIRoute: Sendable {
   /// With names in braces: `/v1/devices/{device}/calls`.
   let path: String
   let need: Need
+  /// How it says what has gone wrong.
+  var problemForm = ProblemForm.problemDocument
   /// What the OpenAPI document says of it.
   let description: RouteDescription
   let handler: @Sendable (APIRequest) async throws(Problem) -> Response
@@ -92,7 +94,7 @@ struct RouteRunner: Sendable {
           sender: sender, headers: request.headers, parameters: decoded, query: try Self.query(of: request), body: body,
           bytes: bytes))
     } catch {
-      return error.response
+      return route.problemForm.response(to: error)
     }
   }
 

@@ -106,11 +106,12 @@ enum OpenAPIDocument {
       let content: RPCValue = ["schema": reference(schema)]
       responses["\(status)"] = ["description": .string(summary), "content": .object(RPCObject([(type, content)]))]
     }
-    for (status, kinds) in Dictionary(grouping: problems(of: route), by: { Int($0.status.code) }).sorted(by: { $0.key < $1.key }) {
+    let form = route.problemForm
+    let byStatus = Dictionary(grouping: problems(of: route)) { form.status($0).code }
+    for (status, kinds) in byStatus.sorted(by: { $0.key < $1.key }) {
       let text = kinds.map { "\($0.title) (`\($0.path)`)" }.joined(separator: "; ")
-      responses["\(status)"] = [
-        "description": .string(text), "content": ["application/problem+json": ["schema": reference("Problem")]],
-      ]
+      let content: [(String, RPCValue)] = [(form.contentType, ["schema": reference(form.schema)])]
+      responses["\(status)"] = ["description": .string(text), "content": .object(RPCObject(content))]
     }
     return responses
   }

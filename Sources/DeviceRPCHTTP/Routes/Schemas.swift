@@ -8,9 +8,9 @@ enum Schemas {
     ("ProblemList", list("problems", of: "ProblemKind")), ("Health", health), ("Document", ["type": "object"]),
   ]
 
-  private static let time: RPCValue = ["type": "string", "format": "date-time"]
-  private static let timeOrNull: RPCValue = ["type": ["string", "null"], "format": "date-time"]
-  private static let text: RPCValue = ["type": "string"]
+  static let time: RPCValue = ["type": "string", "format": "date-time"]
+  static let timeOrNull: RPCValue = ["type": ["string", "null"], "format": "date-time"]
+  static let text: RPCValue = ["type": "string"]
   static let seconds: RPCValue = ["type": "number", "minimum": 0, "maximum": 86_400]
   static let limit: RPCValue = ["type": "integer", "minimum": 1, "maximum": 1_000, "default": 100]
 
@@ -86,17 +86,17 @@ enum Schemas {
     "type": "object", "required": ["status"], "properties": ["status": text, "reason": text],
   ]
 
-  private static func described(_ schema: RPCValue, _ text: String) -> RPCValue {
+  static func described(_ schema: RPCValue, _ text: String) -> RPCValue {
     guard case .object(var object) = schema else { return schema }
     object["description"] = .string(text)
     return .object(object)
   }
 
-  private static func names(_ values: [String]) -> RPCValue {
+  static func names(_ values: [String]) -> RPCValue {
     ["type": "string", "enum": .array(values.map { .string($0) })]
   }
 
-  private static func list(_ member: String, of schema: String) -> RPCValue {
+  static func list(_ member: String, of schema: String) -> RPCValue {
     let items: [(String, RPCValue)] = [("type", "array"), ("items", OpenAPIDocument.reference(schema))]
     return [
       "type": "object", "required": .array([.string(member)]),
