@@ -55,7 +55,8 @@ struct API: Sendable {
 /// - Parameters:
 ///   - time: what the clock of rates and idempotency keys says.
 func withAPI(
-  keys: (any APIKeyProvider)? = nil, setup: TestingSetup = .router, log: Logger = silentLog,
+  keys: (any APIKeyProvider)? = nil, administration: (any DeviceAdministration)? = nil, setup: TestingSetup = .router,
+  log: Logger = silentLog,
   time: @escaping @Sendable () -> Duration = { .zero },
   configure: (inout HTTPConfiguration) -> Void = { _ in }, _ body: @escaping @Sendable (API) async throws -> Void
 ) async throws {
@@ -65,7 +66,8 @@ func withAPI(
   let server = DeviceRPCServer(devices, logger: silentLog)
   try await server.start()
   let http = DeviceRPCHTTPServer(
-    server, keys: keys, configuration: configuration, log: log, date: { Date(timeIntervalSince1970: 1_790_000_000) }, now: time)
+    server, keys: keys, administration: administration, configuration: configuration, log: log,
+    date: { Date(timeIntervalSince1970: 1_790_000_000) }, now: time)
   let application = Application(router: http.router(), configuration: .init(address: .hostname("127.0.0.1", port: 0)), logger: silentLog)
   do {
     try await application.test(setup) { client in try await body(API(client: client, server: server, devices: devices)) }

@@ -6,7 +6,7 @@ enum Schemas {
     ("CallRequest", callRequest), ("Call", call), ("CallList", list("calls", of: "Call")), ("Device", device),
     ("DeviceList", list("devices", of: "Device")), ("Problem", problem), ("ProblemKind", problemKind),
     ("ProblemList", list("problems", of: "ProblemKind")), ("Health", health), ("Document", ["type": "object"]),
-  ]
+  ] + golioth
 
   static let time: RPCValue = ["type": "string", "format": "date-time"]
   static let timeOrNull: RPCValue = ["type": ["string", "null"], "format": "date-time"]

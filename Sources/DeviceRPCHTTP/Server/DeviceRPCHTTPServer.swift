@@ -25,32 +25,36 @@ public struct DeviceRPCHTTPServer: Service {
   /// - Parameters:
   ///   - caller: what calls the devices, such as a `DeviceRPCServer`.
   ///   - keys: the API keys; nil for none.
+  ///   - administration: where devices are added and removed, such as a `DeviceStore`; nil for a server that cannot do that.
   ///   - isReady: why devices cannot be served at the moment; nil when they can.
   ///   - logger: gets a line for each call.
   ///   - onListening: called with the URL when the server listens.
   public init(
-    _ caller: any DeviceCaller, keys: (any APIKeyProvider)? = nil, configuration: HTTPConfiguration = HTTPConfiguration(),
-    isReady: @escaping @Sendable () async -> String? = { nil }, logger: Logger = Logger(label: "device-rpc.http"),
+    _ caller: any DeviceCaller, keys: (any APIKeyProvider)? = nil, administration: (any DeviceAdministration)? = nil,
+    configuration: HTTPConfiguration = HTTPConfiguration(), isReady: @escaping @Sendable () async -> String? = { nil },
+    logger: Logger = Logger(label: "device-rpc.http"),
     onListening: @escaping @Sendable (String) async -> Void = { _ in }
   ) {
     self.configuration = configuration
     self.keys = keys
     self.onListening = onListening
     log = logger
-    routes = DeviceRPCRoutes(caller, keys: keys, configuration: configuration, isReady: isReady, logger: logger)
+    routes = DeviceRPCRoutes(
+      caller, keys: keys, administration: administration, configuration: configuration, isReady: isReady, logger: logger)
   }
 
   /// With clocks of a test.
   init(
-    _ caller: any DeviceCaller, keys: (any APIKeyProvider)?, configuration: HTTPConfiguration, log: Logger,
-    date: @escaping @Sendable () -> Date, now: @escaping @Sendable () -> Duration
+    _ caller: any DeviceCaller, keys: (any APIKeyProvider)?, administration: (any DeviceAdministration)? = nil,
+    configuration: HTTPConfiguration, log: Logger, date: @escaping @Sendable () -> Date, now: @escaping @Sendable () -> Duration
   ) {
     self.configuration = configuration
     self.keys = keys
     self.log = log
     onListening = { _ in }
     routes = DeviceRPCRoutes(
-      caller, keys: keys, configuration: configuration, readiness: { nil }, logger: log, date: date, now: now)
+      caller, keys: keys, administration: administration, configuration: configuration, readiness: { nil }, logger: log,
+      date: date, now: now)
   }
 
   private var address: String {
@@ -140,7 +144,9 @@ private struct NotFound: RouterMiddleware {
     do {
       return try await next(request, context)
     } catch let error as HTTPError where error.status == .notFound {
-      return Problem(.notFound, "There is nothing at \(request.uri.path.prefix(200)).").response
+      // Golioth's tools ask for more than there is here.
+      let form = request.uri.path.hasPrefix("/v1/projects/") ? ProblemForm.golioth : .problemDocument
+      return form.response(to: Problem(.notFound, "There is nothing at \(request.uri.path.prefix(200))."))
     }
   }
 }

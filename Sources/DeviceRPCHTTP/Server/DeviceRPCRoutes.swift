@@ -19,30 +19,38 @@ public struct DeviceRPCRoutes: Sendable {
   /// - Parameters:
   ///   - caller: what calls the devices, such as a `DeviceRPCServer`.
   ///   - keys: the API keys; nil for none.
+  ///   - administration: where devices are added and removed; nil for a server that cannot do that.
   ///   - configuration: limits, hosts and what is logged. Without keys every request is let in, if the address is loopback.
   ///   - isReady: why devices cannot be served at the moment; nil when they can.
   ///   - logger: gets a line for each call.
   public init(
-    _ caller: any DeviceCaller, keys: (any APIKeyProvider)? = nil, configuration: HTTPConfiguration = HTTPConfiguration(),
-    isReady: @escaping @Sendable () async -> String? = { nil }, logger: Logger = Logger(label: "device-rpc.http")
+    _ caller: any DeviceCaller, keys: (any APIKeyProvider)? = nil, administration: (any DeviceAdministration)? = nil,
+    configuration: HTTPConfiguration = HTTPConfiguration(), isReady: @escaping @Sendable () async -> String? = { nil },
+    logger: Logger = Logger(label: "device-rpc.http")
   ) {
-    self.init(caller, keys: keys, configuration: configuration, readiness: isReady, logger: logger, now: Self.monotonic)
+    self.init(
+      caller, keys: keys, administration: administration, configuration: configuration, readiness: isReady, logger: logger,
+      now: Self.monotonic)
   }
 
   init(
-    _ caller: any DeviceCaller, keys: (any APIKeyProvider)?, configuration: HTTPConfiguration,
-    readiness: @escaping @Sendable () async -> String?, logger: Logger, date: @escaping @Sendable () -> Date = { Date() },
-    now: @escaping @Sendable () -> Duration
+    _ caller: any DeviceCaller, keys: (any APIKeyProvider)?, administration: (any DeviceAdministration)? = nil,
+    configuration: HTTPConfiguration, readiness: @escaping @Sendable () async -> String?, logger: Logger,
+    date: @escaping @Sendable () -> Date = { Date() }, now: @escaping @Sendable () -> Duration
   ) {
     let limits = configuration.limits
     let gate = Gate(
       keys: keys, isOpenWithoutKeys: configuration.isLoopback, hosts: configuration.allowedHosts,
       rates: RateLimiter(perSecond: limits.requestsPerSecond, now: now), now: date)
     runner = RouteRunner(gate: gate, limits: limits)
+    let audit = AuditLog(log: logger, hasParams: configuration.logsParams)
     let calls = CallRoutes(
-      caller: caller, idempotency: IdempotencyKeys(caller: caller, limits: limits, now: now), limits: limits,
-      audit: AuditLog(log: logger, hasParams: configuration.logsParams))
-    let api = calls.routes + DeviceRoutes(caller: caller).routes
+      caller: caller, idempotency: IdempotencyKeys(caller: caller, limits: limits, now: now), limits: limits, audit: audit)
+    let registry = GoliothRegistry(caller: caller, administration: administration, audit: audit)
+    let golioth =
+      GoliothCalls(registry: registry, limits: limits, audit: audit).routes + GoliothProjects(registry: registry).routes
+      + GoliothDevices(registry: registry, audit: audit).routes
+    let api = calls.routes + DeviceRoutes(caller: caller).routes + golioth
     let service = ServiceRoutes(readiness: readiness, document: { .null }).routes
     let document = OpenAPIDocument.value(of: api + service)
     table = api + ServiceRoutes(readiness: readiness, document: { document }).routes
@@ -60,11 +68,12 @@ public struct DeviceRPCRoutes: Sendable {
       var allowed = known.map(\.rawValue).sorted()
       if known.contains(.get) { allowed.append("HEAD") }
       let allow = allowed.joined(separator: ", ")
+      let form = routes[0].problemForm
       for method in Self.methods where !known.contains(method) && !(method == .head && known.contains(.get)) {
         router.on(RouterPath(path), method: method) { _, _ in
           var problem = Problem(.methodNotAllowed, "This path has \(allow), not \(method.rawValue).")
           problem.headers[.allow] = allow
-          return problem.response
+          return form.response(to: problem)
         }
       }
     }
