@@ -18,6 +18,8 @@ struct API: Sendable {
   let client: any TestClientProtocol
   let server: DeviceRPCServer
   let devices: InMemoryDevices
+  /// Sent with requests that have no other key.
+  var key: String?
 
   struct Answer {
     let status: Int
@@ -35,6 +37,7 @@ struct API: Sendable {
   ) async throws -> Answer {
     var fields: HTTPFields = [:]
     if body != nil { fields[.contentType] = "application/json" }
+    if let key, headers["x-api-key"] == nil, headers["Authorization"] == nil { fields[try #require(HTTPField.Name("x-api-key"))] = key }
     for (name, value) in headers { fields[try #require(HTTPField.Name(name))] = value.isEmpty ? nil : value }
     return try await client.execute(
       uri: path, method: method, headers: fields, body: body.map { ByteBuffer(string: $0) }
@@ -53,6 +56,7 @@ struct API: Sendable {
 }
 
 /// - Parameters:
+///   - keys: nil for a server that is open without keys, or with `administration` for one key that may do everything.
 ///   - time: what the clock of rates and idempotency keys says.
 func withAPI(
   keys: (any APIKeyProvider)? = nil, administration: (any DeviceAdministration)? = nil, setup: TestingSetup = .router,
@@ -62,15 +66,18 @@ func withAPI(
 ) async throws {
   var configuration = HTTPConfiguration(port: 0)
   configure(&configuration)
+  // To administer devices needs a key.
+  let own = administration == nil || keys != nil ? nil : InMemoryAPIKeys()
+  let key = own?.add("admin", .all)
   let devices = InMemoryDevices()
   let server = DeviceRPCServer(devices, logger: silentLog)
   try await server.start()
   let http = DeviceRPCHTTPServer(
-    server, keys: keys, administration: administration, configuration: configuration, log: log,
+    server, keys: keys ?? own, administration: administration, configuration: configuration, log: log,
     date: { Date(timeIntervalSince1970: 1_790_000_000) }, now: time)
   let application = Application(router: http.router(), configuration: .init(address: .hostname("127.0.0.1", port: 0)), logger: silentLog)
   do {
-    try await application.test(setup) { client in try await body(API(client: client, server: server, devices: devices)) }
+    try await application.test(setup) { client in try await body(API(client: client, server: server, devices: devices, key: key)) }
   } catch {
     await server.shutdown()
     throw error

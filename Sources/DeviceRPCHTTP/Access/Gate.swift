@@ -32,8 +32,13 @@ struct Sender: Sendable {
     guard mayRead(device) else { throw Problem(.forbidden, "The key \"\(name)\" may not read \(device).") }
   }
 
+  /// Also a server that is open without keys wants one for this: other users of the machine must not get the keys of devices, which
+  /// the files of a store keep from them.
   func requireAdminister(_ device: String) throws(Problem) {
-    guard key?.permissions.mayAdminister(device) ?? true else {
+    guard let key else {
+      throw Problem(.forbidden, "To administer devices needs an API key (device-rpc keys add NAME --admin).")
+    }
+    guard key.permissions.mayAdminister(device) else {
       throw Problem(.forbidden, "The key \"\(name)\" may not administer \(device).")
     }
   }

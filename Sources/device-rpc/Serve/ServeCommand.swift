@@ -135,7 +135,7 @@ struct ServeCommand: AsyncParsableCommand {
   ) async throws -> DeviceRPCHTTPServer? {
     guard let configuration = options.http.configuration(hasData: store != nil) else { return nil }
     let http = DeviceRPCHTTPServer(
-      server, keys: store, configuration: configuration,
+      server, keys: store, administration: store, configuration: configuration,
       isReady: {
         do {
           try await store?.checkWritable()

@@ -232,7 +232,18 @@ extension API.Answer {
     #expect(log.lines.count { $0.metadata["error"] == "/var/lib/devices.db is damaged" } == 5)
     let actions = log.lines.filter { $0.metadata["action"] != nil }
     #expect(actions.map { $0.metadata["action"] } == ["read key", "add"])
-    #expect(actions.allSatisfy { $0.metadata["outcome"] == "internal-error" && $0.metadata["key"] == "anonymous" })
+    #expect(actions.allSatisfy { $0.metadata["outcome"] == "internal-error" && $0.metadata["key"] == "admin" })
+  }
+
+  @Test func `where no key is needed, nobody administers devices without one`() async throws {
+    try await withAPI(keys: InMemoryAPIKeys(), administration: InMemoryRegistry(["a": "a"])) { (api) async throws in
+      let place = "/v1/projects/default/devices"
+      #expect(try await api.get(place).status == 200)
+      for answer in [
+        try await api.get("\(place)/a/credentials"), try await api.ask(.post, place, #"{"name":"b"}"#),
+        try await api.ask(.delete, "\(place)/a"),
+      ] { #expect(answer.isGolioth(7, 403)) }
+    }
   }
 
   // MARK: As the tools do it
