@@ -45,6 +45,15 @@ public protocol DeviceCaller: Sendable {
   /// What happens from now on, until the subscriber's task or the server ends. A subscriber that reads too slowly loses the oldest
   /// events.
   func events() -> AsyncStream<DeviceEvent>
+
+  /// The same, for a subscriber that has to know when it has lost events. By default it is not told.
+  ///
+  /// - Parameter onLoss: called once for each event that was dropped, from any thread. It must not block.
+  func events(onLoss: @escaping @Sendable () -> Void) -> AsyncStream<DeviceEvent>
+}
+
+extension DeviceCaller {
+  public func events(onLoss: @escaping @Sendable () -> Void) -> AsyncStream<DeviceEvent> { events() }
 }
 
 /// Which devices are asked for.

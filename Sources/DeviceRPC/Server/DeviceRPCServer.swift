@@ -187,4 +187,6 @@ public final class DeviceRPCServer: Service {
   ///
   /// Each subscriber has a buffer of `Limits.bufferedEvents`. When the buffer is full, the oldest event is dropped.
   public func events() -> AsyncStream<DeviceEvent> { hub.subscribe() }
+
+  public func events(onLoss: @escaping @Sendable () -> Void) -> AsyncStream<DeviceEvent> { hub.subscribe(onDrop: onLoss) }
 }

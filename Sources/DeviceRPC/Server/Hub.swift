@@ -2,10 +2,15 @@ internal import Synchronization
 
 /// Broadcasts elements to subscribers. Each has its own buffer; when it is full, the oldest element is dropped.
 package final class Hub<Element: Sendable>: Sendable {
+  private struct Subscriber {
+    let continuation: AsyncStream<Element>.Continuation
+    let onDrop: (@Sendable () -> Void)?
+  }
+
   private struct State {
     var next = 0
     var isFinished = false
-    var subscribers: [Int: AsyncStream<Element>.Continuation] = [:]
+    var subscribers: [Int: Subscriber] = [:]
   }
 
   private let state = Mutex(State())
@@ -15,13 +20,15 @@ package final class Hub<Element: Sendable>: Sendable {
   package init(buffered: Int) { self.buffered = buffered }
 
   /// Returns a stream that ends with its reader's task, or with `finish()`.
-  package func subscribe() -> AsyncStream<Element> {
+  ///
+  /// - Parameter onDrop: called for each element that is dropped from this stream.
+  package func subscribe(onDrop: (@Sendable () -> Void)? = nil) -> AsyncStream<Element> {
     let (stream, continuation) = AsyncStream.makeStream(
       of: Element.self, bufferingPolicy: .bufferingNewest(buffered))
     let number: Int? = state.withLock { state in
       guard !state.isFinished else { return nil }
       state.next += 1
-      state.subscribers[state.next] = continuation
+      state.subscribers[state.next] = Subscriber(continuation: continuation, onDrop: onDrop)
       hasSubscribers.store(true, ordering: .relaxed)
       return state.next
     }
@@ -44,7 +51,9 @@ package final class Hub<Element: Sendable>: Sendable {
   package func send(_ element: @autoclosure () -> Element) {
     guard hasSubscribers.load(ordering: .relaxed) else { return }
     let element = element()
-    for subscriber in state.withLock({ Array($0.subscribers.values) }) { subscriber.yield(element) }
+    for subscriber in state.withLock({ Array($0.subscribers.values) }) {
+      if case .dropped = subscriber.continuation.yield(element) { subscriber.onDrop?() }
+    }
   }
 
   /// Ends all streams, including those of later subscribers.
@@ -53,6 +62,6 @@ package final class Hub<Element: Sendable>: Sendable {
       state.isFinished = true
       return Array(state.subscribers.values)
     }
-    for subscriber in subscribers { subscriber.finish() }
+    for subscriber in subscribers { subscriber.continuation.finish() }
   }
 }

@@ -2,6 +2,7 @@ import DeviceRPCTesting
 import FoundationEssentials
 import Metrics
 import MetricsTestKit
+import Synchronization
 import Testing
 
 @testable import DeviceRPC
@@ -66,7 +67,9 @@ import Testing
 
   @Test func `of what a subscriber does not read the oldest is dropped`() async throws {
     try await withServer(limits: .testing { $0.bufferedEvents = 3 }) { server, transport in
-      let (slow, quick) = (server.events(), server.events())
+      let lost = Atomic(0)
+      let caller: any DeviceCaller = server
+      let (slow, quick) = (caller.events(onLoss: { lost.add(1, ordering: .relaxed) }), server.events())
       var reader = quick.makeAsyncIterator()
       for number in 0..<10 {
         _ = await transport.scripted("\(number)")
@@ -77,7 +80,7 @@ import Testing
       await server.shutdown()
       var names: [String] = []
       for await case .offline(let info, _) in slow { names.append(info.name) }
-      #expect(names == ["7", "8", "9"])
+      #expect(names == ["7", "8", "9"] && lost.load(ordering: .relaxed) == 17)
     }
   }
 
