@@ -18,6 +18,7 @@ struct API: Sendable {
   let client: any TestClientProtocol
   let server: DeviceRPCServer
   let devices: InMemoryDevices
+  let events: EventFeed
   /// Sent with requests that have no other key.
   var key: String?
 
@@ -58,10 +59,11 @@ struct API: Sendable {
 /// - Parameters:
 ///   - keys: nil for a server that is open without keys, or with `administration` for one key that may do everything.
 ///   - time: what the clock of rates and idempotency keys says.
+///   - clock: the clock of heartbeats.
 func withAPI(
   keys: (any APIKeyProvider)? = nil, administration: (any DeviceAdministration)? = nil, setup: TestingSetup = .router,
   log: Logger = silentLog,
-  time: @escaping @Sendable () -> Duration = { .zero },
+  time: @escaping @Sendable () -> Duration = { .zero }, clock: any Clock<Duration> = ManualClock(),
   configure: (inout HTTPConfiguration) -> Void = { _ in }, _ body: @escaping @Sendable (API) async throws -> Void
 ) async throws {
   var configuration = HTTPConfiguration(port: 0)
@@ -74,10 +76,12 @@ func withAPI(
   try await server.start()
   let http = DeviceRPCHTTPServer(
     server, keys: keys ?? own, administration: administration, configuration: configuration, log: log,
-    date: { Date(timeIntervalSince1970: 1_790_000_000) }, now: time)
+    date: { Date(timeIntervalSince1970: 1_790_000_000) }, now: time, clock: clock)
   let application = Application(router: http.router(), configuration: .init(address: .hostname("127.0.0.1", port: 0)), logger: silentLog)
   do {
-    try await application.test(setup) { client in try await body(API(client: client, server: server, devices: devices, key: key)) }
+    try await application.test(setup) { client in
+      try await body(API(client: client, server: server, devices: devices, events: http.routes.events, key: key))
+    }
   } catch {
     await server.shutdown()
     throw error
@@ -90,6 +94,66 @@ final class TestClock: Sendable {
   private let time = Mutex(Duration.zero)
   var now: Duration { time.withLock { $0 } }
   func advance(by duration: Duration) { time.withLock { $0 += duration } }
+}
+
+/// A clock that stands still until a test advances it.
+final class ManualClock: Clock {
+  struct Instant: InstantProtocol {
+    var offset: Duration
+    func advanced(by duration: Duration) -> Instant { Instant(offset: offset + duration) }
+    func duration(to other: Instant) -> Duration { other.offset - offset }
+    static func < (left: Instant, right: Instant) -> Bool { left.offset < right.offset }
+  }
+
+  private struct State {
+    var now = Instant(offset: .zero)
+    var last = 0
+    var sleepers: [Int: (deadline: Instant, continuation: CheckedContinuation<Void, any Error>)] = [:]
+    // Those whose tasks were cancelled before they slept.
+    var cancelled: Set<Int> = []
+  }
+
+  private let state = Mutex(State())
+  var now: Instant { state.withLock { $0.now } }
+  var minimumResolution: Duration { .zero }
+  var sleepers: Int { state.withLock { $0.sleepers.count } }
+
+  func sleep(until deadline: Instant, tolerance: Duration?) async throws {
+    let number = state.withLock { state in
+      state.last += 1
+      return state.last
+    }
+    try await withTaskCancellationHandler {
+      try await withCheckedThrowingContinuation { continuation in
+        let outcome: Result<Void, any Error>? = state.withLock { state in
+          if state.cancelled.remove(number) != nil { return .failure(CancellationError()) }
+          if deadline <= state.now { return .success(()) }
+          state.sleepers[number] = (deadline, continuation)
+          return nil
+        }
+        if let outcome { continuation.resume(with: outcome) }
+      }
+    } onCancel: {
+      let sleeper = state.withLock { state in
+        let sleeper = state.sleepers.removeValue(forKey: number)
+        if sleeper == nil { state.cancelled.insert(number) }
+        return sleeper
+      }
+      sleeper?.continuation.resume(throwing: CancellationError())
+    }
+  }
+
+  /// Waits until somebody sleeps, and wakes whoever has slept long enough then.
+  func advance(by duration: Duration) async {
+    await until { sleepers > 0 }
+    let due = state.withLock { state in
+      state.now = state.now.advanced(by: duration)
+      let due = state.sleepers.filter { $0.value.deadline <= state.now }
+      for number in due.keys { state.sleepers[number] = nil }
+      return due.values.map(\.continuation)
+    }
+    for continuation in due { continuation.resume() }
+  }
 }
 
 extension InMemoryAPIKeys {
@@ -106,5 +170,5 @@ extension InMemoryAPIKeys {
 
 /// Lets other tasks run until the condition holds; the time limit of the suite ends it otherwise.
 func until(_ condition: () async -> Bool) async {
-  while await !condition() { await Task.yield() }
+  while !Task.isCancelled, await !condition() { await Task.yield() }
 }

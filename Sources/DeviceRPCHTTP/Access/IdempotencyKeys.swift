@@ -83,18 +83,12 @@ actor IdempotencyKeys {
   private func note(_ ended: CallInfo, of key: Key) {
     guard entries[key] != nil else { return }
     entries[key]?.ended = ended
-    bytes += Self.bytes(of: ended)
-  }
-
-  private static func bytes(of call: CallInfo) -> Int {
-    var bytes = 1_024 + call.call.params.approximateBytes
-    if case .result(let result) = call.outcome, let detail = result.detail { bytes += detail.approximateBytes }
-    return bytes
+    bytes += ended.approximateBytes
   }
 
   private func forget(_ key: Key) {
     guard let entry = entries.removeValue(forKey: key) else { return }
-    if let ended = entry.ended { bytes -= Self.bytes(of: ended) }
+    if let ended = entry.ended { bytes -= ended.approximateBytes }
     counts[key.sender, default: 1] -= 1
     if counts[key.sender] == 0 { counts[key.sender] = nil }
     if let index = order.firstIndex(of: key) { order.remove(at: index) }

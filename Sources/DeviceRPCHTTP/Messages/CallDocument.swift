@@ -70,22 +70,36 @@ extension Duration {
 }
 
 extension Response {
-  /// A JSON document. What JSON cannot express, such as a byte string, is written as text.
+  /// A JSON document.
   static func json(_ value: RPCValue, status: HTTPResponse.Status = .ok) -> Response {
-    var bytes: [UInt8] = []
-    bytes.reserveCapacity(512)
-    do {
-      try JSONWriter.write(value, to: &bytes)
-    } catch {
-      bytes = Array(value.expressibleInJSON.description.utf8)
-    }
-    return Response(
+    Response(
       status: status, headers: [.contentType: "application/json", .cacheControl: "no-store"],
-      body: ResponseBody(byteBuffer: ByteBuffer(bytes: bytes)))
+      body: ResponseBody(byteBuffer: ByteBuffer(bytes: value.jsonBytes)))
+  }
+}
+
+extension CallInfo {
+  /// About the memory that the call takes, or its document.
+  var approximateBytes: Int {
+    var bytes = 1_024 + call.params.approximateBytes
+    if case .result(let result) = outcome, let detail = result.detail { bytes += detail.approximateBytes }
+    return bytes
   }
 }
 
 extension RPCValue {
+  /// The value as JSON, on one line. What JSON cannot express, such as a byte string, is written as text.
+  var jsonBytes: [UInt8] {
+    var bytes: [UInt8] = []
+    bytes.reserveCapacity(512)
+    do {
+      try JSONWriter.write(self, to: &bytes)
+    } catch {
+      bytes = Array(expressibleInJSON.description.utf8)
+    }
+    return bytes
+  }
+
   /// The value, with byte strings in Base64, and numbers that JSON does not have as text.
   fileprivate var expressibleInJSON: RPCValue {
     switch self {

@@ -116,7 +116,8 @@ enum ProblemKind: String, CaseIterable, Sendable {
     case .unknownCall: "No call has this id, or it ended so long ago that it is no longer remembered."
     case .offline: "The device is not connected, and the time to wait for it is over. Nothing was sent."
     case .invalidCall: "What the call contains cannot be sent to this device. Nothing was sent."
-    case .limitExceeded: "Too many calls are open. Nothing was sent. Retry-After says when to try again."
+    case .limitExceeded:
+      "Too many calls are open, or too many clients read events. Nothing was sent. Retry-After says when to try again."
     case .notSent: "Its turn behind other calls did not come before its deadline. Nothing was sent."
     case .undelivered: "The call was sent, and no acknowledgement was seen. The device may have run it."
     case .unconfirmed: "The call was sent over a connection without acknowledgements, such as TCP. The device may have run it."

@@ -31,6 +31,8 @@ struct APIRequest: Sendable {
   let body: RPCValue?
   /// The bytes of the body.
   let bytes: [UInt8]
+  /// The body of a request whose route takes none: it ends when the client goes away.
+  var connection: RequestBody?
 
   func parameter(_ name: String) -> String { parameters[name] ?? "" }
 
@@ -92,7 +94,7 @@ struct RouteRunner: Sendable {
       return try await route.handler(
         APIRequest(
           sender: sender, headers: request.headers, parameters: decoded, query: try Self.query(of: request), body: body,
-          bytes: bytes))
+          bytes: bytes, connection: route.description.takesBody ? nil : request.body))
     } catch {
       return route.problemForm.response(to: error)
     }

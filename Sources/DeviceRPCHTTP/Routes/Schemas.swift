@@ -6,6 +6,7 @@ enum Schemas {
     ("CallRequest", callRequest), ("Call", call), ("CallList", list("calls", of: "Call")), ("Device", device),
     ("DeviceList", list("devices", of: "Device")), ("Problem", problem), ("ProblemKind", problemKind),
     ("ProblemList", list("problems", of: "ProblemKind")), ("Health", health), ("Document", ["type": "object"]),
+    ("Events", events),
   ] + golioth
 
   static let time: RPCValue = ["type": "string", "format": "date-time"]
@@ -84,6 +85,15 @@ enum Schemas {
 
   private static let health: RPCValue = [
     "type": "object", "required": ["status"], "properties": ["status": text, "reason": text],
+  ]
+
+  private static let events: RPCValue = [
+    "type": "string",
+    "description": .string(
+      "Server-Sent Events. The data of each are a JSON object on one line, with the time of the event and what belongs to it: "
+        + EventDocument.names.map { "\($0.name) has \($0.members)" }.joined(separator: "; ")
+        + ". A gap says that events are missing here, and how many, if that is known: its reason is slow-reader, server-busy, "
+        + "forgotten or unknown-id, the last two for a Last-Event-ID. Comments keep the connection alive."),
   ]
 
   static func described(_ schema: RPCValue, _ text: String) -> RPCValue {

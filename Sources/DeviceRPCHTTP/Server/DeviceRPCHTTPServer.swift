@@ -18,7 +18,7 @@ public import ServiceLifecycle
 public struct DeviceRPCHTTPServer: Service {
   private let configuration: HTTPConfiguration
   private let keys: (any APIKeyProvider)?
-  private let routes: DeviceRPCRoutes
+  let routes: DeviceRPCRoutes
   private let log: Logger
   private let onListening: @Sendable (String) async -> Void
 
@@ -46,15 +46,16 @@ public struct DeviceRPCHTTPServer: Service {
   /// With clocks of a test.
   init(
     _ caller: any DeviceCaller, keys: (any APIKeyProvider)?, administration: (any DeviceAdministration)? = nil,
-    configuration: HTTPConfiguration, log: Logger, date: @escaping @Sendable () -> Date, now: @escaping @Sendable () -> Duration
+    configuration: HTTPConfiguration, log: Logger, date: @escaping @Sendable () -> Date, now: @escaping @Sendable () -> Duration,
+    clock: any Clock<Duration> = ContinuousClock(), onListening: @escaping @Sendable (String) async -> Void = { _ in }
   ) {
     self.configuration = configuration
     self.keys = keys
     self.log = log
-    onListening = { _ in }
+    self.onListening = onListening
     routes = DeviceRPCRoutes(
       caller, keys: keys, administration: administration, configuration: configuration, readiness: { nil }, logger: log,
-      date: date, now: now)
+      date: date, now: now, clock: clock)
   }
 
   private var address: String {

@@ -14,6 +14,7 @@ public import Logging
 /// headers are those of that server.
 public struct DeviceRPCRoutes: Sendable {
   let table: [APIRoute]
+  let events: EventFeed
   private let runner: RouteRunner
 
   /// - Parameters:
@@ -36,7 +37,8 @@ public struct DeviceRPCRoutes: Sendable {
   init(
     _ caller: any DeviceCaller, keys: (any APIKeyProvider)?, administration: (any DeviceAdministration)? = nil,
     configuration: HTTPConfiguration, readiness: @escaping @Sendable () async -> String?, logger: Logger,
-    date: @escaping @Sendable () -> Date = { Date() }, now: @escaping @Sendable () -> Duration
+    date: @escaping @Sendable () -> Date = { Date() }, now: @escaping @Sendable () -> Duration,
+    clock: any Clock<Duration> = ContinuousClock()
   ) {
     let limits = configuration.limits
     let gate = Gate(
@@ -46,11 +48,12 @@ public struct DeviceRPCRoutes: Sendable {
     let audit = AuditLog(log: logger, hasParams: configuration.logsParams)
     let calls = CallRoutes(
       caller: caller, idempotency: IdempotencyKeys(caller: caller, limits: limits, now: now), limits: limits, audit: audit)
+    events = EventFeed(caller: caller, keys: keys, limits: limits, clock: clock, date: date)
     let registry = GoliothRegistry(caller: caller, administration: administration, audit: audit)
     let golioth =
       GoliothCalls(registry: registry, limits: limits, audit: audit).routes + GoliothProjects(registry: registry).routes
       + GoliothDevices(registry: registry, audit: audit).routes
-    let api = calls.routes + DeviceRoutes(caller: caller).routes + golioth
+    let api = calls.routes + DeviceRoutes(caller: caller).routes + EventRoutes(feed: events, limits: limits).routes + golioth
     let service = ServiceRoutes(readiness: readiness, document: { .null }).routes
     let document = OpenAPIDocument.value(of: api + service)
     table = api + ServiceRoutes(readiness: readiness, document: { document }).routes

@@ -63,6 +63,20 @@ public struct HTTPLimits: Sendable, Hashable {
   public var idempotencyBytes = 32 << 20
   /// How long an idempotency key is remembered. 1 h.
   public var idempotencyTime: Duration = .seconds(3_600)
+  /// Readers of events at a time; beyond that requests for events get 429. 1,000.
+  public var eventReaders = 1_000
+  /// Events that are remembered for readers that come back with `Last-Event-ID`. 1,024.
+  public var bufferedEvents = 1_024
+  /// The memory of these, in bytes. 4 MiB.
+  public var bufferedEventBytes = 4 << 20
+  /// Events that wait for one reader. What does not fit is dropped, and the reader is told how many. 1,024.
+  public var eventsPerReader = 1_024
+  /// The memory of these, in bytes. 256 KiB; one event always fits.
+  public var eventBytesPerReader = 256 << 10
+  /// The time between two comments that keep a stream of events alive. 15 s, at least 1 s.
+  public var heartbeat: Duration = .seconds(15)
+  /// How long events are remembered when the last reader has gone; after that nothing is spent on events. 60 s.
+  public var eventTime: Duration = .seconds(60)
 
   public init() {}
 }
