@@ -100,9 +100,9 @@ struct GoliothDevices: Sendable {
 
   @Sendable private func credentials(_ request: APIRequest) async throws(Problem) -> Response {
     let (name, project) = Self.place(in: request)
+    let administration = try administration()
     // They are secrets.
     try request.sender.requireAdminister(name)
-    let administration = try administration()
     let all = try await noted("read key", name, request) { () throws(Problem) in
       try await registry.require(name, in: project)
       return try await registry.attempt { () throws(DeviceAdministrationError) in try await administration.credentials(of: name) }
@@ -114,8 +114,8 @@ struct GoliothDevices: Sendable {
 
   @Sendable private func create(_ request: APIRequest) async throws(Problem) -> Response {
     let name = try Self.text("name", in: request.body)
-    try request.sender.requireAdminister(name)
     let administration = try administration()
+    try request.sender.requireAdminister(name)
     let device = try await noted("add", name, request) { () throws(Problem) in
       try await registry.attempt { () throws(DeviceAdministrationError) in try await administration.register(name) }
     }
@@ -125,8 +125,8 @@ struct GoliothDevices: Sendable {
 
   @Sendable private func delete(_ request: APIRequest) async throws(Problem) -> Response {
     let (name, project) = Self.place(in: request)
-    try request.sender.requireAdminister(name)
     let administration = try administration()
+    try request.sender.requireAdminister(name)
     try await noted("remove", name, request) { () throws(Problem) in
       try await registry.require(name, in: project)
       try await registry.attempt { () throws(DeviceAdministrationError) in try await administration.unregister(name) }
@@ -136,6 +136,7 @@ struct GoliothDevices: Sendable {
 
   @Sendable private func createCredential(_ request: APIRequest) async throws(Problem) -> Response {
     let (name, project) = Self.place(in: request)
+    let administration = try administration()
     try request.sender.requireAdminister(name)
     var members = try Members(request.body ?? .null)
     if let type = try members.string("type"), type != "PRE_SHARED_KEY" { throw Members.wrong("type", "PRE_SHARED_KEY") }
@@ -143,7 +144,6 @@ struct GoliothDevices: Sendable {
       throw Members.wrong("preSharedKey", "a text of 1 to \(DeviceKey.longest) bytes")
     }
     let identity = try Self.identity(try Self.text("identity", in: request.body), in: project)
-    let administration = try administration()
     try await noted("set key", name, request) { () throws(Problem) in
       try await registry.require(name, in: project)
       _ = try await registry.attempt { () throws(DeviceAdministrationError) in
