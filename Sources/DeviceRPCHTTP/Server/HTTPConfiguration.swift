@@ -71,8 +71,8 @@ public struct HTTPLimits: Sendable, Hashable {
   public var bufferedEventBytes = 4 << 20
   /// Events that wait for one reader. What does not fit is dropped, and the reader is told how many. 1,024.
   public var eventsPerReader = 1_024
-  /// The memory of these, in bytes. 256 KiB; one event always fits.
-  public var eventBytesPerReader = 256 << 10
+  /// The memory of these, in bytes. 1 MiB; one event always fits. Readers share the events for which they wait.
+  public var eventBytesPerReader = 1 << 20
   /// The time between two comments that keep a stream of events alive. 15 s, at least 1 s.
   public var heartbeat: Duration = .seconds(15)
   /// How long events are remembered when the last reader has gone; after that nothing is spent on events. 60 s.
