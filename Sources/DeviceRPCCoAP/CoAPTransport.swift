@@ -169,6 +169,16 @@ extension CoAPLimits {
 extension EventLoop: LoopDriver {
   package var now: Duration { .nanoseconds(Int64(clamping: isCurrent ? passTime : EventLoop.monotonic)) }
 
+  package var transportCounts: TransportCounts {
+    TransportCounts(
+      packetsReceived: counts.packetsReceived, packetsSent: counts.packetsSent, retransmissions: counts.retransmissions,
+      refusedConnections: counts.refusedConnections)
+  }
+
+  package func measurePasses(_ record: @escaping @Sendable (Int64) -> Void) {
+    execute { [self] in onPass = { record(Int64(clamping: $0)) } }
+  }
+
   package func makeAlarm(_ action: @escaping @Sendable () -> Void) -> any LoopAlarm {
     Alarm(makeTimer(action))
   }

@@ -2,6 +2,7 @@ internal import CoAP
 internal import Crypto
 internal import DeviceRPC
 internal import Logging
+internal import Metrics
 internal import Synchronization
 
 /// Checks handshakes against the credentials of the devices, and logs why a handshake is refused.
@@ -9,6 +10,7 @@ final class CredentialAuthority: CoAPAuthority {
   private let credentials: any DeviceCredentials
   private let log: Logger
   private let refusals = Mutex(RefusalLog())
+  private let refused = Counter(label: "device_rpc_refused_connections_total", dimensions: [("reason", "credentials")])
 
   init(_ credentials: any DeviceCredentials, log: Logger) {
     self.credentials = credentials
@@ -67,6 +69,7 @@ final class CredentialAuthority: CoAPAuthority {
   }
 
   private func refuse(_ peer: CoAPAddress, _ identity: String?, _ reason: String) {
+    refused.increment()
     let now = Duration.nanoseconds(Int64(clamping: EventLoop.monotonic))
     let line = refusals.withLock { $0.take(identity ?? peer.host, reason, now: now) }
     guard let line else { return }

@@ -6,8 +6,10 @@ import HTTPTypes
 import Hummingbird
 import HummingbirdTesting
 import Logging
+import Metrics
 import Synchronization
 import Testing
+import Tracing
 
 @testable import DeviceRPCHTTP
 
@@ -62,7 +64,7 @@ struct API: Sendable {
 ///   - clock: the clock of heartbeats.
 func withAPI(
   keys: (any APIKeyProvider)? = nil, administration: (any DeviceAdministration)? = nil, setup: TestingSetup = .router,
-  log: Logger = silentLog,
+  log: Logger = silentLog, metrics: PrometheusMetrics? = nil, tracer: any Tracer = NoOpTracer(),
   time: @escaping @Sendable () -> Duration = { .zero }, clock: any Clock<Duration> = ManualClock(),
   configure: (inout HTTPConfiguration) -> Void = { _ in }, _ body: @escaping @Sendable (API) async throws -> Void
 ) async throws {
@@ -72,11 +74,16 @@ func withAPI(
   let own = administration == nil || keys != nil ? nil : InMemoryAPIKeys()
   let key = own?.add("admin", .all)
   let devices = InMemoryDevices()
-  let server = DeviceRPCServer(devices, logger: silentLog)
+  let (server, http) = withMetricsFactory(metrics ?? NOOPMetricsHandler.instance) {
+    let server = withTracer(tracer) { DeviceRPCServer(devices, logger: silentLog) }
+    return (
+      server,
+      DeviceRPCHTTPServer(
+        server, keys: keys ?? own, administration: administration, configuration: configuration, metrics: metrics, log: log,
+        date: { Date(timeIntervalSince1970: 1_790_000_000) }, now: time, clock: clock)
+    )
+  }
   try await server.start()
-  let http = DeviceRPCHTTPServer(
-    server, keys: keys ?? own, administration: administration, configuration: configuration, log: log,
-    date: { Date(timeIntervalSince1970: 1_790_000_000) }, now: time, clock: clock)
   let application = Application(router: http.router(), configuration: .init(address: .hostname("127.0.0.1", port: 0)), logger: silentLog)
   do {
     try await application.test(setup) { client in

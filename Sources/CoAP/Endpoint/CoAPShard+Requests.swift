@@ -9,10 +9,13 @@ extension CoAPShard {
     handler.heard(from: session)
     defer { if !session.farewells.isEmpty { loop.atEndOfPass { session.repeatFarewells() } } }
     guard !session.scheme.isStream else {
+      loop.counts.packetsReceived &+= 1
       // There are no retransmissions over TCP.
       if let answer = freshAnswer(to: pdu, mid: 0, token: PDU.token(pdu), on: session) { write(answer, to: response, on: session) }
       return
     }
+    // It is acknowledged, with the response or before it.
+    if coap_pdu_get_type(pdu) == COAP_MESSAGE_CON { loop.counts.packetsSent &+= 1 }
     let mid = UInt16(truncatingIfNeeded: coap_pdu_get_mid(pdu))
     let token = PDU.token(pdu)
     let method = CoAPCode(rawValue: UInt8(truncatingIfNeeded: coap_pdu_get_code(pdu).rawValue))
@@ -76,6 +79,7 @@ extension CoAPShard {
   }
 
   func write(_ response: CoAPResponse, to pdu: OpaquePointer?, on session: CoAPSession) {
+    if session.scheme.isStream || coap_pdu_get_type(pdu) != COAP_MESSAGE_ACK { loop.counts.packetsSent &+= 1 }
     if !PDU.write(response, to: pdu) { handler.responseWasCut(response.code, on: session) }
   }
 

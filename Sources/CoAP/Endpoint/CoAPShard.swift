@@ -181,7 +181,8 @@ final class CoAPShard: EventLoop.EventSource {
       sockets[index].source = Self.deaf
       if listeningTimer == nil { listeningTimer = loop.makeTimer { [unowned self] in self.listenAgain() } }
       listeningTimer?.arm(at: loop.passTime + 1_000_000_000)
-    case .refused, nil: break
+    case .refused: loop.counts.refusedConnections &+= 1
+    case nil: break
     }
   }
 

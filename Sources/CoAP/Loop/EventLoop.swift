@@ -92,6 +92,13 @@ package final class EventLoop: SerialExecutor, @unchecked Sendable {
   /// each datagram and job of a pass would be too expensive.
   package private(set) var passTime = monotonic
 
+  /// What the sockets of this loop have done, on the loop's thread.
+  package var counts = LoopCounts()
+
+  /// Called at the end of each pass with its length in nanoseconds: from when the loop woke up until it looks for events again.
+  /// On the loop's thread; nil, which saves a look at the clock, when nobody wants to know.
+  package var onPass: ((UInt64) -> Void)?
+
   /// Ends the thread after the jobs already queued, and returns when it has ended. May be called twice.
   ///
   /// Close everything that runs on the loop first: its sources are not notified.
@@ -225,6 +232,7 @@ package final class EventLoop: SerialExecutor, @unchecked Sendable {
     // They are not called any more, and may hold references to the loop.
     timers = []
     sources = []
+    onPass = nil
   }
 
   private func wake() {
@@ -292,6 +300,7 @@ package final class EventLoop: SerialExecutor, @unchecked Sendable {
         return (false, isIdle ? timeout : 0)
       }
       if mayEnd { break }
+      if let onPass { onPass(Self.monotonic &- passTime) }
       let count = epoll_wait(epoll, &events, Int32(events.count), sleep)
       passTime = Self.monotonic
       if sleep != 0 { state.withLock { $0.isAsleep = false } }

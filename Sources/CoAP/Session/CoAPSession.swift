@@ -248,6 +248,7 @@ package final class CoAPSession: @unchecked Sendable {
       coap_delete_pdu(pdu)
       return nil
     }
+    loop.counts.packetsSent &+= 1
     // coap_send frees the PDU, also when it fails.
     return coap_send(handle, pdu) == COAP_INVALID_MID ? nil : mid
   }

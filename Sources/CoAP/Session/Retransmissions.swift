@@ -118,6 +118,7 @@ extension CoAPSession {
   /// Sends a datagram, over DTLS encrypted with the session's keys. If it cannot be sent now, it counts as lost.
   private func put(_ bytes: [UInt8]) {
     guard let handle, !isLost else { return }
+    loop.counts.packetsSent &+= 1
     if scheme == .coaps {
       shard.pump.feed.write(bytes, on: handle)
     } else {
@@ -152,6 +153,7 @@ extension CoAPSession {
       return .max
     }
     put(confirmable.bytes)
+    loop.counts.retransmissions &+= 1
     confirmable.retransmissionsLeft -= 1
     confirmable.timeout *= 2
     confirmable.due = now + confirmable.timeout

@@ -74,8 +74,9 @@ final class DatagramPump {
   /// Peeks at the datagrams that wait in a socket. The result is valid until the next call. The datagrams are copied into
   /// `buffer`, which has PEEK_BYTES for each of PEEK_BATCH.
   func peek(_ socket: AdoptedSocket, into buffer: UnsafeMutablePointer<UInt8>? = nil) -> UnsafeBufferPointer<peeked_datagram> {
-    UnsafeBufferPointer(
-      start: peeked, count: Int(peek_datagrams(socket.descriptor, peeked, buffer ?? peekedBytes, socket.isSecure)))
+    let count = Int(peek_datagrams(socket.descriptor, peeked, buffer ?? peekedBytes, socket.isSecure))
+    loop.counts.packetsReceived &+= UInt64(max(1, count))
+    return UnsafeBufferPointer(start: peeked, count: count)
   }
 
   /// Reads datagrams of `shard` at the end of this pass. Call `read`, `discard` or `serve` for each of them, in their order.
@@ -131,7 +132,9 @@ final class DatagramPump {
       readDatagrams(start..<index)
       switch what {
       case .ignored: discard_datagram(socket.descriptor)
-      case .answered(let answer): answer_datagram(socket.descriptor, answer, answer.count)
+      case .answered(let answer):
+        loop.counts.packetsSent &+= 1
+        answer_datagram(socket.descriptor, answer, answer.count)
       case .served(let message, let peer, let shard): shard.serve(message, of: peer, from: socket)
       }
       start = index

@@ -134,6 +134,8 @@ package struct PendingCalls<Device, Completion> {
   }
 
   package var count: Int { entries.count }
+  /// Those that were not sent yet.
+  package private(set) var waitingCount = 0
   package var isEmpty: Bool { entries.isEmpty }
 
   package subscript(serial: Serial) -> Entry? { entries[serial] }
@@ -172,6 +174,7 @@ package struct PendingCalls<Device, Completion> {
     entries[serial] = entry
     lane.waiting.append(entry)
     lane.openCalls += 1
+    waitingCount += 1
     alarms.insert(Alarm(deadline: entry.deadline, serial: serial))
     return entry
   }
@@ -228,6 +231,7 @@ package struct PendingCalls<Device, Completion> {
   /// The call was sent, over a transport with this kind of acknowledgement.
   package mutating func sent(_ entry: Entry, _ acknowledgement: Acknowledgement = .each, now: Duration) {
     guard entry.sent == nil else { return }
+    waitingCount -= 1
     entry.sent = now
     entry.delivery = .sentNoAck
     entry.isAcknowledgeable = acknowledgement == .each
@@ -288,7 +292,10 @@ package struct PendingCalls<Device, Completion> {
   package mutating func end(_ serial: Serial) -> Entry? {
     guard let entry = entries.removeValue(forKey: serial) else { return nil }
     let lane = entry.lane
-    if entry.sent == nil { lane.leave(entry) }
+    if entry.sent == nil {
+      lane.leave(entry)
+      waitingCount -= 1
+    }
     lane.openCalls -= 1
     recent[place(of: serial)] = Ended(serial: serial, lane: ObjectIdentifier(lane))
     compactAlarms()

@@ -1,14 +1,12 @@
 /// A device as its home loop keeps it: its state, and the lane of its calls. Used on that loop only.
 package typealias DeviceRecord = PendingCalls<DeviceState, CallCompletion>.Lane
 
-/// Who is told of the end of a call, besides those who wait for it by its id.
-package enum CallCompletion {
-  /// Whoever performs it.
-  case caller(UnsafeContinuation<Result<CallResult, CallError>, Never>)
-  case none
-
-  /// Whether somebody may look at the call after its end.
-  var isRemembered: Bool { if case .none = self { true } else { false } }
+/// What is told of the end of a call, besides those who wait for it by its id.
+package struct CallCompletion {
+  /// Whoever performs the call; nil for a call that was begun to be looked at, and so is remembered after its end.
+  var caller: UnsafeContinuation<Result<CallResult, CallError>, Never>?
+  /// Nil when nobody traces.
+  var trace: CallTrace?
 }
 
 /// The state of one device, kept by its loop.
@@ -20,6 +18,8 @@ package struct DeviceState {
   // A probe is under way. Calls wait until it ends or any packet of the device arrives: if the device turns out to be
   // unreachable, they have certainly not been sent.
   var isProbing = false
+  // It is one of those in `DeviceLoop.quietCount`.
+  var isCountedQuiet = false
   let name: String
   // When the last packet of the device arrived, as far as it was reported to the loop; the link may have a later time.
   var lastHeard: Duration

@@ -8,14 +8,16 @@ extension DeviceLoop {
   nonisolated(nonsending) func begin(
     _ call: Call, on name: String, waiting patience: Duration?
   ) async throws(CallError) -> CallInfo {
+    let completion = CallCompletion(trace: tracing.begin())
     let look = await wait(patience) { loop, deadline, continuation in
       do throws(CallError) {
         var place: (serial: UInt32, number: UInt64)?
-        try loop.enter(call, on: name, .none) { serial in
+        try loop.enter(call, on: name, completion) { serial in
           place = (serial, loop.waiters.add(continuation, for: serial, until: deadline))
         }
         return place
       } catch {
+        loop.metrics.count(.failure(error))
         continuation.resume(returning: .failure(error))
         return nil
       }
@@ -114,7 +116,7 @@ extension DeviceLoop {
 
   /// A call has ended: it becomes history, and those who wait for it are resumed.
   func note(_ entry: Pending.Entry, _ outcome: Outcome) {
-    if entry.completion.isRemembered || limits.remembersAllCalls { history.add(entry, outcome, now: driver.now) }
+    if entry.completion.caller == nil || limits.remembersAllCalls { history.add(entry, outcome, now: driver.now) }
     guard !waiters.isEmpty else { return }
     let ended = waiters.end(entry.serial)
     guard !ended.isEmpty else { return }

@@ -102,6 +102,7 @@ extension DeviceLoop {
   func noteHeard(_ record: DeviceRecord) -> Duration {
     let heard = max(record.device.lastHeard, record.device.link?.lastHeard ?? .zero)
     if record.device.presence.wasHeard(heard) {
+      countQuiet(record)
       log.debug("device heard again", metadata: ["device": "\(record.device.name)"])
       hub.send(.heardAgain(info(record)))
     }
@@ -109,6 +110,7 @@ extension DeviceLoop {
   }
 
   private func tellQuiet(_ record: DeviceRecord) {
+    countQuiet(record)
     log.debug("device quiet", metadata: ["device": "\(record.device.name)"])
     hub.send(.quiet(info(record)))
   }
@@ -116,6 +118,14 @@ extension DeviceLoop {
   private func giveUp(_ record: DeviceRecord, _ link: any DeviceLink, now: Duration) {
     let heard = max(record.device.lastHeard, link.lastHeard)
     unreachable(link, reason: "not heard for \((now - heard).readable), ping unanswered")
+  }
+
+  /// Brings `quietCount` up to date with what has become of a device.
+  func countQuiet(_ record: DeviceRecord) {
+    let isQuiet = record.device.link != nil && record.device.presence.isQuiet
+    guard isQuiet != record.device.isCountedQuiet else { return }
+    record.device.isCountedQuiet = isQuiet
+    quietCount += isQuiet ? 1 : -1
   }
 
   func endProbing(_ record: DeviceRecord) {

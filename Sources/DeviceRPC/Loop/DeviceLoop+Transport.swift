@@ -34,10 +34,7 @@ extension DeviceLoop {
   /// Calls to the device are sent on this link from now on, as soon as it is ready.
   func connected(_ record: DeviceRecord, _ link: any DeviceLink, now: Duration) {
     takeKept(of: record)
-    if record.device.link == nil {
-      onlineCount += 1
-      metrics.devicesOnline.increment()
-    }
+    if record.device.link == nil { onlineCount += 1 }
     record.device.link = link
     record.device.isReady = false
     endProbing(record)
@@ -45,6 +42,7 @@ extension DeviceLoop {
     record.device.lastHeard = now
     record.device.absence = nil
     record.device.presence.begin(now)
+    countQuiet(record)
     log.debug("device online", metadata: ["device": "\(record.device.name)", "address": "\(link.address)"])
     hub.send(.online(info(record)))
     pending.open(record, now: now)
@@ -107,7 +105,7 @@ extension DeviceLoop {
     record.device.absence = .init(since: now, address: link.address, dialect: link.dialect, reason: reason)
     noteAbsent(record, since: now)
     onlineCount -= 1
-    metrics.devicesOnline.decrement()
+    countQuiet(record)
     let name = record.device.name
     for entry in pending.close(record, now: now) {
       complete(entry, .failure(isRevoked ? .revoked(device: name, reason: reason, delivery: .notSent) : .offline(name)))

@@ -16,6 +16,7 @@ package actor DeviceLoop {
   nonisolated var log: Logger { peerLog.log }
   let hub: Hub<DeviceEvent>
   let metrics: ServerMetrics
+  nonisolated let tracing = CallTracing()
   // The longest duration used: in practice unlimited, and its sum with any time of the clock fits every representation.
   private static let century = Duration.seconds(100 * 365 * 86_400)
   // The wall clock at zero of the loop's clock; set by `lookAtWallClock()`.
@@ -31,6 +32,8 @@ package actor DeviceLoop {
   let idEpoch: Int64
   var devices: [String: DeviceRecord] = [:]
   var onlineCount = 0
+  // Those of them that are quiet.
+  var quietCount = 0
   var absent: Deque<(device: DeviceRecord, since: Duration)> = []
   var watched = PresenceQueue()
   /// The number of probes under way.
@@ -70,6 +73,7 @@ package actor DeviceLoop {
       limit: limits.endedCalls, limitPerDevice: limits.endedCallsPerDevice, byteLimit: limits.endedCallBytes)
     self.instance = instance
     idEpoch = Int64(epoch.timeIntervalSince1970 * 1_000)
+    if metrics.areCollected { driver.measurePasses { [pass = metrics.loopPass] in pass.recordNanoseconds($0) } }
   }
 
   // MARK: Calls
@@ -77,13 +81,14 @@ package actor DeviceLoop {
   /// Costs one hop to the loop, and one back when the call ends: `nonsending` avoids the hops to and from the global executor.
   nonisolated(nonsending) func perform(_ call: Call, on name: String, _ slot: CallSlot = CallSlot()) async -> Outcome {
     if Task.isCancelled { return .failure(.cancelled(.notSent)) }
+    let trace = tracing.begin()
     return await withTaskCancellationHandler {
       // Unchecked, since the table ends each call exactly once.
       await withUnsafeContinuation { continuation in
         if driver.isCurrent {
-          onLoop { $0.begin(call, on: name, slot, continuation) }
+          onLoop { $0.begin(call, on: name, slot, CallCompletion(caller: continuation, trace: trace)) }
         } else {
-          driver.execute { self.onLoop { $0.begin(call, on: name, slot, continuation) } }
+          driver.execute { self.onLoop { $0.begin(call, on: name, slot, CallCompletion(caller: continuation, trace: trace)) } }
         }
       }
     } onCancel: {
@@ -92,13 +97,14 @@ package actor DeviceLoop {
   }
 
   private func begin(
-    _ call: consuming Call, on name: String, _ slot: CallSlot, _ continuation: UnsafeContinuation<Outcome, Never>
+    _ call: consuming Call, on name: String, _ slot: CallSlot, _ completion: CallCompletion
   ) {
     do throws(CallError) {
       if slot.isCancelled { throw .cancelled(.notSent) }
-      try enter(call, on: name, .caller(continuation)) { slot.serial = $0 }
+      try enter(call, on: name, completion) { slot.serial = $0 }
     } catch {
-      continuation.resume(returning: .failure(error))
+      metrics.count(.failure(error))
+      completion.caller?.resume(returning: .failure(error))
     }
   }
 
@@ -169,15 +175,11 @@ package actor DeviceLoop {
   }
 
   func complete(_ entry: Pending.Entry, _ outcome: Outcome) {
-    switch outcome {
-    case .success(let result):
-      metrics.callsAnswered.increment()
-      metrics.roundTrip.recordNanoseconds(Int64(clamping: result.roundTrip.nanoseconds))
-    case .failure: metrics.callsFailed.increment()
-    }
+    metrics.count(outcome)
     hub.send(.callEnded(info(entry, outcome, ended: driver.now)))
     note(entry, outcome)
-    if case .caller(let continuation) = entry.completion { continuation.resume(returning: outcome) }
+    if let trace = entry.completion.trace { trace.record(info(entry, outcome, ended: driver.now)) }
+    entry.completion.caller?.resume(returning: outcome)
     if isEnding, pending.isEmpty { finishDraining() }
   }
 

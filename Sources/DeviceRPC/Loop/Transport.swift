@@ -13,10 +13,51 @@ package protocol LoopDriver: SerialExecutor {
   func execute(_ action: @escaping @Sendable () -> Void)
   /// Creates a timer that runs `action` on the loop. Called on the loop.
   func makeAlarm(_ action: @escaping @Sendable () -> Void) -> any LoopAlarm
+  /// What the transport has counted on this loop. Called on the loop.
+  var transportCounts: TransportCounts { get }
+  /// Has `record` called on the loop at the end of each pass, with its length in nanoseconds. May be called from any thread.
+  func measurePasses(_ record: @escaping @Sendable (Int64) -> Void)
 }
 
 extension LoopDriver {
   package var date: Date { Date() }
+  package var transportCounts: TransportCounts { TransportCounts() }
+  package func measurePasses(_ record: @escaping @Sendable (Int64) -> Void) {}
+}
+
+/// What a transport has done on a loop since the loop began.
+package struct TransportCounts: Sendable, Hashable {
+  package var packetsReceived: UInt64
+  package var packetsSent: UInt64
+  /// Those of the sent packets that repeat an earlier one.
+  package var retransmissions: UInt64
+  /// Connections that were closed at once, because there were too many.
+  package var refusedConnections: UInt64
+
+  package init(
+    packetsReceived: UInt64 = 0, packetsSent: UInt64 = 0, retransmissions: UInt64 = 0, refusedConnections: UInt64 = 0
+  ) {
+    self.packetsReceived = packetsReceived
+    self.packetsSent = packetsSent
+    self.retransmissions = retransmissions
+    self.refusedConnections = refusedConnections
+  }
+
+  mutating func add(_ other: Self) {
+    packetsReceived += other.packetsReceived
+    packetsSent += other.packetsSent
+    retransmissions += other.retransmissions
+    refusedConnections += other.refusedConnections
+  }
+
+  func grown(since earlier: Self) -> Self {
+    func grown(_ count: KeyPath<Self, UInt64>) -> UInt64 {
+      self[keyPath: count] - min(self[keyPath: count], earlier[keyPath: count])
+    }
+    return Self(
+      packetsReceived: grown(\.packetsReceived), packetsSent: grown(\.packetsSent),
+      retransmissions: grown(\.retransmissions), refusedConnections: grown(\.refusedConnections))
+  }
 }
 
 /// A loop's timer, used on its loop only.

@@ -50,9 +50,14 @@ public protocol DeviceCaller: Sendable {
   ///
   /// - Parameter onLoss: called once for each event that was dropped, from any thread. It must not block.
   func events(onLoss: @escaping @Sendable () -> Void) -> AsyncStream<DeviceEvent>
+
+  /// Sets the metrics that say how things are at a moment. By default there are none.
+  func recordMetrics() async
 }
 
 extension DeviceCaller {
+  public func recordMetrics() async {}
+
   public func events(onLoss: @escaping @Sendable () -> Void) -> AsyncStream<DeviceEvent> { events() }
 }
 

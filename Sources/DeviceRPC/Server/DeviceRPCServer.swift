@@ -9,11 +9,8 @@ internal import Synchronization
 /// the server as a `Service` in a `ServiceGroup`, or call `start()` and `shutdown()`. All methods may be called from any task or
 /// thread, at any time.
 ///
-/// Metrics, through swift-metrics: the counters `device_rpc_calls_sent_total`, `device_rpc_calls_answered_total`,
-/// `device_rpc_calls_failed_total`, `device_rpc_stray_results_total`, `device_rpc_forbidden_results_total`,
-/// `device_rpc_unreadable_results_total`, `device_rpc_rate_limited_requests_total` (requests answered with 4.29, see
-/// `Limits.requestsPerSecond`) and `device_rpc_dropped_logs_total` (log messages of devices above that rate, which are dropped
-/// but answered with success), the gauge `device_rpc_devices_online` and the timer `device_rpc_round_trip`.
+/// It has metrics, through swift-metrics, and traces, through swift-distributed-tracing: see <doc:Operating>. Bootstrap both before
+/// the server is created.
 public final class DeviceRPCServer: Service {
   /// The limits with which the server was created.
   public let limits: Limits
@@ -22,6 +19,7 @@ public final class DeviceRPCServer: Service {
   let directory: DeviceDirectory
   private let log: Logger
   private let hub: Hub<DeviceEvent>
+  private let metrics = ServerMetrics()
   private let life = Mutex(Life())
 
   private struct Life {
@@ -41,7 +39,7 @@ public final class DeviceRPCServer: Service {
     self.limits = limits
     self.log = log
     hub = Hub<DeviceEvent>(buffered: limits.bufferedEvents)
-    let metrics = ServerMetrics()
+    let metrics = metrics
     let drivers = transport.drivers
     let instance = UInt64.random(in: 0...CallID.instanceBits)
     let step = UInt32(drivers.count)
@@ -112,12 +110,34 @@ public final class DeviceRPCServer: Service {
   public func run() async throws {
     do {
       try await start()
-      try? await gracefulShutdown()
+      await withTaskGroup { group in
+        if metrics.areCollected { group.addTask { await self.recordRepeatedly() } }
+        try? await gracefulShutdown()
+        group.cancelAll()
+      }
     } catch {
       await shutdown()
       throw error
     }
     await shutdown()
+  }
+
+  // For those who are sent metrics, and so do not ask for them.
+  private func recordRepeatedly() async {
+    while !Task.isCancelled {
+      await recordMetrics()
+      try? await Task.sleep(for: .seconds(10))
+    }
+  }
+
+  /// Sets the metrics that say how things are at a moment: devices by state, open calls, packets.
+  ///
+  /// `run()` does it every 10 s. Call it where metrics are asked for, as `/metrics` does, and from a timer of your own if the
+  /// server was started with `start()`.
+  public func recordMetrics() async {
+    var samples: [LoopSample] = []
+    for loop in directory.loops { samples.append(await loop.sample) }
+    metrics.record(samples)
   }
 
   /// Shuts the server down, and returns when all sockets are closed.

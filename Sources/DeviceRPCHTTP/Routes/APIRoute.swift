@@ -79,8 +79,18 @@ extension HTTPField.Name {
 struct RouteRunner: Sendable {
   let gate: Gate
   let limits: HTTPLimits
+  let metrics: HTTPMetrics
+  /// A monotonic clock.
+  let now: @Sendable () -> Duration
 
   func run(_ route: APIRoute, _ request: Request, _ parameters: Parameters) async -> Response {
+    let begin = now()
+    let response = await response(route, request, parameters)
+    metrics.count(request.method, route.path, response.status, now() - begin)
+    return response
+  }
+
+  private func response(_ route: APIRoute, _ request: Request, _ parameters: Parameters) async -> Response {
     do throws(Problem) {
       let sender = try await gate.admit(request, route.need)
       var decoded: [String: String] = [:]

@@ -46,6 +46,19 @@ struct RouteDescription: Sendable {
 
 /// The OpenAPI 3.1 document, made from the table of routes, so that the two cannot differ.
 enum OpenAPIDocument {
+  /// The routes, and one that has their document, which describes itself, too.
+  static func describing(_ routes: [APIRoute]) -> [APIRoute] {
+    func route(_ handler: @escaping @Sendable (APIRequest) async throws(Problem) -> Response) -> APIRoute {
+      APIRoute(
+        method: .get, path: "/v1/openapi.json", need: .nothing,
+        description: RouteDescription(
+          name: "getOpenAPI", summary: "The OpenAPI document of this API.", responses: [(200, "The document.", "Document")]),
+        handler: handler)
+    }
+    let document = value(of: routes + [route { _ throws(Problem) in throw Problem(.notFound, "") }])
+    return routes + [route { _ throws(Problem) in .json(document) }]
+  }
+
   static func value(of routes: [APIRoute]) -> RPCValue {
     var paths = RPCObject()
     for route in routes {

@@ -4,8 +4,6 @@ internal import Hummingbird
 /// The server itself: whether it is well, what its API is, what its problems mean.
 struct ServiceRoutes: Sendable {
   let readiness: @Sendable () async -> String?
-  /// The document of all routes.
-  let document: @Sendable () -> RPCValue
 
   var routes: [APIRoute] {
     [
@@ -23,11 +21,6 @@ struct ServiceRoutes: Sendable {
           guard let reason = await readiness() else { return .json(["status": "ok"]) }
           return .json(["status": "unavailable", "reason": .string(reason)], status: .serviceUnavailable)
         }),
-      APIRoute(
-        method: .get, path: "/v1/openapi.json", need: .nothing,
-        description: RouteDescription(
-          name: "getOpenAPI", summary: "The OpenAPI document of this API.", responses: [(200, "The document.", "Document")]),
-        handler: { _ throws(Problem) in .json(document()) }),
       APIRoute(
         method: .get, path: "/v1/problems", need: .nothing,
         description: RouteDescription(

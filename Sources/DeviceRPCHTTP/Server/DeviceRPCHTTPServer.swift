@@ -27,12 +27,13 @@ public struct DeviceRPCHTTPServer: Service {
   ///   - keys: the API keys; nil for none.
   ///   - administration: where devices are added and removed, such as a `DeviceStore`; nil for a server that cannot do that.
   ///   - isReady: why devices cannot be served at the moment; nil when they can.
+  ///   - metrics: what `/metrics` shows; nil for no such page.
   ///   - logger: gets a line for each call.
   ///   - onListening: called with the URL when the server listens.
   public init(
     _ caller: any DeviceCaller, keys: (any APIKeyProvider)? = nil, administration: (any DeviceAdministration)? = nil,
     configuration: HTTPConfiguration = HTTPConfiguration(), isReady: @escaping @Sendable () async -> String? = { nil },
-    logger: Logger = Logger(label: "device-rpc.http"),
+    metrics: PrometheusMetrics? = nil, logger: Logger = Logger(label: "device-rpc.http"),
     onListening: @escaping @Sendable (String) async -> Void = { _ in }
   ) {
     self.configuration = configuration
@@ -40,13 +41,14 @@ public struct DeviceRPCHTTPServer: Service {
     self.onListening = onListening
     log = logger
     routes = DeviceRPCRoutes(
-      caller, keys: keys, administration: administration, configuration: configuration, isReady: isReady, logger: logger)
+      caller, keys: keys, administration: administration, configuration: configuration, isReady: isReady, metrics: metrics,
+      logger: logger)
   }
 
   /// With clocks of a test.
   init(
     _ caller: any DeviceCaller, keys: (any APIKeyProvider)?, administration: (any DeviceAdministration)? = nil,
-    configuration: HTTPConfiguration, log: Logger, date: @escaping @Sendable () -> Date, now: @escaping @Sendable () -> Duration,
+    configuration: HTTPConfiguration, metrics: PrometheusMetrics? = nil, log: Logger, date: @escaping @Sendable () -> Date, now: @escaping @Sendable () -> Duration,
     clock: any Clock<Duration> = ContinuousClock(), onListening: @escaping @Sendable (String) async -> Void = { _ in }
   ) {
     self.configuration = configuration
@@ -54,7 +56,8 @@ public struct DeviceRPCHTTPServer: Service {
     self.log = log
     self.onListening = onListening
     routes = DeviceRPCRoutes(
-      caller, keys: keys, administration: administration, configuration: configuration, readiness: { nil }, logger: log,
+      caller, keys: keys, administration: administration, configuration: configuration, readiness: { nil }, metrics: metrics,
+      logger: log,
       date: date, now: now, clock: clock)
   }
 
@@ -129,6 +132,7 @@ public struct DeviceRPCHTTPServer: Service {
   /// All routes, and a problem document for every other path.
   func router() -> Router<BasicRequestContext> {
     let router = Router(options: .autoGenerateHeadEndpoints)
+    router.add(middleware: TracingMiddleware())
     router.add(middleware: NotFound())
     routes.add(to: router)
     return router

@@ -11,7 +11,7 @@ public import Logging
 /// ```
 ///
 /// `DeviceRPCHTTPServer` is a server that has nothing else. Where the routes are mounted in another, its limits on connections and
-/// headers are those of that server.
+/// headers are those of that server, and it needs Hummingbird's `TracingMiddleware` for traces that begin with a request.
 public struct DeviceRPCRoutes: Sendable {
   let table: [APIRoute]
   let events: EventFeed
@@ -23,20 +23,21 @@ public struct DeviceRPCRoutes: Sendable {
   ///   - administration: where devices are added and removed; nil for a server that cannot do that.
   ///   - configuration: limits, hosts and what is logged. Without keys every request is let in, if the address is loopback.
   ///   - isReady: why devices cannot be served at the moment; nil when they can.
+  ///   - metrics: what `/metrics` shows; nil for no such page.
   ///   - logger: gets a line for each call.
   public init(
     _ caller: any DeviceCaller, keys: (any APIKeyProvider)? = nil, administration: (any DeviceAdministration)? = nil,
     configuration: HTTPConfiguration = HTTPConfiguration(), isReady: @escaping @Sendable () async -> String? = { nil },
-    logger: Logger = Logger(label: "device-rpc.http")
+    metrics: PrometheusMetrics? = nil, logger: Logger = Logger(label: "device-rpc.http")
   ) {
     self.init(
-      caller, keys: keys, administration: administration, configuration: configuration, readiness: isReady, logger: logger,
-      now: Self.monotonic)
+      caller, keys: keys, administration: administration, configuration: configuration, readiness: isReady, metrics: metrics,
+      logger: logger, now: Self.monotonic)
   }
 
   init(
     _ caller: any DeviceCaller, keys: (any APIKeyProvider)?, administration: (any DeviceAdministration)? = nil,
-    configuration: HTTPConfiguration, readiness: @escaping @Sendable () async -> String?, logger: Logger,
+    configuration: HTTPConfiguration, readiness: @escaping @Sendable () async -> String?, metrics: PrometheusMetrics? = nil, logger: Logger,
     date: @escaping @Sendable () -> Date = { Date() }, now: @escaping @Sendable () -> Duration,
     clock: any Clock<Duration> = ContinuousClock()
   ) {
@@ -44,7 +45,7 @@ public struct DeviceRPCRoutes: Sendable {
     let gate = Gate(
       keys: keys, isOpenWithoutKeys: configuration.isLoopback, hosts: configuration.allowedHosts,
       rates: RateLimiter(perSecond: limits.requestsPerSecond, now: now), now: date)
-    runner = RouteRunner(gate: gate, limits: limits)
+    runner = RouteRunner(gate: gate, limits: limits, metrics: HTTPMetrics(), now: now)
     let audit = AuditLog(log: logger, hasParams: configuration.logsParams)
     let calls = CallRoutes(
       caller: caller, idempotency: IdempotencyKeys(caller: caller, limits: limits, now: now), limits: limits, audit: audit)
@@ -54,9 +55,9 @@ public struct DeviceRPCRoutes: Sendable {
       GoliothCalls(registry: registry, limits: limits, audit: audit).routes + GoliothProjects(registry: registry).routes
       + GoliothDevices(registry: registry, audit: audit).routes
     let api = calls.routes + DeviceRoutes(caller: caller).routes + EventRoutes(feed: events, limits: limits).routes + golioth
-    let service = ServiceRoutes(readiness: readiness, document: { .null }).routes
-    let document = OpenAPIDocument.value(of: api + service)
-    table = api + ServiceRoutes(readiness: readiness, document: { document }).routes
+    let service =
+      ServiceRoutes(readiness: readiness).routes + (metrics.map { MetricRoutes(caller: caller, metrics: $0).routes } ?? [])
+    table = OpenAPIDocument.describing(api + service)
   }
 
   /// Adds the routes. Other methods of their paths are answered with 405.

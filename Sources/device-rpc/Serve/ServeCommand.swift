@@ -6,6 +6,7 @@ internal import DeviceRPCHTTP
 internal import DeviceRPCStore
 internal import Foundation
 internal import Logging
+internal import Metrics
 internal import ServiceLifecycle
 
 struct ServeCommand: AsyncParsableCommand {
@@ -97,8 +98,13 @@ struct ServeCommand: AsyncParsableCommand {
     let listening = options.listening
     let store = try listening.openStore(logger)
     defer { store?.close() }
+    let metrics = PrometheusMetrics()
+    let configuration = options.http.configuration(hasData: store != nil)
+    // Before the server is made, which looks for it.
+    if configuration != nil { MetricsSystem.bootstrap(metrics) }
     let server = try makeServer(store, logger)
-    let http = try await makeHTTP(server, store, logger, output)
+    var http: DeviceRPCHTTPServer?
+    if let configuration { http = try await makeHTTP(configuration, server, store, metrics, logger, output) }
     let console = Console(server: server, output: output, wait: .seconds(options.wait))
     do {
       try await server.start()
@@ -131,9 +137,8 @@ struct ServeCommand: AsyncParsableCommand {
   }
 
   private func makeHTTP(
-    _ server: DeviceRPCServer, _ store: DeviceStore?, _ logger: Logger, _ output: Output
-  ) async throws -> DeviceRPCHTTPServer? {
-    guard let configuration = options.http.configuration(hasData: store != nil) else { return nil }
+    _ configuration: HTTPConfiguration, _ server: DeviceRPCServer, _ store: DeviceStore?, _ metrics: PrometheusMetrics, _ logger: Logger, _ output: Output
+  ) async throws -> DeviceRPCHTTPServer {
     let http = DeviceRPCHTTPServer(
       server, keys: store, administration: store, configuration: configuration,
       isReady: {
@@ -143,7 +148,7 @@ struct ServeCommand: AsyncParsableCommand {
         } catch {
           return "\(error)"
         }
-      }, logger: logger
+      }, metrics: metrics, logger: logger
     ) { url in
       output.line("listening on \(url)")
       output.line("call over HTTP:    curl --json '{\"method\":\"multiply\",\"params\":[7,191]}' \(url)/v1/devices/sensor-1/calls")

@@ -1,7 +1,5 @@
 import DeviceRPCTesting
 import FoundationEssentials
-import Metrics
-import MetricsTestKit
 import Synchronization
 import Testing
 
@@ -198,40 +196,5 @@ import Testing
       #expect(last.firstSeen == first.firstSeen)
       #expect(abs(last.lastHeard.timeIntervalSince(first.firstSeen) - 5) < 0.001)
     }
-  }
-
-  // MARK: Metrics
-
-  @Test func `metrics count calls, strays and the devices of all loops`() async throws {
-    let metrics = TestMetrics()
-    let transport = InMemoryTransport(loops: 3)
-    let server = withMetricsFactory(metrics) {
-      DeviceRPCServer(transport: transport, limits: .testing(), log: silentLog)
-    }
-    try await server.start()
-    var links: [ScriptedLink] = []
-    for number in 0..<10 { links.append(await transport.scripted("\(number)")) }
-    let answered = server.launch(Call("m"), on: "0")
-    let sent = await links[0].next()
-    await transport.advance(by: .milliseconds(20))
-    await links[0].answer(sent)
-    await links[0].answer(sent)
-    #expect(await answered.value.isOK)
-    let failed = server.launch(Call("m"), on: "1")
-    await links[1].fail(await links[1].next(), .lost("gone"))
-    #expect(await failed.value.error != nil)
-    #expect(try metrics.expectCounter("device_rpc_calls_sent_total").totalValue == 2)
-    #expect(try metrics.expectCounter("device_rpc_calls_answered_total").totalValue == 1)
-    #expect(try metrics.expectCounter("device_rpc_calls_failed_total").totalValue == 1)
-    #expect(try metrics.expectCounter("device_rpc_stray_results_total").totalValue == 1)
-    #expect(try metrics.expectTimer("device_rpc_round_trip").values == [20_000_000])
-    #expect(try metrics.expectMeter("device_rpc_devices_online").lastValue == 10)
-    // Replaced links are the same device.
-    _ = await transport.scripted("0")
-    for number in 0..<4 { await transport.disconnect("\(number)") }
-    #expect(try metrics.expectMeter("device_rpc_devices_online").lastValue == 6)
-    #expect(await server.onlineDevices() == 6)
-    await server.shutdown()
-    #expect(try metrics.expectMeter("device_rpc_devices_online").lastValue == 0)
   }
 }
