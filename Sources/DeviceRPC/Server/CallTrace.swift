@@ -1,3 +1,6 @@
+// Server: `DeviceRPCServer`, the type that a back end uses, with its limits, events, metrics, traces and log.
+// The top layer of this module. The lower rooms use its limits, events, metrics and log; only `Device` uses the server.
+
 internal import FoundationEssentials
 internal import Tracing
 

@@ -1,6 +1,3 @@
-// Server: `DeviceRPCServer`, the type that a back end uses, with its limits, events, metrics and log.
-// The top layer of this module. The lower rooms use its limits, events, metrics and log; only `Device` uses the server.
-
 /// Whatever calls devices on behalf of others: the interface that HTTP, consoles and other front ends are built on.
 ///
 /// `DeviceRPCServer` is one. Calls are objects here: a call is begun, looked at, waited for and cancelled by its `CallID`, from
