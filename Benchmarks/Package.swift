@@ -10,7 +10,10 @@ let package = Package(
   dependencies: [
     .package(name: "swift-device-rpc", path: ".."),
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0"),
+    .package(url: "https://github.com/apple/swift-http-types", from: "1.8.0"),
     .package(url: "https://github.com/apple/swift-log", from: "1.6.0"),
+    .package(url: "https://github.com/apple/swift-metrics", from: "2.9.0"),
+    .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.0"),
   ],
   targets: [
     .target(
@@ -28,7 +31,11 @@ let package = Package(
         .product(name: "DeviceRPC", package: "swift-device-rpc"),
         .product(name: "DeviceSimulator", package: "swift-device-rpc"),
         .product(name: "DeviceRPCCoAP", package: "swift-device-rpc"),
+        .product(name: "DeviceRPCHTTP", package: "swift-device-rpc"),
+        .product(name: "HTTPTypes", package: "swift-http-types"),
+        .product(name: "Hummingbird", package: "hummingbird"),
         .product(name: "Logging", package: "swift-log"),
+        .product(name: "Metrics", package: "swift-metrics"),
       ],
       swiftSettings: [
         .enableUpcomingFeature("ExistentialAny"),
