@@ -6,8 +6,15 @@ public import FoundationEssentials
 /// A change is permanent and in force when the method that makes it returns; the sessions of a device that may not connect any
 /// more are closed. Names, identities and keys follow the rules of `DeviceName` and `DeviceKey`.
 public protocol DeviceAdministration: Sendable {
-  /// All devices, sorted by name.
-  func registeredDevices() async throws(DeviceAdministrationError) -> [RegisteredDevice]
+  /// The devices whose names begin with a text, sorted by name.
+  ///
+  /// - Parameters:
+  ///   - prefix: the text; empty for all devices.
+  ///   - after: only devices whose names come after this one; nil for the first ones.
+  ///   - limit: how many at most.
+  func registeredDevices(
+    prefix: String, after: String?, limit: Int
+  ) async throws(DeviceAdministrationError) -> [RegisteredDevice]
 
   /// The device of that name; nil when there is none.
   func registeredDevice(_ name: String) async throws(DeviceAdministrationError) -> RegisteredDevice?
@@ -17,23 +24,34 @@ public protocol DeviceAdministration: Sendable {
   /// - Throws: `unknownDevice`, `failed`.
   func credentials(of name: String) async throws(DeviceAdministrationError) -> [DeviceCredential]
 
-  /// Adds a device without credentials.
+  /// Adds a device, unless there is one of that name, and gives it a credential that it lacks. Both is done, or neither.
   ///
-  /// - Throws: `exists`, `invalid`, `failed`.
+  /// The same request may be made again: a device that has the very same credential stays as it is.
+  ///
+  /// - Parameters:
+  ///   - name: The name of the device.
+  ///   - proof: The key, or what a certificate must be; nil for no credential.
+  ///   - identity: The PSK identity, or the name in the certificate. Nil for the current one; without a current one it is the name
+  ///     of the device.
+  /// - Returns: The device, and whether it was added.
+  /// - Throws: `hasCredential`, `identityTaken`, `invalid`, `failed`.
   @discardableResult
-  func register(_ name: String) async throws(DeviceAdministrationError) -> RegisteredDevice
+  func register(
+    _ name: String, _ proof: DeviceCredential.Proof?, identity: String?
+  ) async throws(DeviceAdministrationError) -> (device: RegisteredDevice, isNew: Bool)
 
-  /// Gives a device a credential, in place of the one of the same kind if it has one.
+  /// Gives a device a credential.
   ///
   /// - Parameters:
   ///   - proof: The key, or what a certificate must be.
   ///   - identity: The PSK identity, or the name in the certificate. Nil for the current one; without a current one it is the name
   ///     of the device.
   ///   - name: The name of the device.
-  /// - Throws: `unknownDevice`, `identityTaken`, `invalid`, `failed`.
+  ///   - change: What the credential may be in place of.
+  /// - Throws: `unknownDevice`, `hasCredential`, `noCredential`, `identityTaken`, `invalid`, `failed`.
   @discardableResult
   func setCredential(
-    _ proof: DeviceCredential.Proof, identity: String?, of name: String
+    _ proof: DeviceCredential.Proof, identity: String?, of name: String, _ change: CredentialChange
   ) async throws(DeviceAdministrationError) -> RegisteredDevice
 
   /// Sets whether a device may connect.
@@ -46,6 +64,33 @@ public protocol DeviceAdministration: Sendable {
   ///
   /// - Throws: `unknownDevice`, `failed`.
   func unregister(_ name: String) async throws(DeviceAdministrationError)
+}
+
+extension DeviceAdministration {
+  /// All devices, sorted by name.
+  public func registeredDevices() async throws(DeviceAdministrationError) -> [RegisteredDevice] {
+    try await registeredDevices(prefix: "", after: nil, limit: .max)
+  }
+
+  /// Adds a device without credentials.
+  ///
+  /// - Throws: `exists`, `invalid`, `failed`.
+  @discardableResult
+  public func register(_ name: String) async throws(DeviceAdministrationError) -> RegisteredDevice {
+    let (device, isNew) = try await register(name, nil, identity: nil)
+    guard isNew else { throw .exists(name) }
+    return device
+  }
+}
+
+/// What a credential of a device may be in place of. Credentials of the other kind do not matter.
+public enum CredentialChange: Sendable, Hashable {
+  /// Nothing: the device must not have one of that kind, unless it is the very same.
+  case add
+  /// The one of that kind, which the device must have.
+  case rotate
+  /// The one of that kind, if the device has one.
+  case set
 }
 
 /// A device of a registry, without its keys.
@@ -99,6 +144,10 @@ public enum DeviceAdministrationError: Error, Sendable, Hashable {
   case unknownDevice(String)
   /// There is a device of that name already.
   case exists(String)
+  /// The device has another credential of that kind.
+  case hasCredential(device: String, DeviceCredential.Kind)
+  /// The device has no credential of that kind.
+  case noCredential(device: String, DeviceCredential.Kind)
   /// Another device has that identity.
   case identityTaken(String)
   /// A name, an identity or a fingerprint is not valid, for this reason.
@@ -113,8 +162,20 @@ extension DeviceAdministrationError: CustomStringConvertible {
     switch self {
     case .unknownDevice(let name): "no device is named \"\(name)\""
     case .exists(let name): "there is a device \"\(name)\" already"
+    case .hasCredential(let device, let kind): "\"\(device)\" has \(kind.phrase) already"
+    case .noCredential(let device, let kind): "\"\(device)\" does not have \(kind.phrase)"
     case .identityTaken(let identity): "the identity \"\(identity)\" is that of another device"
     case .invalid(let reason), .failed(let reason): reason
+    }
+  }
+}
+
+extension DeviceCredential.Kind {
+  /// `a key`, `a certificate`.
+  package var phrase: String {
+    switch self {
+    case .preSharedKey: "a key"
+    case .certificate: "a certificate"
     }
   }
 }

@@ -15,6 +15,13 @@ public struct DeviceCredential: Sendable, Hashable {
     /// A certificate issued by a CA that the server trusts. With a fingerprint, the SHA-256 of the certificate's DER form, only
     /// that certificate is accepted.
     case certificate(fingerprint: [UInt8]?)
+
+    public var kind: Kind {
+      switch self {
+      case .preSharedKey: .preSharedKey
+      case .certificate: .certificate
+      }
+    }
   }
 
   /// The name under which the device is called. If it is not valid, see `DeviceName`, the device cannot connect.
@@ -33,12 +40,7 @@ public struct DeviceCredential: Sendable, Hashable {
     self.isEnabled = isEnabled
   }
 
-  public var kind: Kind {
-    switch proof {
-    case .preSharedKey: .preSharedKey
-    case .certificate: .certificate
-    }
-  }
+  public var kind: Kind { proof.kind }
 }
 
 /// A pre-shared key. It is never printed, and comparing two keys of one length takes constant time.
@@ -53,6 +55,18 @@ public struct DeviceKey: Sendable, Hashable, CustomStringConvertible, CustomDebu
   public init?(_ bytes: some Collection<UInt8>) {
     guard (1...Self.longest).contains(bytes.count) else { return nil }
     self.bytes = Array(bytes)
+  }
+
+  /// Returns a new random key: 32 hexadecimal digits, with 128 bits from the system's random number generator.
+  ///
+  /// Firmware uses the digits themselves as the key. 32 bytes is the longest key of Mbed TLS by default (`MBEDTLS_PSK_MAX_LEN`).
+  public static func generated() -> DeviceKey {
+    let digits = Array("0123456789abcdef".utf8)
+    var generator = SystemRandomNumberGenerator()
+    guard let key = DeviceKey((0..<32).map { _ in digits[Int(generator.next(upperBound: UInt(16)))] }) else {
+      preconditionFailure("32 bytes are a key")
+    }
+    return key
   }
 
   public static func == (left: DeviceKey, right: DeviceKey) -> Bool {
@@ -111,4 +125,25 @@ public final class InMemoryCredentials: DeviceCredentials {
   }
 
   public func changes() -> AsyncStream<Void> { hub.subscribe() }
+}
+
+extension Sequence<UInt8> {
+  /// `7D:00:AE:…`, as OpenSSL prints fingerprints.
+  package var hexadecimal: String {
+    map { ($0 < 16 ? "0" : "") + String($0, radix: 16, uppercase: true) }.joined(separator: ":")
+  }
+}
+
+extension [UInt8] {
+  /// The bytes of a fingerprint as text: pairs of hexadecimal digits, with or without colons between them. Nil for anything else.
+  package init?(hexadecimal text: String) {
+    self.init()
+    var rest = Substring(text)
+    while !rest.isEmpty {
+      guard rest.utf8.count >= 2, let byte = UInt8(rest.prefix(2), radix: 16), rest.first != "+" else { return nil }
+      append(byte)
+      rest = rest.dropFirst(2)
+      if rest.first == ":", rest.utf8.count > 1 { rest.removeFirst() }
+    }
+  }
 }

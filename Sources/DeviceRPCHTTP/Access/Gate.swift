@@ -35,13 +35,18 @@ struct Sender: Sendable {
   /// Also a server that is open without keys wants one for this: other users of the machine must not get the keys of devices, which
   /// the files of a store keep from them.
   func requireAdminister(_ device: String) throws(Problem) {
-    guard let key else {
+    guard key != nil else {
       throw Problem(.forbidden, "To administer devices needs an API key (device-rpc keys add NAME --admin).")
     }
-    guard key.permissions.mayAdminister(device) else {
+    guard mayAdminister(device) else {
       throw Problem(.forbidden, "The key \"\(name)\" may not administer \(device).")
     }
   }
+
+  /// Whether the sender may see that there is a device, and what state it is in. Whoever may add and remove it may, too.
+  func mayLookAt(_ device: String) -> Bool { mayRead(device) || mayAdminister(device) }
+
+  func mayAdminister(_ device: String) -> Bool { key?.permissions.mayAdminister(device) ?? false }
 
   func mayRead(_ device: String) -> Bool { key?.permissions.mayRead(device) ?? true }
 }

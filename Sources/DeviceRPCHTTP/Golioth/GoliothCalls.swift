@@ -17,7 +17,7 @@ struct GoliothCalls: Sendable {
   let limits: HTTPLimits
   let audit: AuditLog
 
-  private var caller: any DeviceCaller { registry.caller }
+  private var caller: any DeviceCaller { registry.known.caller }
 
   var routes: [APIRoute] {
     [

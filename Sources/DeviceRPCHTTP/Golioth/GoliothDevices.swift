@@ -5,7 +5,9 @@ internal import Hummingbird
 /// Devices and their credentials as Golioth's tools list, add and remove them.
 struct GoliothDevices: Sendable {
   let registry: GoliothRegistry
-  let audit: AuditLog
+  private var known: KnownDevices { registry.known }
+
+  init(registry: GoliothRegistry) { self.registry = registry }
 
   var routes: [APIRoute] {
     [
@@ -67,13 +69,13 @@ struct GoliothDevices: Sendable {
     let project = request.goliothProject
     let page = try Self.number("page", in: request, 0...Int(Int32.max), default: 0)
     let perPage = try Self.number("perPage", in: request, 1...1_000, default: 1_000)
-    let found: [GoliothRegistry.Device]
+    let found: [KnownDevices.Device]
     if let name = request.goliothQuery("deviceName") {
       found = try await registry.device(name, in: project).map { [$0] } ?? []
     } else {
-      found = try await registry.devices()
+      found = try await registry.devices(in: project)
     }
-    let devices = found.filter { $0.membership.includes(project) && request.sender.mayRead($0.name) }
+    let devices = found.filter { request.sender.mayRead($0.name) }
     let shown = devices.dropFirst(page * perPage).prefix(perPage)
     return .json([
       "list": .array(shown.map(Self.value)), "page": RPCValue(page), "perPage": RPCValue(perPage),
@@ -99,13 +101,9 @@ struct GoliothDevices: Sendable {
   }
 
   @Sendable private func credentials(_ request: APIRequest) async throws(Problem) -> Response {
-    let (name, project) = Self.place(in: request)
-    let administration = try administration()
     // They are secrets.
-    try request.sender.requireAdminister(name)
-    let all = try await noted("read key", name, request) { () throws(Problem) in
-      try await registry.require(name, in: project)
-      return try await registry.attempt { () throws(DeviceAdministrationError) in try await administration.credentials(of: name) }
+    let all = try await administer("read key", request) { (registry, name) throws(DeviceAdministrationError) in
+      try await registry.credentials(of: name)
     }
     return .json(["list": .array(all.compactMap(Self.value))])
   }
@@ -114,44 +112,45 @@ struct GoliothDevices: Sendable {
 
   @Sendable private func create(_ request: APIRequest) async throws(Problem) -> Response {
     let name = try Self.text("name", in: request.body)
-    let administration = try administration()
-    try request.sender.requireAdminister(name)
-    let device = try await noted("add", name, request) { () throws(Problem) in
-      try await registry.attempt { () throws(DeviceAdministrationError) in try await administration.register(name) }
+    let device = try await known.administer("add", name, by: request.sender) { (registry) throws(DeviceAdministrationError) in
+      try await registry.register(name)
     }
-    let info = await registry.caller.info(of: name)
-    return .json(["data": Self.value(of: GoliothRegistry.Device(name: name, membership: .any, registered: device, info: info))])
+    let info = await known.caller.info(of: name)
+    return .json(["data": Self.value(of: KnownDevices.Device(name: name, registered: device, info: info))])
   }
 
   @Sendable private func delete(_ request: APIRequest) async throws(Problem) -> Response {
-    let (name, project) = Self.place(in: request)
-    let administration = try administration()
-    try request.sender.requireAdminister(name)
-    try await noted("remove", name, request) { () throws(Problem) in
-      try await registry.require(name, in: project)
-      try await registry.attempt { () throws(DeviceAdministrationError) in try await administration.unregister(name) }
+    try await administer("remove", request) { (registry, name) throws(DeviceAdministrationError) in
+      try await registry.unregister(name)
     }
     return .json(.object(RPCObject()))
   }
 
   @Sendable private func createCredential(_ request: APIRequest) async throws(Problem) -> Response {
-    let (name, project) = Self.place(in: request)
-    let administration = try administration()
-    try request.sender.requireAdminister(name)
     var members = try Members(request.body ?? .null)
     if let type = try members.string("type"), type != "PRE_SHARED_KEY" { throw Members.wrong("type", "PRE_SHARED_KEY") }
     guard let key = DeviceKey(try Self.text("preSharedKey", in: request.body).utf8) else {
       throw Members.wrong("preSharedKey", "a text of 1 to \(DeviceKey.longest) bytes")
     }
-    let identity = try Self.identity(try Self.text("identity", in: request.body), in: project)
-    try await noted("set key", name, request) { () throws(Problem) in
-      try await registry.require(name, in: project)
-      _ = try await registry.attempt { () throws(DeviceAdministrationError) in
-        try await administration.setCredential(.preSharedKey(key), identity: identity, of: name)
-      }
+    let identity = try Self.identity(try Self.text("identity", in: request.body), in: request.goliothProject)
+    try await administer("set key", request) { (registry, name) throws(DeviceAdministrationError) in
+      try await registry.setCredential(.preSharedKey(key), identity: identity, of: name, .set)
     }
-    let credential = DeviceCredential(device: name, identity: identity, proof: .preSharedKey(key))
+    let credential = DeviceCredential(device: request.goliothDevice, identity: identity, proof: .preSharedKey(key))
     return .json(["data": Self.value(of: credential) ?? .null])
+  }
+
+  /// Does what `body` does to the device of the path, if its project has it and the sender may, with a line in the log.
+  @discardableResult
+  private func administer<Value: Sendable>(
+    _ action: String, _ request: APIRequest,
+    _ body: (any DeviceAdministration, String) async throws(DeviceAdministrationError) -> Value
+  ) async throws(Problem) -> Value {
+    let name = request.goliothDevice
+    return try await known.administer(
+      action, name, by: request.sender,
+      if: { () throws(Problem) in try await registry.require(name, in: request.goliothProject) }
+    ) { (registry) throws(DeviceAdministrationError) in try await body(registry, name) }
   }
 
   /// The identity with its project, which must be that of the path: it says where the device is.
@@ -162,28 +161,6 @@ struct GoliothDevices: Sendable {
       throw Members.wrong("identity", "of the project \"\(project.prefix(128))\", not of \"\(own.prefix(128))\"")
     }
     return text
-  }
-
-  /// Does what `body` does, with a line in the log.
-  @discardableResult
-  private func noted<Value>(
-    _ what: String, _ name: String, _ request: APIRequest, _ body: () async throws(Problem) -> Value
-  ) async throws(Problem) -> Value {
-    do {
-      let value = try await body()
-      audit.note(what, of: name, by: request.sender)
-      return value
-    } catch {
-      audit.note(what, of: name, by: request.sender, error)
-      throw error
-    }
-  }
-
-  private func administration() throws(Problem) -> any DeviceAdministration {
-    guard let administration = registry.administration else {
-      throw Problem(.notImplemented, "This server has no store of devices, so they cannot be managed.")
-    }
-    return administration
   }
 
   // MARK: Values
@@ -198,7 +175,7 @@ struct GoliothDevices: Sendable {
     return text
   }
 
-  private static func value(of device: GoliothRegistry.Device) -> RPCValue {
+  private static func value(of device: KnownDevices.Device) -> RPCValue {
     let created = (device.registered?.created ?? device.info?.firstSeen).map { CallDocument.timestamp($0) }
     let heard = [device.info?.lastHeard, device.registered?.lastSeen].compactMap { $0 }.max().map { CallDocument.timestamp($0) }
     let state: RPCValue = device.info?.isOnline == true ? "online" : heard == nil ? "-" : "offline"

@@ -14,7 +14,7 @@ extension ProblemKind {
     switch self {
     case .malformedJSON, .invalidRequest, .unsupportedMediaType, .bodyTooLarge, .idempotencyKeyReused, .invalidCall:
       .invalidArgument
-    case .notFound, .unknownDevice, .unknownCall: .notFound
+    case .notFound, .unknownDevice, .unknownCredential, .unknownCall: .notFound
     case .alreadyExists: .alreadyExists
     case .forbidden, .wrongHost: .permissionDenied
     case .unauthorized: .unauthenticated

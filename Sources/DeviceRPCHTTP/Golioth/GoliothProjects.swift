@@ -33,7 +33,7 @@ struct GoliothProjects: Sendable {
   @Sendable private func get(_ request: APIRequest) async throws(Problem) -> Response {
     let name = request.goliothProject
     // Without a registry nobody knows which projects there are.
-    if registry.administration != nil, name != GoliothRegistry.defaultProject {
+    if registry.known.registry != nil, name != GoliothRegistry.defaultProject {
       guard try await names(for: request.sender).contains(name) else {
         throw Problem(.notFound, "There is no project \"\(name.prefix(128))\": no identity ends with @ and this name.")
       }
@@ -44,7 +44,7 @@ struct GoliothProjects: Sendable {
   private func names(for sender: Sender) async throws(Problem) -> Set<String> {
     var names: Set<String> = []
     for device in try await registry.devices() where sender.mayRead(device.name) {
-      if case .one(let name) = device.membership { names.insert(name) }
+      if case .one(let name) = registry.membership(of: device.registered) { names.insert(name) }
     }
     return names
   }

@@ -1,7 +1,6 @@
 internal import DeviceRPC
-internal import Logging
 
-/// The devices as the management API shows them: those of the registry, and those that are connected without being in it.
+/// The devices as the management API shows them, each of which is in a project.
 struct GoliothRegistry: Sendable {
   /// Where a device is.
   enum Membership: Equatable {
@@ -17,76 +16,40 @@ struct GoliothRegistry: Sendable {
     }
   }
 
-  struct Device {
-    let name: String
-    let membership: Membership
-    /// Nil for a device that is not in the registry.
-    let registered: RegisteredDevice?
-    /// Nil for a device that has not connected.
-    let info: DeviceInfo?
-  }
-
   static let defaultProject = "default"
 
-  let caller: any DeviceCaller
-  /// Nil without a registry. The devices are then those that have connected, in whichever project one asks.
-  let administration: (any DeviceAdministration)?
-  let audit: AuditLog
+  let known: KnownDevices
 
-  /// All devices, in the order of their names.
-  func devices() async throws(Problem) -> [Device] {
-    let connected = await caller.devices(DeviceQuery())
-    guard let administration else { return connected.map { Self.device($0.name, nil, $0, hasRegistry: false) } }
-    let registered = try await attempt { () throws(DeviceAdministrationError) in try await administration.registeredDevices() }
-    var infos = Dictionary(connected.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
-    var all = registered.map { Self.device($0.name, $0, infos.removeValue(forKey: $0.name), hasRegistry: true) }
-    all += infos.values.filter(\.isOnline).map { Self.device($0.name, nil, $0, hasRegistry: true) }
-    return all.sorted { $0.name < $1.name }
+  /// The devices of a project, in the order of their names.
+  func devices(in project: String) async throws(Problem) -> [KnownDevices.Device] {
+    try await devices().filter { membership(of: $0.registered).includes(project) }
   }
 
+  /// All devices, in the order of their names.
+  func devices() async throws(Problem) -> [KnownDevices.Device] { try await known.devices(DeviceQuery()).devices }
+
   /// The device of a name, if it is in the project.
-  ///
-  /// A device that is not in the registry is there while it is connected; otherwise one that was removed would remain.
-  func device(_ name: String, in project: String) async throws(Problem) -> Device? {
-    let info = await caller.info(of: name)
-    let registered = try await registered(name)
-    let hasRegistry = administration != nil
-    guard registered != nil || (hasRegistry ? info?.isOnline == true : info != nil) else { return nil }
-    let device = Self.device(name, registered, info, hasRegistry: hasRegistry)
-    return device.membership.includes(project) ? device : nil
+  func device(_ name: String, in project: String) async throws(Problem) -> KnownDevices.Device? {
+    guard let device = try await known.device(name), membership(of: device.registered).includes(project) else { return nil }
+    return device
   }
 
   /// Throws unless the project has a device of that name, connected or not.
   func require(_ name: String, in project: String) async throws(Problem) {
-    var membership: Membership?
-    if let registered = try await registered(name) {
-      membership = Self.membership(of: registered)
-    } else if await caller.info(of: name) != nil {
-      membership = administration == nil ? .any : .one(Self.defaultProject)
-    }
-    guard membership?.includes(project) == true else { throw Self.unknown(name, in: project) }
-  }
-
-  private func registered(_ name: String) async throws(Problem) -> RegisteredDevice? {
-    guard let administration else { return nil }
-    return try await attempt { () throws(DeviceAdministrationError) in try await administration.registeredDevice(name) }
+    let registered = try await known.registered(name)
+    let isThere = if registered != nil { true } else { await known.caller.info(of: name) != nil }
+    guard isThere, membership(of: registered).includes(project) else { throw Self.unknown(name, in: project) }
   }
 
   static func unknown(_ name: String, in project: String) -> Problem {
     Problem(.unknownDevice, "The project \"\(project.prefix(128))\" has no device \"\(name.prefix(255))\".")
   }
 
-  private static func device(
-    _ name: String, _ registered: RegisteredDevice?, _ info: DeviceInfo?, hasRegistry: Bool
-  ) -> Device {
-    Device(
-      name: name, membership: registered.map(membership) ?? (hasRegistry ? .one(defaultProject) : .any), registered: registered,
-      info: info)
-  }
-
-  private static func membership(of device: RegisteredDevice) -> Membership {
+  /// Where a device is of which the registry, if there is one, says this.
+  func membership(of device: RegisteredDevice?) -> Membership {
+    guard let device else { return known.registry == nil ? .any : .one(Self.defaultProject) }
     if device.credentials.isEmpty { return .any }
-    return .one(project(of: device.credentials.first { $0.kind == .preSharedKey }?.identity ?? ""))
+    return .one(Self.project(of: device.credentials.first { $0.kind == .preSharedKey }?.identity ?? ""))
   }
 
   /// What stands behind the last `@` of an identity, or the default project.
@@ -95,28 +58,4 @@ struct GoliothRegistry: Sendable {
     let name = identity[identity.index(after: sign)...]
     return name.isEmpty ? defaultProject : String(name)
   }
-
-  // MARK: Errors
-
-  /// Turns what the registry says into a problem. What has failed inside of it is for the log.
-  func attempt<Value: Sendable>(
-    _ body: () async throws(DeviceAdministrationError) -> Value
-  ) async throws(Problem) -> Value {
-    do {
-      return try await body()
-    } catch {
-      switch error {
-      case .unknownDevice: throw Problem(.unknownDevice, "\(error).".capitalizedFirst)
-      case .exists, .identityTaken: throw Problem(.alreadyExists, "\(error).".capitalizedFirst)
-      case .invalid(let reason): throw Problem(.invalidRequest, "\(reason).".capitalizedFirst)
-      case .failed(let reason):
-        audit.log.error("the registry of devices has failed", metadata: ["error": "\(reason)"])
-        throw Problem(.internalError, "The devices could not be read or changed.")
-      }
-    }
-  }
-}
-
-extension String {
-  fileprivate var capitalizedFirst: String { prefix(1).uppercased() + dropFirst() }
 }

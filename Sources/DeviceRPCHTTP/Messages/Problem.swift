@@ -18,6 +18,7 @@ enum ProblemKind: String, CaseIterable, Sendable {
   case tooManyRequests = "too-many-requests"
   case idempotencyKeyReused = "idempotency-key-reused"
   case notImplemented = "not-implemented"
+  case unknownCredential = "unknown-credential"
   // The call.
   case unknownDevice = "unknown-device"
   case unknownCall = "unknown-call"
@@ -43,7 +44,7 @@ enum ProblemKind: String, CaseIterable, Sendable {
     case .malformedJSON, .invalidRequest, .invalidCall: .badRequest
     case .unauthorized: .unauthorized
     case .forbidden: .forbidden
-    case .notFound, .unknownDevice, .unknownCall: .notFound
+    case .notFound, .unknownDevice, .unknownCredential, .unknownCall: .notFound
     case .methodNotAllowed: .methodNotAllowed
     case .requestTimeout: .requestTimeout
     case .alreadyExists, .revoked, .cancelled: .conflict
@@ -77,6 +78,7 @@ enum ProblemKind: String, CaseIterable, Sendable {
     case .tooManyRequests: "Too many requests"
     case .idempotencyKeyReused: "The idempotency key was used for another request"
     case .notImplemented: "The server cannot do this"
+    case .unknownCredential: "The device has no such credential"
     case .unknownDevice: "The device is unknown"
     case .unknownCall: "The call is unknown"
     case .offline: "The device is offline"
@@ -104,7 +106,7 @@ enum ProblemKind: String, CaseIterable, Sendable {
     case .bodyTooLarge: "The detail says how large a body may be."
     case .requestTimeout: "The whole request must arrive within the time that the detail says."
     case .notFound: "The paths are in /v1/openapi.json."
-    case .alreadyExists: "Another device has this name or identity."
+    case .alreadyExists: "Another device has this name or identity, or the device has a credential of this kind, which …/rotate replaces."
     case .methodNotAllowed: "The Allow header lists the methods of the path."
     case .wrongHost: "A server on loopback answers only requests whose Host is localhost or a loopback address."
     case .unauthorized: "Send Authorization: Bearer KEY with a key of \"device-rpc keys add\" that is neither expired nor revoked."
@@ -112,7 +114,8 @@ enum ProblemKind: String, CaseIterable, Sendable {
     case .tooManyRequests: "The key has sent more requests than it may. Retry-After says when to try again."
     case .idempotencyKeyReused: "Use a new Idempotency-Key for another request."
     case .notImplemented: "The server runs without a store of devices, in which they could be changed."
-    case .unknownDevice: "No device of this name has ever connected. Nothing was sent."
+    case .unknownCredential: "The device has no credential of this kind that could be replaced; POST …/credentials adds one."
+    case .unknownDevice: "No device of this name has ever connected, or is registered. Nothing was sent."
     case .unknownCall: "No call has this id, or it ended so long ago that it is no longer remembered."
     case .offline: "The device is not connected, and the time to wait for it is over. Nothing was sent."
     case .invalidCall: "What the call contains cannot be sent to this device. Nothing was sent."

@@ -27,7 +27,7 @@ struct APIRequest: Sendable {
   /// The parts of the path that its names in braces stand for, decoded.
   let parameters: [String: String]
   let query: [(name: String, value: String)]
-  /// The body, read as JSON; nil when the route takes none.
+  /// The body, read as JSON; nil when the route takes none, or when it may be left out and was.
   let body: RPCValue?
   /// The bytes of the body.
   let bytes: [UInt8]
@@ -100,7 +100,8 @@ struct RouteRunner: Sendable {
         }
         decoded[String(name)] = text
       }
-      let (body, bytes) = route.description.takesBody ? try await read(request) : (nil, [])
+      let (body, bytes) =
+        route.description.takesBody ? try await read(request, isRequired: route.description.isBodyRequired) : (nil, [])
       return try await route.handler(
         APIRequest(
           sender: sender, headers: request.headers, parameters: decoded, query: try Self.query(of: request), body: body,
@@ -124,7 +125,8 @@ struct RouteRunner: Sendable {
     return items
   }
 
-  private func read(_ request: Request) async throws(Problem) -> (RPCValue, [UInt8]) {
+  private func read(_ request: Request, isRequired: Bool) async throws(Problem) -> (RPCValue?, [UInt8]) {
+    if !isRequired, request.headers[.contentType] == nil, try await collect(request).isEmpty { return (nil, []) }
     let type = request.headers[.contentType]?.prefix { $0 != ";" && $0 != " " }.lowercased()
     guard type == "application/json" else {
       throw Problem(

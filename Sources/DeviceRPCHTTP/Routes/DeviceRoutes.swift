@@ -5,14 +5,14 @@ internal import Hummingbird
 
 /// Devices: to list them and to look at one.
 struct DeviceRoutes: Sendable {
-  let caller: any DeviceCaller
+  let known: KnownDevices
 
   var routes: [APIRoute] {
     [
       APIRoute(
         method: .get, path: "/v1/devices", need: .key,
         description: RouteDescription(
-          name: "listDevices", summary: "List the devices that have connected, in the order of their names.",
+          name: "listDevices", summary: "List the devices that are registered or have connected, in the order of their names.",
           parameters: [
             .query(
               "state", "Only devices in this state.",
@@ -42,17 +42,18 @@ struct DeviceRoutes: Sendable {
       }
       query.states = [state]
     }
-    // A key for some devices sees these only, so a page may need several looks.
-    var devices: [DeviceInfo] = []
+    // A key for some devices sees these only, and some states are rare, so a page may need several looks.
+    var devices: [KnownDevices.Device] = []
     while devices.count <= limit {
-      let page = await caller.devices(query)
-      devices += page.filter { request.sender.mayRead($0.name) }
-      guard page.count == query.limit, let last = page.last else { break }
-      query.after = last.name
+      let (found, next) = try await known.devices(query)
+      devices += found.filter { request.sender.mayLookAt($0.name) }
+      guard let next else { break }
+      query.after = next
+      query.limit = 1_000
     }
     let hasMore = devices.count > limit
     devices = Array(devices.prefix(limit))
-    var response = Response.json(["devices": .array(devices.map(DeviceDocument.value))])
+    var response = Response.json(["devices": .array(devices.map { Self.value(of: $0, for: request.sender) })])
     if hasMore, let last = devices.last {
       let kept = request.query.filter { $0.name != "after" && $0.name != "limit" } + [("limit", "\(limit)"), ("after", last.name)]
       let next = kept.map { "\(Self.encoded($0.name))=\(Self.encoded($0.value))" }.joined(separator: "&")
@@ -71,10 +72,16 @@ struct DeviceRoutes: Sendable {
   @Sendable private func get(_ request: APIRequest) async throws(Problem) -> Response {
     _ = try request.queryItems([])
     let name = request.parameter("device")
-    try request.sender.requireRead(name)
-    guard let device = await caller.info(of: name) else {
-      throw Problem(.unknownDevice, "No device named \"\(name.prefix(255))\" has connected yet.")
+    if !request.sender.mayAdminister(name) { try request.sender.requireRead(name) }
+    guard let device = try await known.device(name) else {
+      throw Problem(
+        .unknownDevice,
+        "No device named \"\(name.prefix(255))\" " + (known.registry == nil ? "has connected yet." : "is registered or connected."))
     }
-    return .json(DeviceDocument.value(of: device))
+    return .json(Self.value(of: device, for: request.sender))
+  }
+
+  private static func value(of device: KnownDevices.Device, for sender: Sender) -> RPCValue {
+    DeviceDocument.value(of: device, withCredentials: sender.mayAdminister(device.name))
   }
 }

@@ -29,6 +29,8 @@ struct RouteDescription: Sendable {
   var parameters: [Parameter] = []
   /// The name of the schema of the body; nil for a route without one.
   var body: String?
+  /// False for a body that may be left out.
+  var isBodyRequired = true
   /// Successes: the status, what it means, and the name of the schema; nil for no body.
   let responses: [(status: Int, summary: String, schema: String?)]
   /// What may go wrong, besides what may go wrong with every request.
@@ -93,7 +95,7 @@ enum OpenAPIDocument {
     if !description.parameters.isEmpty { operation.append(("parameters", .array(description.parameters.map(parameter)))) }
     if let body = description.body {
       operation.append(
-        ("requestBody", ["required": true, "content": ["application/json": ["schema": reference(body)]]]))
+        ("requestBody", ["required": .bool(description.isBodyRequired), "content": ["application/json": ["schema": reference(body)]]]))
     }
     // A server may be open to requests without a key.
     if route.need != .nothing { operation.append(("security", [["bearer": []], ["apiKey": []], .object(RPCObject())])) }

@@ -7,7 +7,7 @@ enum Schemas {
     ("DeviceList", list("devices", of: "Device")), ("Problem", problem), ("ProblemKind", problemKind),
     ("ProblemList", list("problems", of: "ProblemKind")), ("Health", health), ("Document", ["type": "object"]),
     ("Events", events),
-  ] + golioth
+  ] + administration + golioth
 
   static let time: RPCValue = ["type": "string", "format": "date-time"]
   static let timeOrNull: RPCValue = ["type": ["string", "null"], "format": "date-time"]
@@ -58,12 +58,17 @@ enum Schemas {
 
   private static let device: RPCValue = [
     "type": "object",
-    "required": ["name", "state", "since", "evidence", "address", "dialect", "firstSeen", "lastHeard", "openCalls"],
+    "required": ["name", "state", "since", "evidence", "address", "dialect", "firstSeen", "lastHeard", "openCalls", "registration"],
     "properties": [
-      "name": text, "state": names(DeviceInfo.State.allCases.map(\.rawValue)), "since": time,
+      "name": text, "state": names(DeviceInfo.State.allCases.map(\.rawValue)), "since": timeOrNull,
       "evidence": described(text, "Why the device is taken to be in this state."),
-      "address": ["type": ["string", "null"]], "dialect": ["type": ["string", "null"]], "firstSeen": time, "lastHeard": time,
-      "openCalls": ["type": "integer", "minimum": 0],
+      "address": ["type": ["string", "null"]], "dialect": ["type": ["string", "null"]], "firstSeen": timeOrNull,
+      "lastHeard": timeOrNull, "openCalls": ["type": "integer", "minimum": 0],
+      "registration": [
+        "description": "What the server's store says of the device; null for a device that is not in it.",
+        "anyOf": [OpenAPIDocument.reference("Registration"), ["type": "null"]],
+      ],
+      "key": described(text, "The key that the server has made for this request. It is not shown again."),
     ],
   ]
 

@@ -50,11 +50,13 @@ public struct DeviceRPCRoutes: Sendable {
     let calls = CallRoutes(
       caller: caller, idempotency: IdempotencyKeys(caller: caller, limits: limits, now: now), limits: limits, audit: audit)
     events = EventFeed(caller: caller, keys: keys, limits: limits, clock: clock, date: date)
-    let registry = GoliothRegistry(caller: caller, administration: administration, audit: audit)
+    let known = KnownDevices(caller: caller, registry: administration, audit: audit)
+    let registry = GoliothRegistry(known: known)
     let golioth =
       GoliothCalls(registry: registry, limits: limits, audit: audit).routes + GoliothProjects(registry: registry).routes
-      + GoliothDevices(registry: registry, audit: audit).routes
-    let api = calls.routes + DeviceRoutes(caller: caller).routes + EventRoutes(feed: events, limits: limits).routes + golioth
+      + GoliothDevices(registry: registry).routes
+    let devices = DeviceRoutes(known: known).routes + AdministrationRoutes(known: known).routes
+    let api = calls.routes + devices + EventRoutes(feed: events, limits: limits).routes + golioth
     let service =
       ServiceRoutes(readiness: readiness).routes + (metrics.map { MetricRoutes(caller: caller, metrics: $0).routes } ?? [])
     table = OpenAPIDocument.describing(api + service)

@@ -2,8 +2,12 @@ public import DeviceRPC
 internal import Foundation
 
 extension DeviceStore: DeviceAdministration {
-  public func registeredDevices() async throws(DeviceAdministrationError) -> [RegisteredDevice] {
-    try await translated { store throws(DeviceStoreError) in try await store.devices() }
+  public func registeredDevices(
+    prefix: String, after: String?, limit: Int
+  ) async throws(DeviceAdministrationError) -> [RegisteredDevice] {
+    try await translated { store throws(DeviceStoreError) in
+      try await store.devices(prefix: prefix, after: after, limit: limit)
+    }
   }
 
   public func registeredDevice(_ name: String) async throws(DeviceAdministrationError) -> RegisteredDevice? {
@@ -17,15 +21,19 @@ extension DeviceStore: DeviceAdministration {
   }
 
   @discardableResult
-  public func register(_ name: String) async throws(DeviceAdministrationError) -> RegisteredDevice {
-    try await translated { store throws(DeviceStoreError) in try await store.add(name) }
+  public func register(
+    _ name: String, _ proof: DeviceCredential.Proof?, identity: String?
+  ) async throws(DeviceAdministrationError) -> (device: RegisteredDevice, isNew: Bool) {
+    try await translated { store throws(DeviceStoreError) in try await store.insert(name, proof, identity: identity) }
   }
 
   @discardableResult
   public func setCredential(
-    _ proof: DeviceCredential.Proof, identity: String?, of name: String
+    _ proof: DeviceCredential.Proof, identity: String?, of name: String, _ change: CredentialChange
   ) async throws(DeviceAdministrationError) -> RegisteredDevice {
-    try await translated { store throws(DeviceStoreError) in try await store.set(proof, identity: identity, of: name) }
+    try await translated { store throws(DeviceStoreError) in
+      try await store.put(proof, identity: identity, of: name, change)
+    }
   }
 
   @discardableResult
@@ -55,10 +63,11 @@ extension DeviceAdministrationError {
     self =
       switch error {
       case .unknownDevice(let name): .unknownDevice(name)
-      case .deviceExists(let name): .exists(name)
+      case .hasCredential(let device, let kind): .hasCredential(device: device, kind)
+      case .noCredential(let device, let kind): .noCredential(device: device, kind)
       case .identityTaken(let identity, _): .identityTaken(identity)
       case .invalidName, .invalidIdentity, .invalidFingerprint: .invalid("\(error)")
-      case .missing, .cannotOpen, .notPrivate, .notADeviceStore, .newer, .damaged, .busy, .failed, .hasCredential, .noCredential,
+      case .missing, .cannotOpen, .notPrivate, .notADeviceStore, .newer, .damaged, .busy, .failed,
         .invalidKeyName, .keyNameTaken, .unknownKey, .tooManyKeys, .permissionsTooLong:
         .failed("\(error)")
       }

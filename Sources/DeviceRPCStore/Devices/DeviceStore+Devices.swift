@@ -4,7 +4,8 @@ internal import GRDB
 
 // Each method that changes something returns when the change is on the disk and in the snapshot.
 extension DeviceStore {
-  /// Adds a device with a credential, or adds a credential of another kind to a device that exists.
+  /// Adds a device with a credential, or adds a credential of another kind to a device that exists. A device that has the very
+  /// same credential stays as it is.
   ///
   /// - Parameters:
   ///   - name: The name of the device; see `DeviceName`.
@@ -16,72 +17,7 @@ extension DeviceStore {
   public func add(
     _ name: String, identity: String, proof: DeviceCredential.Proof
   ) async throws(DeviceStoreError) -> StoredDevice {
-    guard DeviceName.problem(with: name) == nil else { throw .invalidName(name) }
-    guard DeviceName.problem(with: identity, longest: Self.longestIdentity) == nil else { throw .invalidIdentity(identity) }
-    try Self.check(proof)
-    return try await write { db in
-      let now = Date().milliseconds
-      let kind = DeviceCredential(device: name, identity: identity, proof: proof).kind
-      try db.execute(
-        sql: "INSERT INTO devices (name, created) VALUES (?, ?) ON CONFLICT DO NOTHING", arguments: [name, now])
-      let device = try Self.row(of: name, db)
-      if try Self.hasCredential(kind, device, db) { throw DeviceStoreError.hasCredential(device: name, kind) }
-      if let owner = try Self.owner(of: identity, kind, db) {
-        throw DeviceStoreError.identityTaken(identity, device: owner)
-      }
-      try db.execute(
-        sql: """
-          INSERT INTO credentials (device, kind, identity, key, fingerprint, created) VALUES (?, ?, ?, ?, ?, ?)
-          """,
-        arguments: [device, kind.rawValue, identity, proof.key, proof.fingerprint, now])
-      return try Self.fetch(db, name: name)[0]
-    }
-  }
-
-  /// Adds a device without a credential. It cannot connect with proof until it has one.
-  ///
-  /// - Throws: `invalidName`, `deviceExists`, or an error of any access.
-  @discardableResult
-  public func add(_ name: String) async throws(DeviceStoreError) -> StoredDevice {
-    guard DeviceName.problem(with: name) == nil else { throw .invalidName(name) }
-    return try await write { db in
-      try db.execute(
-        sql: "INSERT INTO devices (name, created) VALUES (?, ?) ON CONFLICT DO NOTHING", arguments: [name, Date().milliseconds])
-      guard db.changesCount == 1 else { throw DeviceStoreError.deviceExists(name) }
-      return try Self.fetch(db, name: name)[0]
-    }
-  }
-
-  /// Gives a device that exists a credential: a first one of its kind, as `add` does, or another one, as `rotate` does.
-  ///
-  /// - Parameter identity: The new identity; nil keeps the current one, or is the name of the device if there is none.
-  /// - Throws: `unknownDevice`, `invalidIdentity`, `identityTaken`, `invalidFingerprint`, or an error of any access.
-  @discardableResult
-  public func set(
-    _ proof: DeviceCredential.Proof, identity: String? = nil, of name: String
-  ) async throws(DeviceStoreError) -> StoredDevice {
-    try Self.check(proof)
-    if let identity, DeviceName.problem(with: identity, longest: Self.longestIdentity) != nil { throw .invalidIdentity(identity) }
-    return try await write(erasing: true) { db in
-      let kind = DeviceCredential(device: name, identity: "", proof: proof).kind
-      let device = try Self.row(of: name, db)
-      let current = try String.fetchOne(
-        db, sql: "SELECT identity FROM credentials WHERE device = ? AND kind = ?", arguments: [device, kind.rawValue])
-      let identity = identity ?? current ?? name
-      guard DeviceName.problem(with: identity, longest: Self.longestIdentity) == nil else {
-        throw DeviceStoreError.invalidIdentity(identity)
-      }
-      if let owner = try Self.owner(of: identity, kind, db), owner != name {
-        throw DeviceStoreError.identityTaken(identity, device: owner)
-      }
-      try db.execute(
-        sql: """
-          INSERT INTO credentials (device, kind, identity, key, fingerprint, created) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-          ON CONFLICT (device, kind) DO UPDATE SET identity = ?3, key = ?4, fingerprint = ?5, rotated = ?6
-          """,
-        arguments: [device, kind.rawValue, identity, proof.key, proof.fingerprint, Date().milliseconds])
-      return try Self.fetch(db, name: name)[0]
-    }
+    try await insert(name, proof, identity: identity).device
   }
 
   /// Replaces a device's key or fingerprint, and its identity if one is given.
@@ -95,23 +31,62 @@ extension DeviceStore {
   public func rotate(
     _ name: String, to proof: DeviceCredential.Proof, identity: String? = nil
   ) async throws(DeviceStoreError) -> StoredDevice {
-    try Self.check(proof)
-    if let identity, DeviceName.problem(with: identity, longest: Self.longestIdentity) != nil { throw .invalidIdentity(identity) }
-    return try await write(erasing: true) { db in
-      let kind = DeviceCredential(device: name, identity: "", proof: proof).kind
-      let device = try Self.row(of: name, db)
-      if let identity, let owner = try Self.owner(of: identity, kind, db), owner != name {
-        throw DeviceStoreError.identityTaken(identity, device: owner)
-      }
+    try await put(proof, identity: identity, of: name, .rotate)
+  }
+
+  /// Adds a device unless there is one of that name, and a credential if one is given.
+  func insert(
+    _ name: String, _ proof: DeviceCredential.Proof?, identity: String?
+  ) async throws(DeviceStoreError) -> (device: StoredDevice, isNew: Bool) {
+    guard DeviceName.problem(with: name) == nil else { throw .invalidName(name) }
+    try Self.check(proof, identity)
+    return try await write { db in
       try db.execute(
-        sql: """
-          UPDATE credentials SET key = ?, fingerprint = ?, rotated = ?, identity = coalesce(?, identity)
-          WHERE device = ? AND kind = ?
-          """,
-        arguments: [proof.key, proof.fingerprint, Date().milliseconds, identity, device, kind.rawValue])
-      guard db.changesCount == 1 else { throw DeviceStoreError.noCredential(device: name, kind) }
+        sql: "INSERT INTO devices (name, created) VALUES (?, ?) ON CONFLICT DO NOTHING", arguments: [name, Date().milliseconds])
+      let isNew = db.changesCount == 1
+      if let proof { try Self.put(proof, identity, of: name, .add, db) }
+      return (try Self.fetch(db, name: name)[0], isNew)
+    }
+  }
+
+  /// Gives a device that exists a credential.
+  func put(
+    _ proof: DeviceCredential.Proof, identity: String?, of name: String, _ change: CredentialChange
+  ) async throws(DeviceStoreError) -> StoredDevice {
+    try Self.check(proof, identity)
+    return try await write(erasing: change != .add) { db in
+      try Self.put(proof, identity, of: name, change, db)
       return try Self.fetch(db, name: name)[0]
     }
+  }
+
+  private static func put(
+    _ proof: DeviceCredential.Proof, _ identity: String?, of name: String, _ change: CredentialChange, _ db: Database
+  ) throws {
+    let kind = proof.kind
+    let device = try row(of: name, db)
+    let current = try Row.fetchOne(
+      db, sql: "SELECT identity, key IS ? AND fingerprint IS ? FROM credentials WHERE device = ? AND kind = ?",
+      arguments: [proof.key, proof.fingerprint, device, kind.rawValue])
+    let identity = identity ?? current?.text(0) ?? name
+    switch change {
+    case .add where current != nil:
+      guard current?.integer(1) == 1, current?.text(0) == identity else { throw DeviceStoreError.hasCredential(device: name, kind) }
+      return
+    case .rotate where current == nil: throw DeviceStoreError.noCredential(device: name, kind)
+    case .add, .rotate, .set: break
+    }
+    // The name of a device may be longer than an identity.
+    try check(proof, identity)
+    if let owner = try owner(of: identity, kind, db), owner != name {
+      throw DeviceStoreError.identityTaken(identity, device: owner)
+    }
+    try db.execute(
+      sql: """
+        INSERT INTO credentials (device, kind, identity, key, fingerprint, created) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+        ON CONFLICT (device, kind) DO UPDATE SET identity = ?3, key = ?4, fingerprint = ?5, rotated = ?6
+        """,
+      arguments: [device, kind.rawValue, identity, proof.key, proof.fingerprint, Date().milliseconds])
   }
 
   /// Sets whether a device may connect.
@@ -167,7 +142,21 @@ extension DeviceStore {
   ///
   /// - Throws: An error of any access.
   public func devices() async throws(DeviceStoreError) -> [StoredDevice] {
-    try await read { db in try Self.fetch(db, name: nil) }
+    try await devices(prefix: "", after: nil, limit: .max)
+  }
+
+  /// Returns the devices whose names begin with `prefix`, sorted by name: at most `limit` of those that come after `after`.
+  func devices(prefix: String, after: String?, limit: Int) async throws(DeviceStoreError) -> [StoredDevice] {
+    try await read { db in
+      // Compared as bytes, as SQLite sorts names.
+      try Self.fetch(
+        db,
+        where: """
+          name >= :prefix AND substr(CAST(name AS BLOB), 1, length(CAST(:prefix AS BLOB))) = CAST(:prefix AS BLOB)
+          AND (:after IS NULL OR name > :after) ORDER BY name LIMIT :limit
+          """,
+        ["prefix": prefix, "limit": limit, "after": after])
+    }
   }
 
   // MARK: Rows
@@ -177,12 +166,6 @@ extension DeviceStore {
       throw DeviceStoreError.unknownDevice(name)
     }
     return row
-  }
-
-  private static func hasCredential(_ kind: DeviceCredential.Kind, _ device: Int64, _ db: Database) throws -> Bool {
-    try Bool.fetchOne(
-      db, sql: "SELECT EXISTS (SELECT * FROM credentials WHERE device = ? AND kind = ?)",
-      arguments: [device, kind.rawValue]) ?? false
   }
 
   private static func owner(of identity: String, _ kind: DeviceCredential.Kind, _ db: Database) throws -> String? {
@@ -196,17 +179,20 @@ extension DeviceStore {
   }
 
   // Rows may have been written by hand: a row with invalid contents is shown as far as possible.
-  private static func fetch(_ db: Database, name: String?) throws -> [StoredDevice] {
+  private static func fetch(_ db: Database, name: String) throws -> [StoredDevice] {
+    try fetch(db, where: "name = :name", ["name": name])
+  }
+
+  private static func fetch(_ db: Database, where condition: String, _ arguments: StatementArguments) throws -> [StoredDevice] {
     let rows = try Row.fetchCursor(
       db,
       sql: """
         SELECT CAST(name AS BLOB), enabled, devices.created, lastSeen, kind, CAST(identity AS BLOB), fingerprint,
           credentials.created, rotated, devices.id
-        FROM devices LEFT JOIN credentials ON credentials.device = devices.id
-        \(name == nil ? "" : "WHERE name = :name")
+        FROM (SELECT * FROM devices WHERE \(condition)) AS devices LEFT JOIN credentials ON credentials.device = devices.id
         ORDER BY name, kind
         """,
-      arguments: name.map { ["name": $0] } ?? [:])
+      arguments: arguments)
     var devices: [StoredDevice] = []
     var last: Int64?
     while let row = try rows.next() {
@@ -227,7 +213,8 @@ extension DeviceStore {
 
   // MARK: Checks
 
-  private static func check(_ proof: DeviceCredential.Proof) throws(DeviceStoreError) {
+  private static func check(_ proof: DeviceCredential.Proof?, _ identity: String?) throws(DeviceStoreError) {
+    if let identity, DeviceName.problem(with: identity, longest: longestIdentity) != nil { throw .invalidIdentity(identity) }
     if case .certificate(let fingerprint?) = proof, fingerprint.count != 32 { throw .invalidFingerprint }
   }
 }

@@ -28,8 +28,6 @@ public enum DeviceStoreError: Error, Sendable, Hashable {
   case invalidFingerprint
   /// The store has no device of that name.
   case unknownDevice(String)
-  /// The store has a device of that name already.
-  case deviceExists(String)
   /// The device already has a credential of that kind.
   case hasCredential(device: String, DeviceCredential.Kind)
   /// The device has no credential of that kind to replace.
@@ -67,7 +65,6 @@ extension DeviceStoreError: CustomStringConvertible {
         + (DeviceName.problem(with: identity, longest: DeviceStore.longestIdentity) ?? "is none")
     case .invalidFingerprint: "a fingerprint has 32 bytes"
     case .unknownDevice(let name): "no device is named \(Self.quoted(name))"
-    case .deviceExists(let name): "there is a device \(Self.quoted(name)) already"
     case .hasCredential(let device, let kind): "\(Self.quoted(device)) has \(kind.phrase) already"
     case .noCredential(let device, let kind): "\(Self.quoted(device)) does not have \(kind.phrase)"
     case .identityTaken(let identity, let device):
@@ -109,13 +106,4 @@ extension DeviceStoreError: CustomStringConvertible {
 
 extension DatabaseError {
   fileprivate var words: String { message ?? "SQLite error \(extendedResultCode.rawValue)" }
-}
-
-extension DeviceCredential.Kind {
-  fileprivate var phrase: String {
-    switch self {
-    case .preSharedKey: "a key"
-    case .certificate: "a certificate"
-    }
-  }
 }

@@ -1,4 +1,5 @@
 internal import Crypto
+internal import DeviceRPC
 internal import Foundation
 internal import Glibc
 internal import SwiftASN1
@@ -120,13 +121,6 @@ struct CertificateSummary {
       default: "\(usage)"
       }
     }
-  }
-}
-
-extension Sequence<UInt8> {
-  /// `7D:00:AE:…`, as OpenSSL prints fingerprints.
-  var hexadecimal: String {
-    map { ($0 < 16 ? "0" : "") + String($0, radix: 16, uppercase: true) }.joined(separator: ":")
   }
 }
 

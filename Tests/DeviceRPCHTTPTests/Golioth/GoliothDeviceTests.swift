@@ -163,14 +163,14 @@ extension API.Answer {
       #expect(deleted.status == 200 && deleted.text == "{}")
       #expect(try await api.ask(.delete, "\(place)/a").isGolioth(5, 404))
       #expect(try await api.get("\(place)/a").isGolioth(5, 404))
-      #expect(try registry.registeredDevices().map(\.name) == ["other"])
+      #expect(try await registry.registeredDevices().map(\.name) == ["other"])
     }
   }
 
   @Test func `a key that is no text is not shown`() async throws {
     let registry = InMemoryRegistry(["a": ""])
-    _ = try registry.setCredential(.preSharedKey(try #require(DeviceKey([0xff, 0]))), identity: "a", of: "a")
-    _ = try registry.setCredential(.certificate(fingerprint: nil), identity: "a", of: "a")
+    _ = try registry.setCredential(.preSharedKey(try #require(DeviceKey([0xff, 0]))), identity: "a", of: "a", .set)
+    _ = try registry.setCredential(.certificate(fingerprint: nil), identity: "a", of: "a", .set)
     try await withAPI(administration: registry) { (api) async throws in
       let list = try await api.get("/v1/projects/default/devices/a/credentials")
       #expect(list.json == ["list": [["id": "psk", "type": "PRE_SHARED_KEY", "identity": "a", "preSharedKey": nil]]])

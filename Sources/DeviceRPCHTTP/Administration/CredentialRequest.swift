@@ -1,0 +1,39 @@
+internal import DeviceRPC
+
+/// A credential that a request asks for: `{"kind": "psk", "identity": "sensor-1@lab", "key": "…"}` or
+/// `{"kind": "x509", "identity": "sensor-1", "fingerprint": "…"}`. Without a key the server makes one.
+struct CredentialRequest: Sendable {
+  let proof: DeviceCredential.Proof
+  /// Nil for the one that the device has, or else its name.
+  let identity: String?
+  /// The key as text, if the server has made it.
+  let generatedKey: String?
+
+  /// - Parameter body: nil for a new key.
+  init(_ body: RPCValue?) throws(Problem) {
+    var members = try Members(body ?? .object(RPCObject()))
+    let kinds = DeviceCredential.Kind.allCases.map(\.rawValue)
+    guard let kind = DeviceCredential.Kind(rawValue: try members.string("kind") ?? DeviceCredential.Kind.preSharedKey.rawValue) else {
+      throw Members.wrong("kind", kinds.joined(separator: " or "))
+    }
+    identity = try members.string("identity")
+    switch kind {
+    case .preSharedKey:
+      let text = try members.string("key")
+      guard let key = text.map({ DeviceKey($0.utf8) }) ?? .generated() else {
+        throw Members.wrong("key", "a text of 1 to \(DeviceKey.longest) bytes")
+      }
+      proof = .preSharedKey(key)
+      generatedKey = text == nil ? String(decoding: key.bytes, as: UTF8.self) : nil
+    case .certificate:
+      let fingerprint = try members.string("fingerprint")
+      let bytes = fingerprint.flatMap { [UInt8](hexadecimal: $0) }
+      guard fingerprint == nil || bytes?.count == 32 else {
+        throw Members.wrong("fingerprint", "a SHA-256 as 64 hexadecimal digits, with or without colons")
+      }
+      proof = .certificate(fingerprint: bytes)
+      generatedKey = nil
+    }
+    try members.end()
+  }
+}
