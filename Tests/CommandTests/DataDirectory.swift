@@ -14,7 +14,7 @@ struct DataDirectory {
 
   func keys(_ arguments: [String]) async throws -> Finished { try await command(["keys"] + arguments) }
 
-  private func command(_ arguments: [String]) async throws -> Finished {
+  func command(_ arguments: [String]) async throws -> Finished {
     try await run(arguments + ["--data", directory])
   }
 

@@ -16,6 +16,15 @@ struct ServerOptions: ParsableArguments {
     help: ArgumentHelp("An API key of the server. (default: the environment's DEVICE_RPC_API_KEY)", valueName: "key"))
   var apiKey: String?
 
+  /// The server that is named here or else in the environment; nil when neither names one.
+  static func named(_ server: String?, apiKey: String?) -> ServerOptions? {
+    guard let server = server ?? environment("DEVICE_RPC_SERVER") else { return nil }
+    var options = ServerOptions()
+    options.server = server
+    options.apiKey = apiKey
+    return options
+  }
+
   private static func environment(_ name: String) -> String? {
     ProcessInfo.processInfo.environment[name].flatMap { $0.isEmpty ? nil : $0 }
   }
@@ -83,6 +92,7 @@ struct ServerClient {
       throw Failure(
         description: "\(options.url) cannot be asked: \(Self.reason(error)) (is \"device-rpc serve --http\" running there?)")
     }
+    if status == 204 { return Answer(status: status, body: .null) }
     do {
       return Answer(status: status, body: try JSONReader.read(Array(bytes.readableBytesView)))
     } catch {

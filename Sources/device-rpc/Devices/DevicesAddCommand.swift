@@ -1,5 +1,5 @@
-// Devices: `device-rpc devices`: the devices of a data directory, their keys, and the settings that firmware needs.
-// Uses DeviceRPCStore, the rooms Terminal and Certificates, and the log of Serve.
+// Devices: `device-rpc devices`: the devices of a data directory or of a server, their keys, and the settings that firmware needs.
+// Uses DeviceRPCStore, the rooms Terminal and Certificates, the client of Call, and the log of Serve.
 
 internal import ArgumentParser
 internal import DeviceRPC
@@ -15,10 +15,11 @@ struct DevicesAddCommand: AsyncParsableCommand {
 
       Examples:
         device-rpc devices add sensor-1
-        device-rpc devices add sensor-1 --project greenhouse --server coap.example.org
+        device-rpc devices add sensor-1 --project greenhouse --coap-host coap.example.org
         device-rpc devices add sensor-1 --identity sensor-1@greenhouse --key supersecret
         device-rpc devices add sensor-1 --certificate certs/sensor-1.pem
         device-rpc devices add sensor-1 --common-name sensor-1
+        device-rpc devices add sensor-1 --server http://127.0.0.1:8080 --api-key drpc_...
       """)
 
   @OptionGroup var options: DevicesOptions
@@ -63,12 +64,11 @@ struct DevicesAddCommand: AsyncParsableCommand {
   func run() async throws {
     let output = Output()
     let secret = try secret()
-    let device = try await options.withStore(creating: true, output) {
+    let device = try await options.withRegistry(creating: true, output) {
       try await $0.add(name, identity: secret.identity, proof: secret.proof)
     }
-    if json { return output.json(device.json(key: secret.key)) }
-    output.line("\(name) added to \(options.data)")
-    for line in secret.lines(firmware) { output.line(line) }
+    output.show(
+      ["\(name) added to \(options.place)"] + secret.lines(firmware), device.json(key: secret.key), json: json)
   }
 
   private func secret() throws(CommandFailure) -> DeviceSecret {
@@ -129,10 +129,9 @@ struct DevicesRotateCommand: AsyncParsableCommand {
     let output = Output()
     let file = try certificate.map { path throws(CommandFailure) in try CertificateFile(path: path) }
     let key = try key.key()
-    let (device, secret) = try await options.withStore(output) { store in
-      guard let device = try await store.device(name) else { throw DeviceStoreError.unknownDevice(name) }
+    let (device, secret) = try await options.withRegistry(output) { registry in
       let kind: DeviceCredential.Kind = file == nil ? .preSharedKey : .certificate
-      guard let known = device.credentials.first(where: { $0.kind == kind })?.identity else {
+      guard let known = try await registry.existing(name).credentials.first(where: { $0.kind == kind })?.identity else {
         throw DeviceStoreError.noCredential(device: name, kind)
       }
       let identity = identity ?? project.map { "\(name)@\($0)" } ?? known
@@ -141,17 +140,18 @@ struct DevicesRotateCommand: AsyncParsableCommand {
           Output.safe("\(file.path) is the certificate of \"\(file.identity)\"; \"\(name)\" has those of \"\(identity)\""))
       }
       let secret = file.map(DeviceSecret.certificate) ?? .key(identity: identity, key)
-      return (try await store.rotate(name, to: secret.proof, identity: identity), secret)
+      return (try await registry.rotate(name, to: secret.proof, identity: identity), secret)
     }
-    if json { return output.json(device.json(key: secret.key)) }
-    output.line("\(name) has a new \(file == nil ? "key" : "certificate")")
-    for line in secret.lines(firmware) { output.line(line) }
+    output.show(
+      ["\(name) has a new \(file == nil ? "key" : "certificate")"] + secret.lines(firmware),
+      device.json(key: secret.key), json: json)
   }
 }
 
 /// The address under which firmware reaches the server.
 struct FirmwareOptions: ParsableArguments {
   @Option(
+    name: .customLong("coap-host"),
     help: ArgumentHelp(
       "The name or address of the server, as devices reach it, for what is printed; a port other than 5684 behind a "
         + "colon.", valueName: "host"))
@@ -161,7 +161,7 @@ struct FirmwareOptions: ParsableArguments {
 
   /// A line for users who have not given the address, since firmware seldom runs on the machine of its server.
   var hint: [String] {
-    server == Self.thisMachine ? ["\(server) stands for the server; --server HOST writes its real name or address here."] : []
+    server == Self.thisMachine ? ["\(server) stands for the server; --coap-host HOST writes its real name or address here."] : []
   }
 
   static let defaultPort = 5_684
@@ -178,7 +178,7 @@ struct FirmwareOptions: ParsableArguments {
   func validate() throws {
     guard Self.parts(server) != nil else {
       throw ValidationError(
-        "--server is a name or address, with a port if you like: coap.example.org:5684, 192.0.2.7, [2001:db8::7]:5684.")
+        "--coap-host is a name or address, with a port if you like: coap.example.org:5684, 192.0.2.7, [2001:db8::7]:5684.")
     }
   }
 

@@ -68,6 +68,18 @@ func table(_ rows: [[String]]) -> [String] {
 }
 
 extension Output {
+  /// Prints lines for people, or with `json` a value in their place.
+  func show(_ lines: @autoclosure () -> [String], _ value: @autoclosure () -> RPCValue, json: Bool) {
+    if json { self.json(value()) } else { for line in lines() { self.line(line) } }
+  }
+
+  /// Prints a row for each item below the heads of the columns, or what to do if there are none; with `json` an array of values.
+  func list<Item>(
+    _ items: [Item], _ value: (Item) -> RPCValue, json: Bool, empty: String, heads: [String], row: (Item) -> [String]
+  ) {
+    show(items.isEmpty ? [empty] : table([heads] + items.map(row)), .array(items.map(value)), json: json)
+  }
+
   /// Prints one line of JSON. Characters that could control a terminal are escaped as JSON escapes, so that programs read the
   /// original text.
   func json(_ value: RPCValue) {

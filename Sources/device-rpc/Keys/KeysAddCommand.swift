@@ -22,7 +22,7 @@ struct KeysAddCommand: AsyncParsableCommand {
         device-rpc keys add operator --call --read --admin --expires 2027-01-31
       """)
 
-  @OptionGroup var options: DevicesOptions
+  @OptionGroup var options: DataOptions
   @OptionGroup var permissions: PermissionOptions
 
   @Argument(help: ArgumentHelp("A name for the key, such as that of the program that uses it.", valueName: "name"))
@@ -52,9 +52,7 @@ struct KeysAddCommand: AsyncParsableCommand {
     let (key, text) = try await options.withStore(creating: true, output) {
       try await $0.addAPIKey(name: name, expires: expires, permissions: permissions)
     }
-    if json { return output.json(key.json(text: text)) }
-    output.line("\(name) added to \(options.data)")
-    for line in key.lines(text) { output.line(line) }
+    output.show(["\(name) added to \(options.path)"] + key.lines(text), key.json(text: text), json: json)
   }
 }
 
@@ -77,7 +75,7 @@ struct PermissionOptions: ParsableArguments {
   @Flag(help: "May look at devices, calls and events.")
   var read = false
 
-  @Flag(help: "May add, change and remove devices.")
+  @Flag(help: "May add, change and remove devices, and see which there are.")
   var admin = false
 
   func validate() throws { _ = try permissions() }

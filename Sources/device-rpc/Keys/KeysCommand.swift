@@ -33,7 +33,7 @@ struct KeysListCommand: AsyncParsableCommand {
         device-rpc keys list --json
       """)
 
-  @OptionGroup var options: DevicesOptions
+  @OptionGroup var options: DataOptions
 
   @Flag(help: "Print JSON, for programs.")
   var json = false
@@ -41,16 +41,10 @@ struct KeysListCommand: AsyncParsableCommand {
   func run() async throws {
     let output = Output()
     let keys = try await options.withStore(first: KeysCommand.first, output) { try await $0.apiKeys() }
-    if json {
-      output.json(.array(keys.map { $0.json() }))
-    } else if keys.isEmpty {
-      output.line("no keys; to add one: device-rpc keys add billing\(options.dataAgain)")
-    } else {
-      let rows = keys.map { key in
-        [key.name, key.id, key.permissions.actions, key.permissions.devices.phrase, key.created.readable, key.expiry]
-      }
-      for line in table([["name", "id", "may", "devices", "created", "expires"]] + rows) { output.line(line) }
-    }
+    output.list(
+      keys, { $0.json() }, json: json, empty: "no keys; to add one: device-rpc keys add billing\(options.again)",
+      heads: ["name", "id", "may", "devices", "created", "expires"]
+    ) { [$0.name, $0.id, $0.permissions.actions, $0.permissions.devices.phrase, $0.created.readable, $0.expiry] }
   }
 }
 
@@ -65,7 +59,7 @@ struct KeysRevokeCommand: AsyncParsableCommand {
         device-rpc keys revoke billing
       """)
 
-  @OptionGroup var options: DevicesOptions
+  @OptionGroup var options: DataOptions
 
   @Argument(help: ArgumentHelp("The key's name, or its id.", valueName: "name"))
   var name: String

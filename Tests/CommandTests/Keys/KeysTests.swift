@@ -146,56 +146,6 @@ import Testing
     }
   }
 
-  @Test(arguments: [["list"], ["revoke", "a"]])
-  func `without a store the other commands say how to make one`(arguments: [String]) async throws {
-    try await withData { data in
-      let finished = try await data.keys(arguments)
-      #expect(finished.code == 1)
-      #expect(finished.output.isEmpty)
-      #expect(
-        finished.error == [
-          "Error: there is no store of devices in \(data.directory); "
-            + "the first key makes one: device-rpc keys add billing --data \(data.directory)"
-        ])
-      #expect(!FileManager.default.fileExists(atPath: data.directory))
-    }
-  }
-
-  @Test func `what cannot be done is one line, with exit code 1`() async throws {
-    try await withData { data in
-      #expect(try await data.keys("add", "a").code == 0)
-      let dataOption = "--data \(data.directory)"
-      for (arguments, line) in [
-        (["add", "a"], "there is a key \"a\" already; to replace it, first: device-rpc keys revoke a \(dataOption)"),
-        (["revoke", "b"], "no key is named \"b\"; to see all: device-rpc keys list \(dataOption)"),
-        (["add", "b\u{200b}"], "\"b\\u{200b}\" cannot be the name of a key: it has an invisible character, U+200B"),
-      ] {
-        let finished = try await data.keys(arguments)
-        #expect(finished.error == ["Error: \(line)"])
-        #expect(finished.code == 1)
-        #expect(finished.output.isEmpty)
-      }
-    }
-  }
-
-  @Test(
-    arguments: [
-      ["add"], ["revoke"], ["add", "a", "--expires", "soon"], ["add", "a", "--expires", "2020-01-31"],
-      ["add", "a", "--expires", "2100-02-30"], ["add", "a", "--expires", "0d"], ["add", "a", "--expires", "9999999d"],
-      ["add", "a", "--expires", "90"], ["add", "a", "--expires", ""], ["add", "a", "--devices", ""],
-      ["add", "a", "--devices", "a,,b"], ["add", "a", "--devices", "a*b"], ["add", "a", "--devices", "a**"],
-      ["add", "a", "--devices", "u\u{308}"], ["add", "a", "--methods", ""], ["add", "a", "--methods", "re*"],
-      ["add", "a", "--methods", "a\u{7}"], ["nonsense"],
-    ])
-  func `wrong usage is exit code 64`(arguments: [String]) async throws {
-    try await withData { data in
-      let finished = try await data.keys(arguments)
-      #expect(finished.code == 64)
-      #expect(finished.error.first?.hasPrefix("Error: ") == true)
-      #expect(!FileManager.default.fileExists(atPath: data.directory))
-    }
-  }
-
   @Test func `a store that is open sees what the command does`() async throws {
     try await withData { data in
       let store = try DeviceStore(directory: data.directory)
@@ -206,12 +156,5 @@ import Testing
       #expect(try await data.keys("revoke", "a").code == 0)
       while store.apiKey(id: id) != nil { try #require(await changes.next() != nil) }
     }
-  }
-
-  @Test(arguments: [[], ["add"], ["list"], ["revoke"]])
-  func `help has examples`(command: [String]) async throws {
-    let help = try await run(["keys"] + command + ["--help"])
-    #expect(help.output.joined(separator: "\n").contains("Examples:\n  device-rpc keys"))
-    #expect(help.code == 0)
   }
 }
