@@ -21,8 +21,8 @@ struct DeviceRPCCommand: AsyncParsableCommand {
       """,
     version: "0.1.0",
     subcommands: [
-      DemoCommand.self, ServeCommand.self, CallCommand.self, SimulateCommand.self, CertsCommand.self, DevicesCommand.self,
-      KeysCommand.self,
+      DemoCommand.self, ServeCommand.self, CallCommand.self, WatchCommand.self, SimulateCommand.self, CertsCommand.self,
+      DevicesCommand.self, KeysCommand.self,
     ])
 
   static func main() async {

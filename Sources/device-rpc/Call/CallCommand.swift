@@ -1,5 +1,5 @@
 // Call: `device-rpc call`: a call over HTTP, from the command line.
-// Uses the room Terminal, and the parameters of the room Serve.
+// Uses the rooms Client and Terminal, and the parameters of the room Serve.
 
 internal import ArgumentParser
 internal import DeviceRPC

@@ -57,23 +57,22 @@ final class Console: Service {
       switch event {
       case .online(let device):
         guard addresses.updateValue(device.address ?? "", forKey: device.name) != device.address else { continue }
-        tell("devices connected", device.name, " connected from \(device.place)")
+        tell("devices connected", device.name, " " + EventWords.online(from: device.place))
       case .offline(let device, let reason):
         addresses[device.name] = nil
         guard !isEnding.load(ordering: .relaxed) else { continue }
-        tell("devices disconnected", device.name, " disconnected: \(reason.cut())")
+        tell("devices disconnected", device.name, " " + EventWords.offline(reason))
       case .forbiddenResult(let id, let device?):
-        tell("results of other devices' calls", device, " sent a result for \(id.cut(to: 64)), a call to another device")
+        tell("results of other devices' calls", device, " " + EventWords.forbidden(id))
       case .forbiddenResult(let id, nil):
         let call = "\(id.cut(to: 64)), a call to a device that has some"
         tell("results of other devices' calls", nil, "somebody without credentials sent a result for \(call)")
-      case .quiet(let device): tell("quiet devices", device.name, " is quiet: \(device.evidence.cut())")
-      case .heardAgain(let device): tell("devices heard again", device.name, " is heard again")
+      case .quiet(let device): tell("quiet devices", device.name, " " + EventWords.quiet(device.evidence))
+      case .heardAgain(let device): tell("devices heard again", device.name, " " + EventWords.heardAgain)
       case .strayResult(let id, let device, let isLate):
-        let what = isLate ? "late or repeated result" : "result of an unknown call"
-        tell("late or unknown results", device ?? "a device", " \(id.cut(to: 64)): \(what)")
+        tell("late or unknown results", device ?? "a device", " " + EventWords.stray(id, isLate: isLate))
       case .unreadableResult(let id, let device, let reason):
-        tell("unreadable results", device ?? "a device", "\(id.map { " " + $0.cut(to: 64) } ?? ""): unreadable result: \(reason.cut())")
+        tell("unreadable results", device ?? "a device", (id == nil ? ": " : " ") + EventWords.unreadable(id, reason))
       case .callQueued, .callSent, .callAcknowledged, .callEnded: break
       }
     }
@@ -178,10 +177,9 @@ final class Console: Service {
     let slot = CallSlot()
     do throws(CallError) {
       let result = try await server.perform(call, on: device, slot: slot)
-      let detail = result.detail.map { " \($0)" } ?? ""
-      output.line("\(device) \(result.id) \(result.status)\(detail) \(result.roundTrip.milliseconds)")
+      output.line("\(device) " + EventWords.ended(result.id, result.status, result.detail, after: result.roundTrip))
     } catch {
-      output.line("\(device) \(slot.id(of: call) ?? method): \(error.text(naming: false))")
+      output.line("\(device) " + EventWords.failed(slot.id(of: call) ?? method, error.text(naming: false)))
     }
   }
 
@@ -195,6 +193,5 @@ final class Console: Service {
 }
 
 extension DeviceInfo {
-  /// `127.0.0.1:40213 (Golioth, CBOR)`
-  fileprivate var place: String { (address ?? "nowhere") + (dialect.map { " (\($0))" } ?? "") }
+  fileprivate var place: String { EventWords.place(address, dialect) }
 }

@@ -13,11 +13,16 @@ final class Output: Sendable {
 
   private let state = Mutex(State())
   private let isUnread = Atomic(false)
-  private let whenUnread: String?
+  private let whenUnwritable: @Sendable () -> Void
+
+  /// `whenUnwritable` is called once, when a line could not be written to standard output. That line and later ones are dropped.
+  init(whenUnwritable: @escaping @Sendable () -> Void = {}) { self.whenUnwritable = whenUnwritable }
 
   /// `whenUnread` is printed to standard error, once, when the reader of the output has exited, as with `| head`. Later output
   /// is dropped.
-  init(whenUnread: String? = nil) { self.whenUnread = whenUnread }
+  convenience init(whenUnread: String) {
+    self.init(whenUnwritable: { try? FileHandle.standardError.write(contentsOf: Data("\(whenUnread)\n".utf8)) })
+  }
 
   /// The text for commands that do more than print.
   static let goesOn = "warning: nobody reads what this command prints; it goes on, and Ctrl-C ends it"
@@ -64,8 +69,8 @@ final class Output: Sendable {
       try (isError ? FileHandle.standardError : .standardOutput).write(contentsOf: Data(text.utf8))
     } catch {
       // A failure of standard error cannot be reported anywhere.
-      guard !isError, let whenUnread, !isUnread.exchange(true, ordering: .relaxed) else { return }
-      write(whenUnread + "\n", isError: true)
+      guard !isError, !isUnread.exchange(true, ordering: .relaxed) else { return }
+      whenUnwritable()
     }
   }
 

@@ -3,22 +3,6 @@ import Testing
 
 /// `serve --http` with a simulated device, called with `device-rpc call` and with curl.
 @Suite(.timeLimit(.minutes(1))) struct CallTests {
-  private struct Place {
-    let url: String
-    let serve: RunningCommand
-  }
-
-  private func withDevice(_ body: (Place) async throws -> Void) async throws {
-    try await withCommand("serve", "--port", "0", "--http", "0") { serve in
-      let coap = try #require(try await serve.line(with: "listening on coap://").split(separator: ":").last)
-      let url = String(try await serve.line(with: "listening on http://").dropFirst("listening on ".count))
-      try await withCommand("simulate", "--port", String(coap)) { simulate in
-        _ = try await simulate.line(with: "sensor-1 connected")
-        try await body(Place(url: url, serve: serve))
-      }
-    }
-  }
-
   private func call(_ url: String, _ arguments: String...) async throws -> Finished {
     try await run(["call", "--server", url] + arguments)
   }

@@ -2,7 +2,7 @@ import Foundation
 import Testing
 
 /// What a program printed, and its exit code.
-struct Finished {
+struct Finished: Equatable {
   let output: [String]
   let error: [String]
   let code: Int32?

@@ -57,23 +57,24 @@ struct ServerClient {
   }
 
   private static let largestAnswer = 16 << 20
+  /// Longer than a server waits for the end of a call.
+  static let longestTime = TimeAmount.minutes(10)
   // Whoever is at a terminal wants to know at once that nobody listens.
-  private static let configuration = {
+  static let configuration = {
     var configuration = HTTPClient.Configuration(timeout: .init(connect: .seconds(10)))
     configuration.connectionPool.retryConnectionEstablishment = false
     return configuration
   }()
-  private let options: ServerOptions
+  let options: ServerOptions
 
   init(_ options: ServerOptions) { self.options = options }
 
   func ask(
-    _ method: HTTPMethod, _ path: String, _ body: RPCValue? = nil, headers: [(String, String)] = []
+    _ method: HTTPMethod, _ path: String, _ body: RPCValue? = nil, headers: [(String, String)] = [],
+    within time: TimeAmount = longestTime
   ) async throws -> Answer {
-    var request = HTTPClientRequest(url: options.url + path)
-    request.method = method
+    var request = request(method, path)
     for (name, value) in headers { request.headers.add(name: name, value: value) }
-    if let key = options.key { request.headers.add(name: "Authorization", value: "Bearer \(key)") }
     if let body {
       var bytes: [UInt8] = []
       try JSONWriter.write(body, to: &bytes)
@@ -84,13 +85,11 @@ struct ServerClient {
     let bytes: ByteBuffer
     do {
       (status, bytes) = try await HTTPClient.withHTTPClient(configuration: Self.configuration) { [request] client in
-        // Longer than a server waits for the end of a call.
-        let response = try await client.execute(request, timeout: .minutes(10))
+        let response = try await client.execute(request, timeout: time)
         return (Int(response.status.code), try await response.body.collect(upTo: Self.largestAnswer))
       }
     } catch {
-      throw Failure(
-        description: "\(options.url) cannot be asked: \(Self.reason(error)) (is \"device-rpc serve --http\" running there?)")
+      throw unreachable(error)
     }
     if status == 204 { return Answer(status: status, body: .null) }
     do {
@@ -100,7 +99,25 @@ struct ServerClient {
     }
   }
 
-  private static func reason(_ error: any Error) -> String {
+  /// A request with the key of the options.
+  func request(_ method: HTTPMethod, _ path: String) -> HTTPClientRequest {
+    var request = HTTPClientRequest(url: options.url + path)
+    request.method = method
+    if let key = options.key { request.headers.add(name: "Authorization", value: "Bearer \(key)") }
+    return request
+  }
+
+  func unreachable(_ error: any Error) -> Failure {
+    Failure(description: "\(options.url) cannot be asked: \(Self.reason(error)) (is \"device-rpc serve --http\" running there?)")
+  }
+
+  static func reason(_ error: any Error) -> String {
+    switch error as? HTTPClientError {
+    case .remoteConnectionClosed?: return "the server has closed the connection"
+    case .connectTimeout?: return "it does not answer"
+    case .readTimeout?: return "nothing has come for a long time"
+    default: break
+    }
     if let error = error as? NIOConnectionError, let first = error.connectionErrors.first { return reason(first.error) }
     if let error = error as? IOError { return String(cString: strerror(error.errnoCode)).lowercased() }
     return "\(error)"
