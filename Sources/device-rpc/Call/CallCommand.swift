@@ -36,7 +36,7 @@ struct CallCommand: AsyncParsableCommand {
     case failed = 4
   }
 
-  @Argument(help: "The name of the device.") var device: String
+  @Argument(help: "The name of the device.", completion: .serverDevices) var device: String
   @Argument(help: "The name of the function.") var method: String
   @Argument(
     parsing: .allUnrecognized,

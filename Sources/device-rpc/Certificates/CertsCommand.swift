@@ -26,7 +26,7 @@ struct CertsOptions: ParsableArguments {
   /// The names of the CA's files.
   static let authority = (certificate: "ca.pem", key: "ca.key")
 
-  @Option(help: ArgumentHelp("Where the CA is, and everything it issues.", valueName: "directory"))
+  @Option(help: ArgumentHelp("Where the CA is, and everything it issues.", valueName: "directory"), completion: .directory)
   var dir = "certs"
 
   @Option(
@@ -138,7 +138,7 @@ struct CertsShowCommand: ParsableCommand {
         device-rpc certs show certs/server.pem
       """)
 
-  @Argument(help: ArgumentHelp("A file in PEM form, with one certificate or more.", valueName: "file"))
+  @Argument(help: ArgumentHelp("A file in PEM form, with one certificate or more.", valueName: "file"), completion: .file())
   var file: String
 
   func run() throws {

@@ -35,7 +35,8 @@ struct DevicesAddCommand: AsyncParsableCommand {
   @Option(help: ArgumentHelp("The project in the PSK identity, as Golioth has it.", valueName: "name"))
   var project: String?
 
-  @Option(help: ArgumentHelp("The one certificate that is accepted of the device, in PEM form.", valueName: "file"))
+  @Option(
+    help: ArgumentHelp("The one certificate that is accepted of the device, in PEM form.", valueName: "file"), completion: .file())
   var certificate: String?
 
   @Option(
@@ -98,7 +99,7 @@ struct DevicesRotateCommand: AsyncParsableCommand {
   @OptionGroup var firmware: FirmwareOptions
   @OptionGroup var key: KeyOptions
 
-  @Argument(help: ArgumentHelp("The device's name.", valueName: "name"))
+  @Argument(help: ArgumentHelp("The device's name.", valueName: "name"), completion: .knownDevices)
   var name: String
 
   @Option(help: ArgumentHelp("Another PSK identity. (default: the one that it has)", valueName: "id"))
@@ -107,7 +108,8 @@ struct DevicesRotateCommand: AsyncParsableCommand {
   @Option(help: ArgumentHelp("Another project in the PSK identity, NAME@PROJECT.", valueName: "name"))
   var project: String?
 
-  @Option(help: ArgumentHelp("The one certificate that is accepted from now on, in PEM form.", valueName: "file"))
+  @Option(
+    help: ArgumentHelp("The one certificate that is accepted from now on, in PEM form.", valueName: "file"), completion: .file())
   var certificate: String?
 
   @Flag(help: "Print JSON, for programs.")

@@ -26,7 +26,7 @@ struct DevicesCommand: AsyncParsableCommand {
 struct DeviceOptions: ParsableArguments {
   @OptionGroup var options: DevicesOptions
 
-  @Argument(help: ArgumentHelp("The device's name.", valueName: "name"))
+  @Argument(help: ArgumentHelp("The device's name.", valueName: "name"), completion: .knownDevices)
   var name: String
 
   /// Changes the device, and prints the result.
@@ -84,7 +84,7 @@ struct DevicesShowCommand: AsyncParsableCommand {
 
   @OptionGroup var options: DevicesOptions
 
-  @Argument(help: ArgumentHelp("The device's name.", valueName: "name"))
+  @Argument(help: ArgumentHelp("The device's name.", valueName: "name"), completion: .knownDevices)
   var name: String
 
   @Flag(help: "Print JSON, for programs.")

@@ -75,7 +75,8 @@ struct DataOptions: ParsableArguments {
   static let defaultDirectory = "device-rpc-data"
 
   @Option(
-    help: ArgumentHelp("Where devices and their keys are kept. (default: \(Self.defaultDirectory))", valueName: "directory"))
+    help: ArgumentHelp("Where devices and their keys are kept. (default: \(Self.defaultDirectory))", valueName: "directory"),
+    completion: .directory)
   var data: String?
 
   var path: String { data ?? Self.defaultDirectory }

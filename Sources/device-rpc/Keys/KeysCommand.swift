@@ -61,7 +61,7 @@ struct KeysRevokeCommand: AsyncParsableCommand {
 
   @OptionGroup var options: DataOptions
 
-  @Argument(help: ArgumentHelp("The key's name, or its id.", valueName: "name"))
+  @Argument(help: ArgumentHelp("The key's name, or its id.", valueName: "name"), completion: .storedKeys)
   var name: String
 
   func run() async throws {

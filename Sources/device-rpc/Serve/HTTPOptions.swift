@@ -4,8 +4,8 @@ internal import DeviceRPCHTTP
 /// Where `serve` answers HTTP, if at all.
 struct HTTPOptions: ParsableArguments {
   @Option(help: settings.help("http")) var http: String?
-  @Option(help: settings.help("http-certificate")) var httpCertificate: String?
-  @Option(help: settings.help("http-key")) var httpKey: String?
+  @Option(help: settings.help("http-certificate"), completion: .file()) var httpCertificate: String?
+  @Option(help: settings.help("http-key"), completion: .file()) var httpKey: String?
   @Option(help: settings.help("http-host-name")) var httpHostName: [String] = []
   @Option(help: settings.help("http-rate")) var httpRate: Int!
   @Flag(help: settings.help("http-log-params")) var httpLogParams = false

@@ -7,13 +7,13 @@ internal import Logging
 
 /// Where `serve` listens, and which credentials devices need there.
 struct ListenOptions: ParsableArguments {
-  @Option(help: settings.help("data")) var data: String?
+  @Option(help: settings.help("data"), completion: .directory) var data: String?
   @Option(help: settings.help("listen")) var listen: [String] = []
   @Option(help: settings.help("host")) var host: [String] = []
   @Option(help: settings.help("port")) var port: UInt16?
-  @Option(help: settings.help("certificate")) var certificate: String?
-  @Option(help: settings.help("key")) var key: String?
-  @Option(help: settings.help("ca")) var ca: String?
+  @Option(help: settings.help("certificate"), completion: .file()) var certificate: String?
+  @Option(help: settings.help("key"), completion: .file()) var key: String?
+  @Option(help: settings.help("ca"), completion: .file()) var ca: String?
   @Option(help: settings.help("cipher-suite")) var cipherSuite: [String] = []
   @Flag(help: settings.help("allow-plain-coap-from-network")) var allowPlainCoapFromNetwork = false
 

@@ -24,7 +24,7 @@ struct WatchCommand: AsyncParsableCommand {
         device-rpc watch --json | jq 'select(.event == "call.ended") | .call.detail'
       """)
 
-  @Argument(help: "Only the events of this device.") var device: String?
+  @Argument(help: "Only the events of this device.", completion: .serverDevices) var device: String?
   @Flag(help: "Print each event as a JSON object on one line.") var json = false
   @OptionGroup var server: ServerOptions
 
