@@ -84,7 +84,8 @@ func withAPI(
     )
   }
   try await server.start()
-  let application = Application(router: http.router(), configuration: .init(address: .hostname("127.0.0.1", port: 0)), logger: silentLog)
+  let router = withTracer(tracer) { http.router() }
+  let application = Application(router: router, configuration: .init(address: .hostname("127.0.0.1", port: 0)), logger: silentLog)
   do {
     try await application.test(setup) { client in
       try await body(API(client: client, server: server, devices: devices, events: http.routes.events, key: key))

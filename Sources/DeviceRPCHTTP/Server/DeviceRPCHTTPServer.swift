@@ -10,6 +10,7 @@ public import Logging
 internal import NIOCore
 internal import NIOSSL
 public import ServiceLifecycle
+internal import Tracing
 
 /// The HTTP API as a service that listens.
 ///
@@ -132,7 +133,8 @@ public struct DeviceRPCHTTPServer: Service {
   /// All routes, and a problem document for every other path.
   func router() -> Router<BasicRequestContext> {
     let router = Router(options: .autoGenerateHeadEndpoints)
-    router.add(middleware: TracingMiddleware())
+    // It costs as much as the rest of a short request, also when nobody traces.
+    if !(InstrumentationSystem.instrument is NoOpInstrument) { router.add(middleware: TracingMiddleware()) }
     router.add(middleware: NotFound())
     routes.add(to: router)
     return router
