@@ -5,7 +5,7 @@ internal import NIOHTTP1
 
 /// The devices of a server's store, administered over HTTP.
 struct DevicesOfServer: DevicesRegistry {
-  private static let page = 1_000
+  private static let page = 500
   let client: ServerClient
 
   func devices() async throws -> [StoredDevice] {

@@ -1,3 +1,5 @@
+import DeviceRPC
+import DeviceRPCStore
 import Foundation
 import Testing
 
@@ -37,7 +39,8 @@ import Testing
         var key = try #require(device["key"] as? String)
         for (verb, undo) in [("disable", "enable"), ("rotate", nil), ("remove", nil)] {
           let simulate = try RunningCommand([
-            "simulate", "--transport", "coaps", "--port", server.coaps, "--name", "sensor-1", "--identity", "sensor-1@lab", "--key", key,
+            "simulate", "--transport", "coaps", "--port", server.coaps, "--name", "sensor-1", "--identity", "sensor-1@lab",
+            "--key", key,
           ])
           defer { simulate.send(SIGKILL) }
           _ = try await server.serve.line(with: "sensor-1 connected from")
@@ -49,7 +52,8 @@ import Testing
           if let undo { #expect(try await server.devices(undo, "sensor-1").output == ["sensor-1 is enabled"]) }
           if let line = changed.output.first(where: { $0.hasPrefix("key  ") }) { key = String(line.dropFirst(10)) }
         }
-        #expect(try await server.devices("list").output == ["no devices; to add one: device-rpc devices add sensor-1 --server \(server.url)"])
+        let again = "device-rpc devices add sensor-1 --server \(server.url)"
+        #expect(try await server.devices("list").output == ["no devices; to add one: \(again)"])
       }
     }
   }
@@ -105,6 +109,49 @@ import Testing
     }
   }
 
+  @Test func `more devices than a page has are all listed`() async throws {
+    try await withData { data in
+      let store = try DeviceStore(directory: data.directory)
+      let key = try #require(DeviceKey("k".utf8))
+      for number in 0..<501 { try await store.add("d \(number)", identity: "d\(number)", proof: .preSharedKey(key)) }
+      store.close()
+      try await withServer(data) { (server) async throws in
+        let (there, here) = (try await server.devices("list"), try await data.devices("list"))
+        #expect(there.output.count == 502 && there.output == here.output)
+      }
+    }
+  }
+
+  @Test func `the lines of curl in the documentation do what they say`() async throws {
+    try await withData { data in
+      try await withServer(data) { (server) async throws in
+        func curl(_ path: String, _ options: String...) async throws -> (status: String?, body: String) {
+          let answer = try await run(
+            program: "curl",
+            ["-sS", "--path-as-is", "--max-time", "20", "-w", "\\n%{http_code}\\n", "-H", "x-api-key: \(server.key)"] + options
+              + [server.url + path])
+          return (answer.output.last, answer.output.first ?? "")
+        }
+        let place = "/v1/devices/sensor-1"
+        let put = try await curl(place, "-X", "PUT")
+        #expect(put.status == "201" && put.body.contains(#""registration":{"enabled":true,"created":""#))
+        #expect(try await curl(place, "-X", "PUT").status == "200")
+        let added = try await curl("\(place)/credentials", "--json", #"{"identity":"sensor-1@lab"}"#)
+        let key = try #require(added.body.firstMatch(of: /"key":"([0-9a-f]{32})"}/)).1
+        let rotated = try await curl("\(place)/rotate", "-X", "POST")
+        #expect(added.status == "201" && rotated.status == "200" && rotated.body.contains(#""key":""#) && !rotated.body.contains(key))
+        #expect(try await curl("\(place)/disable", "-X", "POST").body.contains(#""enabled":false"#))
+        // Dots in a path are no way to another device.
+        for path in ["/v1/devices/../devices/sensor-1", "/v1/devices/x/../sensor-1", "/v1/devices/sensor-1/.", "/v1//devices/sensor-1/x"] {
+          #expect(try await curl(path, "-X", "DELETE").status == "404", "\(path)")
+        }
+        let deleted = try await curl(place, "-X", "DELETE")
+        #expect(deleted.status == "204" && deleted.body.isEmpty)
+        #expect(try await curl(place).status == "404")
+      }
+    }
+  }
+
   @Test func `what a server refuses is one line, with exit code 1`() async throws {
     try await withData { data in
       try await withServer(data) { (server) async throws in
@@ -115,7 +162,8 @@ import Testing
           ("show", needs),
           ("add", "Error: the key \"reader\" may not administer a"), ("remove", "Error: the key \"reader\" may not administer a"),
         ] {
-          let finished = try await run(["devices", verb] + (verb == "list" ? [] : ["a"]) + ["--server", server.url, "--api-key", server.reader])
+          let arguments = ["devices", verb] + (verb == "list" ? [] : ["a"])
+          let finished = try await run(arguments + ["--server", server.url, "--api-key", server.reader])
           #expect(finished.error == [line] && finished.output.isEmpty && finished.code == 1)
         }
         let nobody = try await run(["devices", "list", "--server", server.url])

@@ -8,7 +8,8 @@ import Testing
     "keys revoke a",
   ])
   func `without a store the other commands say how to make one`(_ command: String) async throws {
-    let first = command.hasPrefix("keys") ? "key makes one: device-rpc keys add billing" : "device makes one: device-rpc devices add sensor-1"
+    let isKeys = command.hasPrefix("keys")
+    let first = isKeys ? "key makes one: device-rpc keys add billing" : "device makes one: device-rpc devices add sensor-1"
     try await withData { data in
       let finished = try await data.command(command.split(separator: " ").map(String.init))
       #expect(finished.code == 1 && finished.output.isEmpty)

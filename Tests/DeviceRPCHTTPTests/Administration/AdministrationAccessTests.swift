@@ -26,7 +26,8 @@ import TestSupport
           let answer = try await api.ask(method, "/v1/devices/a\(path)", headers: headers)
           #expect(answer.isProblem(.forbidden) == !isAdmin, "\(name) \(method) \(path): \(answer.text)")
           // Whether there is such a device is not told, either.
-          #expect(try await api.ask(method, "/v1/devices/nobody\(path)", headers: headers).isProblem(.forbidden), "\(name) \(method) \(path)")
+          let unknown = try await api.ask(method, "/v1/devices/nobody\(path)", headers: headers)
+          #expect(unknown.isProblem(.forbidden), "\(name) \(method) \(path)")
         }
         guard !isAdmin else { return }
         #expect(try await registry.registeredDevices().map(\.name) == ["a"])
@@ -53,7 +54,8 @@ import TestSupport
       #expect(try await api.get("/v1/devices/p-1/calls", headers: headers).isProblem(.forbidden))
       // The beginning of a name is not in its encoded form, and not in what stands behind a slash.
       for (path, isAllowed) in [
-        ("p%2D2", true), ("%70-3", true), ("P-2", false), ("q%2Fp-2", false), ("%2E%2E%2Fp-2", false), ("%70%252D2", false), (".%2Fp-2", false),
+        ("p%2D2", true), ("%70-3", true), ("P-2", false), ("q%2Fp-2", false), ("%2E%2E%2Fp-2", false), ("%70%252D2", false),
+        (".%2Fp-2", false),
       ] {
         #expect(try await api.ask(.put, "/v1/devices/\(path)", headers: headers).status == (isAllowed ? 201 : 403), "\(path)")
       }
