@@ -47,6 +47,7 @@ import Testing
       let registry: any DeviceAdministration = store
       let added = try await registry.register("a", key("k"), identity: "a@lab")
       #expect(added.isNew && added.device.credentials.map(\.identity) == ["a@lab"])
+      #expect(added.device.credentials.map(\.created) == [added.device.created])
       for identity in ["a@lab", nil] {
         let again = try await registry.register("a", key("k"), identity: identity)
         #expect(!again.isNew && again.device == added.device)

@@ -41,10 +41,11 @@ extension DeviceStore {
     guard DeviceName.problem(with: name) == nil else { throw .invalidName(name) }
     try Self.check(proof, identity)
     return try await write { db in
+      let now = Date().milliseconds
       try db.execute(
-        sql: "INSERT INTO devices (name, created) VALUES (?, ?) ON CONFLICT DO NOTHING", arguments: [name, Date().milliseconds])
+        sql: "INSERT INTO devices (name, created) VALUES (?, ?) ON CONFLICT DO NOTHING", arguments: [name, now])
       let isNew = db.changesCount == 1
-      if let proof { try Self.put(proof, identity, of: name, .add, db) }
+      if let proof { try Self.put(proof, identity, of: name, .add, at: now, db) }
       return (try Self.fetch(db, name: name)[0], isNew)
     }
   }
@@ -55,13 +56,13 @@ extension DeviceStore {
   ) async throws(DeviceStoreError) -> StoredDevice {
     try Self.check(proof, identity)
     return try await write(erasing: change != .add) { db in
-      try Self.put(proof, identity, of: name, change, db)
+      try Self.put(proof, identity, of: name, change, at: Date().milliseconds, db)
       return try Self.fetch(db, name: name)[0]
     }
   }
 
   private static func put(
-    _ proof: DeviceCredential.Proof, _ identity: String?, of name: String, _ change: CredentialChange, _ db: Database
+    _ proof: DeviceCredential.Proof, _ identity: String?, of name: String, _ change: CredentialChange, at now: Int64, _ db: Database
   ) throws {
     let kind = proof.kind
     let device = try row(of: name, db)
@@ -86,7 +87,7 @@ extension DeviceStore {
         INSERT INTO credentials (device, kind, identity, key, fingerprint, created) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
         ON CONFLICT (device, kind) DO UPDATE SET identity = ?3, key = ?4, fingerprint = ?5, rotated = ?6
         """,
-      arguments: [device, kind.rawValue, identity, proof.key, proof.fingerprint, Date().milliseconds])
+      arguments: [device, kind.rawValue, identity, proof.key, proof.fingerprint, now])
   }
 
   /// Sets whether a device may connect.

@@ -15,11 +15,11 @@ struct DevicesAddCommand: AsyncParsableCommand {
 
       Examples:
         device-rpc devices add sensor-1
-        device-rpc devices add sensor-1 --project greenhouse --coap-host coap.example.org
+        device-rpc devices add sensor-1 --project lab --coap-host coap.example.org
         device-rpc devices add sensor-1 --identity sensor-1@greenhouse --key supersecret
         device-rpc devices add sensor-1 --certificate certs/sensor-1.pem
         device-rpc devices add sensor-1 --common-name sensor-1
-        device-rpc devices add sensor-1 --server http://127.0.0.1:8080 --api-key drpc_...
+        device-rpc devices add sensor-1 --server https://rpc.example.org
       """)
 
   @OptionGroup var options: DevicesOptions

@@ -14,7 +14,7 @@ struct DevicesCommand: AsyncParsableCommand {
         device-rpc devices add sensor-1
         device-rpc devices list
         device-rpc devices disable sensor-1
-        DEVICE_RPC_API_KEY=drpc_... device-rpc devices list --server https://rpc.example.org
+        device-rpc devices list --server https://rpc.example.org --api-key drpc_...
       """,
     subcommands: [
       DevicesAddCommand.self, DevicesListCommand.self, DevicesShowCommand.self, DevicesRotateCommand.self,
