@@ -24,12 +24,12 @@ struct Sender: Sendable {
 
   func requireCall(_ method: String, on device: String) throws(Problem) {
     guard key?.permissions.mayCall(method, on: device) ?? true else {
-      throw Problem(.forbidden, "The key \"\(name)\" may not call \(method) on \(device).")
+      throw Problem(.forbidden, "The key \"\(name)\" may not call \(method.prefix(255)) on \(device.prefix(255)).")
     }
   }
 
   func requireRead(_ device: String) throws(Problem) {
-    guard mayRead(device) else { throw Problem(.forbidden, "The key \"\(name)\" may not read \(device).") }
+    guard mayRead(device) else { throw Problem(.forbidden, "The key \"\(name)\" may not read \(device.prefix(255)).") }
   }
 
   /// Also a server that is open without keys wants one for this: other users of the machine must not get the keys of devices, which
@@ -39,7 +39,7 @@ struct Sender: Sendable {
       throw Problem(.forbidden, "To administer devices needs an API key (device-rpc keys add NAME --admin).")
     }
     guard mayAdminister(device) else {
-      throw Problem(.forbidden, "The key \"\(name)\" may not administer \(device).")
+      throw Problem(.forbidden, "The key \"\(name)\" may not administer \(device.prefix(255)).")
     }
   }
 
