@@ -63,6 +63,9 @@ import Testing
       let tag = try #require(open.header("ETag"))
       let same = try await api.get(path, headers: ["If-None-Match": tag])
       #expect(same.status == 304 && same.text.isEmpty && same.header("ETag") == tag)
+      for (tags, status) in [("*", 304), ("\"a\", \(tag)", 304), ("W/\(tag) ,\"a\"", 304), ("\"a\"", 200), (String(tag.dropLast()), 200)] {
+        #expect(try await api.get(path, headers: ["If-None-Match": tags]).status == status, "\(tags)")
+      }
       async let waiting = api.get(path, headers: ["Prefer": "wait=60", "If-None-Match": tag])
       await api.devices.advance(by: .seconds(10))
       let ended = try await waiting
@@ -112,6 +115,16 @@ import Testing
         #expect(try await api.get("/v1/calls/\(id)").status == 404)
       }
     }
+  }
+
+  @Test func `the document says what the id of a call is`() throws {
+    let pattern = try Regex(#require(Schemas.callID["pattern"]?.stringValue))
+    let id = CallID(milliseconds: 1_790_000_000_000, instance: 7, serial: 0x74e4).description
+    let wrong = ["", "x", id + "0", " " + id, id.replacing("-7", with: "-1"), id.replacing("-8", with: "-c"), id.replacing("-", with: "")]
+    for text in [id, id.uppercased()] + wrong {
+      #expect((text.wholeMatch(of: pattern) != nil) == (CallID(text) != nil), "\(text)")
+    }
+    #expect(wrong.allSatisfy { CallID($0) == nil })
   }
 
   @Test func `the calls of a device are listed in pages, newest first`() async throws {

@@ -39,6 +39,9 @@ import Testing
       let answer = try await api.ask(.put, "/v1/devices/x/calls", "{}")
       #expect(answer.status == 405 && answer.header("Allow") == "GET, POST, HEAD")
       #expect(answer.type == "/v1/problems/method-not-allowed")
+      for method in DeviceRPCRoutes.methods where ![.get, .head].contains(method) {
+        #expect(try await api.ask(method, "/healthz").status == 405, "\(method)")
+      }
       let head = try await api.ask(.head, "/healthz")
       #expect(head.status == 200)
     }

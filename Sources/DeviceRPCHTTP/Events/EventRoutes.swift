@@ -18,7 +18,7 @@ struct EventRoutes: Sendable {
             .header("Last-Event-ID", "The id of the last event that was received. What has happened since comes first."),
           ],
           responses: [(200, "The events, until the client goes away, its key is revoked, or the server shuts down.", "Events")],
-          problems: [.limitExceeded]),
+          problems: [.forbidden, .limitExceeded]),
         handler: follow)
     ]
   }

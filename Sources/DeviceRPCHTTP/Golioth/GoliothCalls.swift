@@ -32,8 +32,8 @@ struct GoliothCalls: Sendable {
           body: "GoliothCall",
           responses: [(200, "The device has answered, with any status.", "GoliothResult")],
           problems: [
-            .unknownDevice, .offline, .invalidCall, .limitExceeded, .notSent, .undelivered, .unconfirmed, .unanswered, .rejected,
-            .unreadable, .revoked, .cancelled, .shuttingDown,
+            .forbidden, .unknownDevice, .offline, .invalidCall, .limitExceeded, .notSent, .undelivered, .unconfirmed, .unanswered,
+            .rejected, .unreadable, .revoked, .cancelled, .shuttingDown, .internalError,
           ]),
         handler: call)
     ]

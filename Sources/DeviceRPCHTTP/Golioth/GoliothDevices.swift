@@ -17,31 +17,34 @@ struct GoliothDevices: Sendable {
           name: "goliothDevices", summary: "List the devices of a project, as in Golioth's management API.",
           parameters: [
             .goliothProject, .query("deviceName", "Only the device of this name."),
-            .query("page", "The number of the page, from 0.", ["type": "integer", "minimum": 0]),
+            .query("page", "The number of the page, from 0.", Schemas.goliothPage),
             .query("perPage", "The number of devices of a page.", Schemas.goliothPerPage),
           ],
-          responses: [(200, "The devices, in the order of their names.", "GoliothDeviceList")]),
+          responses: [(200, "The devices, in the order of their names.", "GoliothDeviceList")],
+          problems: [.internalError]),
         handler: list),
       APIRoute(
         method: .post, path: "/v1/projects/{project}/devices", need: .key, problemForm: .golioth,
         description: RouteDescription(
           name: "goliothCreateDevice", summary: "Add a device without credentials, as in Golioth's management API.",
           parameters: [.goliothProject], body: "GoliothNewDevice",
-          responses: [(200, "The device.", "GoliothDeviceData")], problems: [.alreadyExists, .notImplemented]),
+          responses: [(200, "The device.", "GoliothDeviceData")],
+          problems: [.forbidden, .alreadyExists, .notImplemented, .internalError]),
         handler: create),
       APIRoute(
         method: .get, path: "/v1/projects/{project}/devices/{device}", need: .key, problemForm: .golioth,
         description: RouteDescription(
           name: "goliothDevice", summary: "Look at a device, as in Golioth's management API.",
           parameters: [.goliothProject, .goliothDevice],
-          responses: [(200, "The device.", "GoliothDeviceData")], problems: [.unknownDevice]),
+          responses: [(200, "The device.", "GoliothDeviceData")], problems: [.forbidden, .unknownDevice, .internalError]),
         handler: get),
       APIRoute(
         method: .delete, path: "/v1/projects/{project}/devices/{device}", need: .key, problemForm: .golioth,
         description: RouteDescription(
           name: "goliothDeleteDevice", summary: "Remove a device and its credentials, as in Golioth's management API.",
           parameters: [.goliothProject, .goliothDevice],
-          responses: [(200, "It is removed.", "Document")], problems: [.unknownDevice, .notImplemented]),
+          responses: [(200, "It is removed.", "Document")],
+          problems: [.forbidden, .unknownDevice, .notImplemented, .internalError]),
         handler: delete),
       APIRoute(
         method: .get, path: "/v1/projects/{project}/devices/{device}/credentials", need: .key, problemForm: .golioth,
@@ -49,7 +52,7 @@ struct GoliothDevices: Sendable {
           name: "goliothCredentials", summary: "List the keys of a device, as in Golioth's management API.",
           parameters: [.goliothProject, .goliothDevice],
           responses: [(200, "The identity and the key, if the device has one.", "GoliothCredentialList")],
-          problems: [.unknownDevice, .notImplemented]),
+          problems: [.forbidden, .unknownDevice, .notImplemented, .internalError]),
         handler: credentials),
       APIRoute(
         method: .post, path: "/v1/projects/{project}/devices/{device}/credentials", need: .key, problemForm: .golioth,
@@ -58,7 +61,7 @@ struct GoliothDevices: Sendable {
           summary: "Give a device a key, in place of the one that it has, as in Golioth's management API.",
           parameters: [.goliothProject, .goliothDevice], body: "GoliothNewCredential",
           responses: [(200, "The identity and the key.", "GoliothCredentialData")],
-          problems: [.unknownDevice, .alreadyExists, .notImplemented]),
+          problems: [.forbidden, .unknownDevice, .alreadyExists, .notImplemented, .internalError]),
         handler: createCredential),
     ]
   }
@@ -67,7 +70,7 @@ struct GoliothDevices: Sendable {
 
   @Sendable private func list(_ request: APIRequest) async throws(Problem) -> Response {
     let project = request.goliothProject
-    let page = try Self.number("page", in: request, 0...Int(Int32.max), default: 0)
+    let page = try Self.number("page", in: request, 0...Schemas.goliothLastPage, default: 0)
     let perPage = try Self.number("perPage", in: request, 1...1_000, default: 1_000)
     let found: [KnownDevices.Device]
     if let name = request.goliothQuery("deviceName") {

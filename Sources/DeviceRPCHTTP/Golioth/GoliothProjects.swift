@@ -12,13 +12,14 @@ struct GoliothProjects: Sendable {
         method: .get, path: "/v1/projects", need: .key, problemForm: .golioth,
         description: RouteDescription(
           name: "goliothProjects", summary: "List the projects, as in Golioth's management API.",
-          responses: [(200, "The projects that have devices; if none has, the default one.", "GoliothProjectList")]),
+          responses: [(200, "The projects that have devices; if none has, the default one.", "GoliothProjectList")],
+          problems: [.internalError]),
         handler: list),
       APIRoute(
         method: .get, path: "/v1/projects/{project}", need: .key, problemForm: .golioth,
         description: RouteDescription(
           name: "goliothProject", summary: "Look at a project, as in Golioth's management API.", parameters: [.goliothProject],
-          responses: [(200, "The project.", "GoliothProject")], problems: [.notFound]),
+          responses: [(200, "The project.", "GoliothProject")], problems: [.notFound, .internalError]),
         handler: get),
     ]
   }

@@ -11,20 +11,21 @@ extension Schemas {
   ]
 
   static let goliothTime = described(seconds, "Seconds until the call ends; 0 for the default.", default: 10)
+  static let goliothLastPage = Int(Int32.max)
+  static let goliothPage: RPCValue = ["type": "integer", "minimum": 0, "maximum": RPCValue(goliothLastPage)]
   static let goliothPerPage: RPCValue = ["type": "integer", "minimum": 1, "maximum": 1_000, "default": 1_000]
 
   private static let strings: RPCValue = ["type": "array", "items": ["type": "string"]]
-  private static let filled: RPCValue = ["type": "string", "minLength": 1]
 
   private static let goliothCall: RPCValue = [
     "type": "object", "required": ["method"],
     "properties": [
-      "method": filled,
+      "method": ["type": "string", "minLength": 1],
       "params": [
         "description": "Positional parameters. An object is allowed only if it is empty, and stands for an empty list.",
         "anyOf": [["type": ["array", "null"]], ["type": "object", "maxProperties": 0]],
       ],
-      "timeout": goliothTime,
+      "timeout": ["anyOf": [goliothTime, ["type": "null"]]],
     ],
   ]
 
@@ -60,7 +61,7 @@ extension Schemas {
   ]
 
   private static let goliothNewDevice: RPCValue = [
-    "type": "object", "required": ["name"], "properties": ["name": filled],
+    "type": "object", "required": ["name"], "properties": ["name": newName],
   ]
 
   private static let goliothCredential: RPCValue = [
@@ -73,7 +74,13 @@ extension Schemas {
 
   private static let goliothNewCredential: RPCValue = [
     "type": "object", "required": ["identity", "preSharedKey"],
-    "properties": ["type": names(["PRE_SHARED_KEY"]), "identity": filled, "preSharedKey": filled],
+    "properties": [
+      "type": names(["PRE_SHARED_KEY"]), "identity": newName,
+      "preSharedKey": [
+        "type": "string", "minLength": 1, "maxLength": RPCValue(DeviceKey.longest),
+        "description": .string("1 to \(DeviceKey.longest) bytes of UTF-8."),
+      ],
+    ],
   ]
 
   private static func data(_ schema: RPCValue) -> RPCValue {

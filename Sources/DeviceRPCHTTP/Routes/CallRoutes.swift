@@ -23,8 +23,8 @@ struct CallRoutes: Sendable {
             (202, "The call is open. Location is where it can be looked at.", "Call"),
           ],
           problems: [
-            .unknownDevice, .offline, .invalidCall, .limitExceeded, .notSent, .undelivered, .unconfirmed, .unanswered,
-            .rejected, .unreadable, .revoked, .cancelled, .shuttingDown, .idempotencyKeyReused,
+            .forbidden, .unknownDevice, .offline, .invalidCall, .limitExceeded, .notSent, .undelivered, .unconfirmed,
+            .unanswered, .rejected, .unreadable, .revoked, .cancelled, .shuttingDown, .idempotencyKeyReused,
           ]),
         handler: create),
       APIRoute(
@@ -33,9 +33,10 @@ struct CallRoutes: Sendable {
           name: "listCalls", summary: "List the calls of a device, newest first.",
           parameters: [
             Self.device, .query("limit", "The number of calls, at most.", Schemas.limit),
-            .query("after", "The id of the last call of the page before.", ["type": "string", "format": "uuid"]),
+            .query("after", "The id of the last call of the page before.", Schemas.callID),
           ],
-          responses: [(200, "The calls. A Link header leads to the next page, if there is one.", "CallList")]),
+          responses: [(200, "The calls. A Link header leads to the next page, if there is one.", "CallList")],
+          problems: [.forbidden]),
         handler: list),
       APIRoute(
         method: .get, path: "/v1/calls/{id}", need: .key,
@@ -43,7 +44,7 @@ struct CallRoutes: Sendable {
           name: "getCall", summary: "Look at a call, or wait for its end.",
           parameters: [Self.call, Self.prefer, .header("If-None-Match", "The ETag of the answer before.")],
           responses: [(200, "The call, whether it is open or has ended.", "Call"), (304, "The call has not changed.", nil)],
-          problems: [.unknownCall]),
+          problems: [.forbidden, .unknownCall]),
         handler: get),
       APIRoute(
         method: .delete, path: "/v1/calls/{id}", need: .key,
@@ -51,13 +52,13 @@ struct CallRoutes: Sendable {
           name: "cancelCall", summary: "Cancel a call.",
           parameters: [Self.call],
           responses: [(200, "The call, which has ended: how far it had come says delivery.", "Call")],
-          problems: [.unknownCall]),
+          problems: [.forbidden, .unknownCall]),
         handler: cancel),
     ]
   }
 
   private static let device = RouteDescription.Parameter.path("device", "The name of the device.")
-  private static let call = RouteDescription.Parameter.path("id", "The id of the call.", ["type": "string", "format": "uuid"])
+  private static let call = RouteDescription.Parameter.path("id", "The id of the call.", Schemas.callID)
   private static let prefer = RouteDescription.Parameter.header(
     "Prefer", "respond-async, or wait=N with a number of seconds (RFC 7240).")
   private static let idempotencyKey = RouteDescription.Parameter.header(
@@ -143,7 +144,7 @@ struct CallRoutes: Sendable {
     guard let info = waited else { throw Self.unknown(id) }
     let tag = "\"\(info.id)-\(info.state.rawValue)\(info.evidence.delivery == .unreadable ? "-unreadable" : "")\""
     var response =
-      request.headers[.ifNoneMatch] == tag ? Response(status: .notModified) : Response.json(CallDocument.value(of: info))
+      request.hasSeen(tag) ? Response(status: .notModified) : Response.json(CallDocument.value(of: info))
     response.headers[.eTag] = tag
     if let applied = preference.applied { response.headers[.preferenceApplied] = applied }
     return response

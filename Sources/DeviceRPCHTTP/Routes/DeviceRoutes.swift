@@ -27,7 +27,7 @@ struct DeviceRoutes: Sendable {
         method: .get, path: "/v1/devices/{device}", need: .key,
         description: RouteDescription(
           name: "getDevice", summary: "Look at a device.", parameters: [.path("device", "The name of the device.")],
-          responses: [(200, "The device.", "Device")], problems: [.unknownDevice]),
+          responses: [(200, "The device.", "Device")], problems: [.forbidden, .unknownDevice]),
         handler: get),
     ]
   }

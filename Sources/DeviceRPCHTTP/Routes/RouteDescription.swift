@@ -38,10 +38,9 @@ struct RouteDescription: Sendable {
 
   var takesBody: Bool { body != nil }
 
-  /// What may go wrong with every request for which a key is needed.
-  static let always: [ProblemKind] = [
-    .invalidRequest, .unauthorized, .forbidden, .wrongHost, .tooManyRequests, .internalError,
-  ]
+  /// What may go wrong with every request for which a key is needed. What a key may not do depends on the route: some show to each
+  /// key what it may see.
+  static let always: [ProblemKind] = [.invalidRequest, .unauthorized, .wrongHost, .tooManyRequests]
   /// And with every body.
   static let withBody: [ProblemKind] = [.malformedJSON, .unsupportedMediaType, .bodyTooLarge, .requestTimeout]
 }

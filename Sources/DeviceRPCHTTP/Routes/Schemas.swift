@@ -11,6 +11,18 @@ enum Schemas {
 
   static let time: RPCValue = ["type": "string", "format": "date-time"]
   static let timeOrNull: RPCValue = ["type": ["string", "null"], "format": "date-time"]
+  /// A UUID of version 7.
+  static let callID: RPCValue = [
+    "type": "string", "format": "uuid",
+    "pattern": "^[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-7[0-9A-Fa-f]{3}-[89ABab][0-9A-Fa-f]{3}-[0-9A-Fa-f]{12}$",
+  ]
+  /// The name of a device that is to be added, or an identity.
+  static let newName: RPCValue = [
+    "type": "string", "minLength": 1, "maxLength": RPCValue(DeviceName.longest),
+    "description": .string(
+      "1 to \(DeviceName.longest) bytes of UTF-8 in Normalization Form C: visible characters that Unicode has assigned, and spaces "
+        + "between them."),
+  ]
   static let text: RPCValue = ["type": "string"]
   static let seconds: RPCValue = ["type": "number", "minimum": 0, "maximum": 86_400]
   static let limit: RPCValue = ["type": "integer", "minimum": 1, "maximum": 1_000, "default": 100]
@@ -33,7 +45,7 @@ enum Schemas {
       "acknowledged", "answered", "ended",
     ],
     "properties": [
-      "id": ["type": "string", "format": "uuid", "description": "Never used again (UUID version 7)."],
+      "id": described(callID, "Never used again (UUID version 7)."),
       "wireId": described(text, "The id that went to the device."),
       "device": text, "method": text, "params": ["type": "array", "items": .object(RPCObject())], "oneWay": ["type": "boolean"],
       "state": names(CallInfo.State.allCases.map(\.rawValue)),

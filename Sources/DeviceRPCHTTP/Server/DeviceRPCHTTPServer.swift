@@ -49,7 +49,8 @@ public struct DeviceRPCHTTPServer: Service {
   /// With clocks of a test.
   init(
     _ caller: any DeviceCaller, keys: (any APIKeyProvider)?, administration: (any DeviceAdministration)? = nil,
-    configuration: HTTPConfiguration, metrics: PrometheusMetrics? = nil, log: Logger, date: @escaping @Sendable () -> Date, now: @escaping @Sendable () -> Duration,
+    configuration: HTTPConfiguration, isReady: @escaping @Sendable () async -> String? = { nil }, metrics: PrometheusMetrics? = nil,
+    log: Logger, date: @escaping @Sendable () -> Date, now: @escaping @Sendable () -> Duration,
     clock: any Clock<Duration> = ContinuousClock(), onListening: @escaping @Sendable (String) async -> Void = { _ in }
   ) {
     self.configuration = configuration
@@ -57,7 +58,7 @@ public struct DeviceRPCHTTPServer: Service {
     self.log = log
     self.onListening = onListening
     routes = DeviceRPCRoutes(
-      caller, keys: keys, administration: administration, configuration: configuration, readiness: { nil }, metrics: metrics,
+      caller, keys: keys, administration: administration, configuration: configuration, readiness: isReady, metrics: metrics,
       logger: log,
       date: date, now: now, clock: clock)
   }

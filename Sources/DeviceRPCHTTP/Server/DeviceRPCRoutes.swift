@@ -1,5 +1,6 @@
 public import DeviceRPC
 internal import FoundationEssentials
+internal import HTTPTypes
 public import Hummingbird
 public import Logging
 
@@ -85,7 +86,10 @@ public struct DeviceRPCRoutes: Sendable {
     }
   }
 
-  static let methods: [HTTPRequest.Method] = [.get, .head, .post, .put, .patch, .delete, .options]
+  /// The methods that clients use for anything; a path that is there does not become unknown with them.
+  static let methods: [HTTPRequest.Method] = [
+    .get, .head, .post, .put, .patch, .delete, .options, .trace, HTTPRequest.Method("QUERY")!,
+  ]
 
   private static let start = ContinuousClock.now
   @Sendable private static func monotonic() -> Duration { ContinuousClock.now - start }

@@ -169,12 +169,24 @@ func withServer(
     caller, keys: nil, configuration: configuration, log: silentLog, date: { eventTime }, now: { .zero }, clock: clock,
     onListening: { found.yield($0) })
   let services = ServiceGroup(configuration: .init(services: [server], logger: silentLog))
-  try await withThrowingTaskGroup { group in
-    group.addTask { try await services.run() }
+  try await running(services) {
     var url = urls.makeAsyncIterator()
     try await body(try #require(await url.next()), server.routes.events) { await services.triggerGracefulShutdown() }
+  }
+}
+
+/// Runs a server for the length of `body`.
+func running<Result>(_ server: DeviceRPCHTTPServer, _ body: () async throws -> Result) async throws -> Result {
+  try await running(ServiceGroup(configuration: .init(services: [server], logger: silentLog)), body)
+}
+
+private func running<Result>(_ services: ServiceGroup, _ body: () async throws -> Result) async throws -> Result {
+  try await withThrowingTaskGroup { group in
+    group.addTask { try await services.run() }
+    let result = try await body()
     await services.triggerGracefulShutdown()
     try await group.waitForAll()
+    return result
   }
 }
 
