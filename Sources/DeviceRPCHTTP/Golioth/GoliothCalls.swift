@@ -83,7 +83,7 @@ struct GoliothCalls: Sendable {
     }
     // `??` would take the type of the error away.
     let inBody = try time(members.take("timeout"))
-    let inQuery = try time(request.goliothQuery("timeout").map(RPCValue.string))
+    let inQuery = try time(try request.goliothQuery("timeout").map(RPCValue.string))
     let time = inBody ?? inQuery
     let bounded = min(time ?? Self.defaultTime, limits.longestWait)
     return (Call(method, params: params, timeout: bounded, wait: bounded), time != nil)

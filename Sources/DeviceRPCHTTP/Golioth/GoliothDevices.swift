@@ -73,7 +73,7 @@ struct GoliothDevices: Sendable {
     let page = try Self.number("page", in: request, 0...Schemas.goliothLastPage, default: 0)
     let perPage = try Self.number("perPage", in: request, 1...1_000, default: 1_000)
     let found: [KnownDevices.Device]
-    if let name = request.goliothQuery("deviceName") {
+    if let name = try request.goliothQuery("deviceName") {
       found = try await registry.device(name, in: project).map { [$0] } ?? []
     } else {
       found = try await registry.devices(in: project)
@@ -89,7 +89,7 @@ struct GoliothDevices: Sendable {
   private static func number(
     _ name: String, in request: APIRequest, _ range: ClosedRange<Int>, default: Int
   ) throws(Problem) -> Int {
-    guard let text = request.goliothQuery(name), !text.isEmpty else { return `default` }
+    guard let text = try request.goliothQuery(name) else { return `default` }
     guard let number = Int(text), range.contains(number) else {
       throw APIRequest.wrong(name, "a number from \(range.lowerBound) to \(range.upperBound)")
     }

@@ -26,8 +26,12 @@ extension APIRequest {
   var goliothProject: String { GoliothID.name(of: parameter("project")) }
   var goliothDevice: String { GoliothID.name(of: parameter("device")) }
 
-  /// An item of the query, the first of that name. Others are ignored: the tools send more than this server knows.
-  func goliothQuery(_ name: String) -> String? { query.first { $0.name == name }?.value }
+  /// An item of the query, which may be there once. Others are ignored: the tools send more than this server knows.
+  func goliothQuery(_ name: String) throws(Problem) -> String? {
+    let values = query.filter { $0.name == name }.map(\.value)
+    guard values.count <= 1 else { throw Self.wrong(name, "given once") }
+    return values.first
+  }
 }
 
 extension RouteDescription.Parameter {

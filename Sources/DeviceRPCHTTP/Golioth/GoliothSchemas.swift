@@ -22,7 +22,8 @@ extension Schemas {
     "properties": [
       "method": ["type": "string", "minLength": 1],
       "params": [
-        "description": "Positional parameters. An object is allowed only if it is empty, and stands for an empty list.",
+        "description": .string(
+          "Positional parameters. An object is allowed only if it is empty, and stands for an empty list. \(paramLimits)"),
         "anyOf": [["type": ["array", "null"]], ["type": "object", "maxProperties": 0]],
       ],
       "timeout": ["anyOf": [goliothTime, ["type": "null"]]],

@@ -27,11 +27,15 @@ enum Schemas {
   static let seconds: RPCValue = ["type": "number", "minimum": 0, "maximum": 86_400]
   static let limit: RPCValue = ["type": "integer", "minimum": 1, "maximum": 1_000, "default": 100]
 
+  static let paramLimits =
+    "Refused are whole numbers of more than 64 bits that no floating-point number is equal to, and values that are nested deeper than "
+    + "\(JSONLimits.standard.maxDepth) levels."
+
   private static let callRequest: RPCValue = [
     "type": "object", "required": ["method"], "additionalProperties": false,
     "properties": [
       "method": ["type": "string", "minLength": 1, "description": "The name of the function that the firmware registered."],
-      "params": ["type": "array", "items": .object(RPCObject()), "default": [], "description": "Positional parameters."],
+      "params": ["type": "array", "items": .object(RPCObject()), "default": [], "description": .string("Positional parameters. \(paramLimits)")],
       "timeout": described(seconds, "Seconds to wait for the result; the server's default is 10."),
       "wait": described(seconds, "Seconds to wait for a device that is not connected; by default 0."),
       "oneWay": ["type": "boolean", "default": false, "description": "Whether no result is wanted."],

@@ -62,7 +62,7 @@ extension API.Answer {
         names += answer.list()
       }
       #expect(names == (10..<30).map { "d\($0)" })
-      for query in ["page=-1", "page=x", "perPage=0", "perPage=1001", "page=99999999999999999999"] {
+      for query in ["page=-1", "page=x", "perPage=0", "perPage=1001", "page=99999999999999999999", "page=", "page=1&page=1", "deviceName=a&deviceName=b"] {
         #expect(try await api.get("/v1/projects/plant/devices?\(query)").isGolioth(3, 400), "\(query)")
       }
       #expect(try await api.get("/v1/projects/plant/devices?page=2147483647").list().isEmpty)
