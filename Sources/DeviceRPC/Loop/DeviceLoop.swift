@@ -177,8 +177,9 @@ package actor DeviceLoop {
   func complete(_ entry: Pending.Entry, _ outcome: Outcome) {
     metrics.count(outcome)
     hub.send(.callEnded(info(entry, outcome, ended: driver.now)))
-    note(entry, outcome)
+    // Before anybody learns of the end, who may end the trace.
     if let trace = entry.completion.trace { trace.record(info(entry, outcome, ended: driver.now)) }
+    note(entry, outcome)
     entry.completion.caller?.resume(returning: outcome)
     if isEnding, pending.isEmpty { finishDraining() }
   }

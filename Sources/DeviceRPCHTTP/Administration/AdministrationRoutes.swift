@@ -44,7 +44,7 @@ struct AdministrationRoutes: Sendable {
       method: method, path: "/v1/devices/{device}\(path)", need: .key,
       description: RouteDescription(
         name: name, summary: summary, parameters: [.path("device", "The name of the device.")], body: body, isBodyRequired: false,
-        responses: responses, problems: problems + [.notImplemented]),
+        responses: responses, problems: problems + [.forbidden, .notImplemented, .internalError]),
       handler: { request throws(Problem) in
         _ = try request.queryItems([])
         return try await handler(request)

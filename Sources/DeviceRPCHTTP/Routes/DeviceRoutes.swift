@@ -21,13 +21,14 @@ struct DeviceRoutes: Sendable {
             .query("limit", "The number of devices, at most.", Schemas.limit),
             .query("after", "The name of the last device of the page before."),
           ],
-          responses: [(200, "The devices. A Link header leads to the next page, if there is one.", "DeviceList")]),
+          responses: [(200, "The devices. A Link header leads to the next page, if there is one.", "DeviceList")],
+          problems: [.internalError]),
         handler: list),
       APIRoute(
         method: .get, path: "/v1/devices/{device}", need: .key,
         description: RouteDescription(
           name: "getDevice", summary: "Look at a device.", parameters: [.path("device", "The name of the device.")],
-          responses: [(200, "The device.", "Device")], problems: [.forbidden, .unknownDevice]),
+          responses: [(200, "The device.", "Device")], problems: [.forbidden, .unknownDevice, .internalError]),
         handler: get),
     ]
   }

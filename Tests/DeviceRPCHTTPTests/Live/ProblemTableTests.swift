@@ -90,14 +90,16 @@ import Testing
     configuration.limits.requestTime = .milliseconds(50)
     if place == .full { configuration.limits.eventReaders = 0 }
     if place == .rated { configuration.limits.requestsPerSecond = 1 }
-    let registry = InMemoryRegistry(["known": "known@p", "other": "other@p", "spare": "spare@p"])
+    let registry = InMemoryRegistry([
+      "known": "known@p", "other": "other@p", "spare": "spare@p", "doomed": "doomed@p", "bare": "", "keyless": "",
+    ])
     if place == .failing { registry.fail("the test wants it") }
     let keys = InMemoryAPIKeys()
     let powerless = keys.add("powerless", .none)
     let (urls, found) = AsyncStream.makeStream(of: String.self)
     let server = DeviceRPCHTTPServer(
       TableCaller(), keys: keys, administration: place == .withoutRegistry ? nil : registry, configuration: configuration,
-      isReady: { place == .unready ? "the test wants it" : nil }, log: silentLog, date: { eventTime }, now: { .zero },
+      isReady: { place == .unready ? "the test wants it" : nil }, metrics: PrometheusMetrics(), log: silentLog, date: { eventTime }, now: { .zero },
       clock: ManualClock(), onListening: { found.yield($0) })
     return try await running(server) {
       var url = urls.makeAsyncIterator()

@@ -49,6 +49,7 @@ struct Provocation {
   static let sampleBodies = [
     "CallRequest": #"{"method":"ok"}"#, "GoliothCall": #"{"method":"ok"}"#, "GoliothNewDevice": #"{"name":"sample"}"#,
     "GoliothNewCredential": #"{"identity":"known@p","preSharedKey":"secret"}"#,
+    "NewDevice": "{}", "NewCredential": "{}", "NextCredential": "{}", "Nothing": "{}",
   ]
 
   /// All but those that are provoked alike for every operation: `ProblemTableTests.generic`. A new route adds its own here.
@@ -67,6 +68,18 @@ struct Provocation {
       Provocation(operation: "listDevices"),
       Provocation(operation: "getDevice"),
       Provocation(operation: "getDevice", kind: .unknownDevice, parameters: ["device": "nobody"]),
+      Provocation(operation: "putDevice"),
+      Provocation(operation: "putDevice", status: 201, parameters: ["device": "fresh"]),
+      Provocation(operation: "putDevice", kind: .alreadyExists, body: #"{"credential":{"identity":"other@p"}}"#),
+      Provocation(operation: "deleteDevice", status: 204, parameters: ["device": "doomed"]),
+      Provocation(operation: "listCredentials"),
+      Provocation(operation: "addCredential", status: 201, parameters: ["device": "bare"]),
+      Provocation(operation: "addCredential", kind: .alreadyExists),
+      Provocation(operation: "rotateCredential"),
+      Provocation(operation: "rotateCredential", kind: .alreadyExists, body: #"{"identity":"other@p"}"#),
+      Provocation(operation: "rotateCredential", kind: .unknownCredential, parameters: ["device": "keyless"]),
+      Provocation(operation: "enableDevice"),
+      Provocation(operation: "disableDevice"),
       Provocation(operation: "followEvents"),
       Provocation(operation: "followEvents", kind: .limitExceeded, place: .full),
       Provocation(operation: "goliothProjects"),
@@ -86,6 +99,7 @@ struct Provocation {
         operation: "goliothCreateCredential", kind: .alreadyExists, body: #"{"identity":"other@p","preSharedKey":"secret"}"#),
       Provocation(operation: "goliothCreateCredential", kind: .notImplemented, place: .withoutRegistry),
       Provocation(operation: "getHealth"),
+      Provocation(operation: "getMetrics"),
       Provocation(operation: "getReadiness"),
       Provocation(operation: "getReadiness", status: 503, place: .unready),
       Provocation(operation: "getOpenAPI"),
@@ -95,6 +109,12 @@ struct Provocation {
     ]
     + ["goliothDevice", "goliothDeleteDevice", "goliothCredentials", "goliothCreateCredential"].map {
       Provocation(operation: $0, kind: .unknownDevice, parameters: ["device": "nobody"])
+    }
+    + ["deleteDevice", "listCredentials", "addCredential", "rotateCredential", "enableDevice", "disableDevice"].map {
+      Provocation(operation: $0, kind: .unknownDevice, parameters: ["device": "nobody"])
+    }
+    + ["putDevice", "deleteDevice", "listCredentials", "addCredential", "rotateCredential", "enableDevice", "disableDevice"].map {
+      Provocation(operation: $0, kind: .notImplemented, place: .withoutRegistry)
     }
 
   /// What a call may be answered with: `TableCaller` takes the method for what comes of the call.
