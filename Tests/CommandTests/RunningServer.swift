@@ -20,12 +20,13 @@ func withServer<Result>(_ options: String..., body: (RunningServer) async throws
   return try await body(RunningServer(serve: serve, url: url, coapPort: String(place)))
 }
 
-/// With the device `sensor-1`.
-func withDevice<Result>(_ options: String..., body: (RunningServer) async throws -> Result) async throws -> Result {
+/// With the device `sensor-1`, and with more of them `sensor-2` and so on.
+func withDevice<Result>(count: Int = 1, body: (RunningServer) async throws -> Result) async throws -> Result {
   try await withServer { server in
-    let simulate = try RunningCommand(["simulate", "--port", server.coapPort] + options)
+    let simulate = try RunningCommand(["simulate", "--port", server.coapPort, "--devices", "\(count)", "--quiet"])
     defer { simulate.send(SIGKILL) }
-    _ = try await server.serve.line(with: "sensor-1 connected")
+    // They connect in any order.
+    for _ in 0..<count { _ = try await server.serve.line(with: " connected from") }
     return try await body(server)
   }
 }

@@ -101,7 +101,7 @@ struct CallCommand: AsyncParsableCommand {
 
   private func show(_ answer: ServerClient.Answer, _ output: Output) throws {
     let call = answer.body["call"] ?? answer.body
-    if json, call["id"] != nil { output.line(ServerClient.text(call)) }
+    if json, call["id"] != nil { output.document(call) }
     // A call that failed while it was waited for in parts is a call like others, with its error in it.
     let problem = call["error"] ?? answer.body
     guard answer.status < 300, call["error"] == nil else {
@@ -112,7 +112,7 @@ struct CallCommand: AsyncParsableCommand {
       if !json { output.line(call["id"]?.stringValue ?? "") }
       return
     }
-    if !json, !oneWay { output.line(ServerClient.text(call["detail"] ?? .null)) }
+    if !json, !oneWay { output.document(call["detail"] ?? .null) }
     let code = call["status"]?["code"]?.intValue ?? 0
     guard code == 0 else {
       output.error("\(device) refused the call: \(call["status"]?["name"]?.stringValue ?? "") (\(code))")

@@ -126,10 +126,4 @@ struct ServerClient {
   static func encoded(_ text: String) -> String {
     text.addingPercentEncoding(withAllowedCharacters: .alphanumerics.intersection(CharacterSet(charactersIn: "\0"..."~"))) ?? text
   }
-
-  /// JSON for people at a terminal, and in one line for programs.
-  static func text(_ value: RPCValue) -> String {
-    guard isatty(STDOUT_FILENO) != 0, let pretty = try? JSONWriter.pretty(value) else { return value.description }
-    return pretty
-  }
 }

@@ -83,18 +83,6 @@ extension Output {
   /// Prints one line of JSON. Characters that could control a terminal are escaped as JSON escapes, so that programs read the
   /// original text.
   func json(_ value: RPCValue) {
-    var text = ""
-    for scalar in value.description.unicodeScalars {
-      let shown = String(scalar)
-      if Self.safe(shown) == shown {
-        text += shown
-      } else {
-        for unit in shown.utf16 {
-          let digits = String(unit, radix: 16)
-          text += "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
-        }
-      }
-    }
-    line(text)
+    line(Self.safeJSON(value.description))
   }
 }

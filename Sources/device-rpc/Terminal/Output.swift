@@ -74,6 +74,30 @@ final class Output: Sendable {
     }
   }
 
+  /// Prints JSON: on lines for people at a terminal, and on one line for programs.
+  func document(_ value: RPCValue) {
+    let pretty = isatty(STDOUT_FILENO) == 0 ? nil : try? JSONWriter.pretty(value)
+    for text in (pretty ?? value.description).split(separator: "\n") { line(Self.safeJSON(String(text))) }
+  }
+
+  /// JSON with the same characters escaped as in `safe`, as JSON escapes them, so that programs read the original text.
+  static func safeJSON(_ json: String) -> String {
+    var result = ""
+    result.reserveCapacity(json.utf8.count)
+    for scalar in json.unicodeScalars {
+      let shown = String(scalar)
+      guard safe(shown) != shown else {
+        result += shown
+        continue
+      }
+      for unit in shown.utf16 {
+        let digits = String(unit, radix: 16)
+        result += "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
+      }
+    }
+    return result
+  }
+
   /// The text with the characters escaped that could control a terminal: control and format characters, and line separators.
   /// The joiners are kept, since some scripts and emoji need them.
   static func safe(_ text: String) -> String {

@@ -32,14 +32,14 @@ struct EventLine {
   }
 
   /// For programs: what the server sent, with the name and the id of the event before it.
-  var json: String {
+  var json: RPCValue {
     var object = RPCObject([("event", .string(name)), ("id", event.id.isEmpty ? .null : .string(event.id))])
     if case .object(let members) = data {
       for (name, value) in members where object[name] == nil { object[name] = value }
     } else {
       object["data"] = .string(event.data)
     }
-    return RPCValue.object(object).description
+    return .object(object)
   }
 
   /// For people: the time, the device, and what has happened.

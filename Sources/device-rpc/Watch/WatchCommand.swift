@@ -59,7 +59,7 @@ struct WatchCommand: AsyncParsableCommand {
     case .event(let event):
       let line = EventLine(event)
       if let gap = line.gap { output.error(gap) }
-      if json { output.line(line.json) } else if line.gap == nil { output.line(line.text) }
+      if json { output.json(line.json) } else if line.gap == nil { output.line(line.text) }
     }
   }
 }

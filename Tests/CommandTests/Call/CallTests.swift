@@ -28,10 +28,21 @@ import Testing
       #expect(oneWay.output.isEmpty && oneWay.code == 0)
       let whole = try await call(place.url, "sensor-1", "echo", #"{"a":[1,null]}"#, "text", "--json")
       #expect(whole.output.count == 1 && whole.output[0].contains(#""params":[{"a":[1,null]},"text"]"#))
+      // Invisible characters are escaped as JSON escapes them.
+      let invisible = try await call(place.url, "sensor-1", "echo", "x\u{200b}\u{1f600}\u{e0001}")
+      #expect(invisible.output == [#"{"value":"x\u200b"# + "\u{1f600}" + #"\udb40\udc01"}"#])
       for wrong in [["sensor-1"], ["sensor-1", "m", "{"], ["sensor-1", "m", "--timout", "3"], ["sensor-1", "m", "--timeout", "0"]] {
         let command = try RunningCommand(["call", "--server", place.url] + wrong)
         #expect(await command.exitCode() == 64)
       }
+    }
+  }
+
+  @Test func `at a terminal the detail has a line for each member`() async throws {
+    try await withDevice { place in
+      let line = "'\(RunningCommand.deviceRPC)' call --server \(place.url) sensor-1 echo '[1]'"
+      let printed = try await run(program: "script", ["--quiet", "--return", "--command", line, "/dev/null"])
+      #expect(printed.output.map { $0.filter { $0 != "\r" } } == ["{", #"  "value": ["#, "    1.0", "  ]", "}"])
     }
   }
 

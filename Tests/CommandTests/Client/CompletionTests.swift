@@ -44,8 +44,7 @@ import Testing
   }
 
   @Test func `devices are those that the server knows`() async throws {
-    try await withDevice("--devices", "3", "--quiet") { server in
-      for number in 2...3 { _ = try await server.serve.line(with: "sensor-\(number) connected") }
+    try await withDevice(count: 3) { (server) async throws in
       #expect(try await completions(["watch", ""], server: server.url) == ["sensor-1", "sensor-2", "sensor-3"])
       #expect(try await completions(["call", "--server", server.url, "sensor-2"]) == ["sensor-2"])
       #expect(try await completions(["call", "x"], server: server.url).isEmpty)

@@ -38,8 +38,8 @@ import Testing
   }
 
   @Test func `for programs it is what the server sent, with its name and id`() {
-    #expect(line("a", #"{"time":"T","x":[1.0,{"y":null}],"id":"no"}"#).json == #"{"event":"a","id":"x-1","time":"T","x":[1.0,{"y":null}]}"#)
-    #expect(line("a", "no JSON\n", id: "").json == #"{"event":"a","id":null,"data":"no JSON\n"}"#)
+    #expect(line("a", #"{"time":"T","x":[1.0,{"y":null}],"id":"no"}"#).json.description == #"{"event":"a","id":"x-1","time":"T","x":[1.0,{"y":null}]}"#)
+    #expect(line("a", "no JSON\n", id: "").json.description == #"{"event":"a","id":null,"data":"no JSON\n"}"#)
     #expect(line("a", "no JSON").text == "- - a no JSON")
   }
 

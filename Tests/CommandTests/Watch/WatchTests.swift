@@ -39,8 +39,7 @@ import Testing
   }
 
   @Test func `the events of one device are those of this device, as JSON for programs`() async throws {
-    try await withDevice("--devices", "2", "--quiet") { server in
-      _ = try await server.serve.line(with: "sensor-2 connected")
+    try await withDevice(count: 2) { server in
       try await started(server.url, "sensor-1", "--json") { watch in
         #expect(try await server.call("sensor-2", "multiply", "1", "2").code == 0)
         #expect(try await server.call("sensor-1", "multiply", "7", "191").code == 0)
