@@ -39,12 +39,8 @@ struct DevelopmentCertificates {
     }
   }
 
-  /// Next to the test bundle.
-  private static let program = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath()
-    .deletingLastPathComponent().appendingPathComponent("device-rpc").path
-
   fileprivate func certs(_ arguments: [String]) async throws {
-    try await run(Self.program, ["certs"] + arguments + ["--dir", folder])
+    try await run(deviceRPC, ["certs"] + arguments + ["--dir", folder])
   }
 
   private func run(_ program: String, _ arguments: [String]) async throws {

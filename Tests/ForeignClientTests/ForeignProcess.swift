@@ -114,6 +114,10 @@ final class ForeignProcess: Sendable {
   }
 }
 
+/// Our own command, next to the test bundle.
+let deviceRPC = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath()
+  .deletingLastPathComponent().appendingPathComponent("device-rpc").path
+
 /// Runs a program for the length of `body`; when it has not ended by then it is killed.
 func withProcess<Result>(
   _ executable: String, _ arguments: [String], _ body: (ForeignProcess) async throws -> Result
