@@ -36,7 +36,7 @@ struct HTTPConnection {
   }
 
   mutating func send(_ request: [UInt8], at time: UInt64) throws {
-    guard Glibc.send(descriptor, request, request.count, Int32(MSG_NOSIGNAL.rawValue)) == request.count else {
+    guard Glibc.send(descriptor, request, request.count, Int32(MSG_NOSIGNAL)) == request.count else {
       throw ValidationError("The server has closed a connection.")
     }
     began = time

@@ -137,7 +137,7 @@ struct HTTPLoad: ParsableCommand {
     let begin = monotonic()
     for call in calls { _ = try ask(&own, HTTPConnection.request("DELETE", "/v1/calls/\(call)")) }
     var ended = 0
-    for index in all.indices { ended += try ended(&all[index]) }
+    for index in all.indices { ended += try hasEnded(&all[index]) ? 1 : 0 }
     print(
       """
       {"kind":"polls","connections":\(connections),"waiting":\(connections - Int(answered)),\
@@ -146,8 +146,8 @@ struct HTTPLoad: ParsableCommand {
       """)
   }
 
-  private func ended(_ connection: inout HTTPConnection) throws -> Int {
-    while true { if let answer = try connection.receive() { return answer.status == 200 ? 1 : 0 } }
+  private func hasEnded(_ connection: inout HTTPConnection) throws -> Bool {
+    while true { if let answer = try connection.receive() { return answer.status == 200 } }
   }
 
   private func readEvents() throws {

@@ -8,7 +8,10 @@ extension CoAPShard {
     let message = UnsafeBufferPointer(start: datagram.bytes, count: min(Int(datagram.length), AdoptedSocket.largestDatagram))
     switch message_verdict(UInt32(datagram.verdict)) {
     case MESSAGE_IS_OURS: pump.serve(Array(message), of: PeerKey(datagram), from: socket, by: self)
-    case let verdict: pump.discard(from: socket, answer: Self.refusal(verdict, of: message, badOption: datagram.bad_option))
+    case let verdict:
+      let refusal = Self.refusal(verdict, of: message, badOption: datagram.bad_option)
+      if refusal != nil { loop.counts.packetsSent &+= 1 }
+      pump.discard(from: socket, answer: refusal)
     }
   }
 
@@ -29,6 +32,7 @@ extension CoAPShard {
       serve(message, on: handle)
     } else {
       guard let refusal = Self.refusal(verdict, of: message, badOption: badOption) else { return false }
+      loop.counts.packetsSent &+= 1
       pump.feed.write(refusal, on: handle)
     }
     heard(from: session)

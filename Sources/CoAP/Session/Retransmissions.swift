@@ -116,9 +116,10 @@ extension CoAPSession {
   }
 
   /// Sends a datagram, over DTLS encrypted with the session's keys. If it cannot be sent now, it counts as lost.
-  private func put(_ bytes: [UInt8]) {
+  private func put(_ bytes: [UInt8], isRetransmission: Bool = false) {
     guard let handle, !isLost else { return }
     loop.counts.packetsSent &+= 1
+    if isRetransmission { loop.counts.retransmissions &+= 1 }
     if scheme == .coaps {
       shard.pump.feed.write(bytes, on: handle)
     } else {
@@ -152,8 +153,7 @@ extension CoAPSession {
       loop.atEndOfPass { confirmable.message.failed(.notAcknowledged) }
       return .max
     }
-    put(confirmable.bytes)
-    loop.counts.retransmissions &+= 1
+    put(confirmable.bytes, isRetransmission: true)
     confirmable.retransmissionsLeft -= 1
     confirmable.timeout *= 2
     confirmable.due = now + confirmable.timeout

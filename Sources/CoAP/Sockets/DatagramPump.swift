@@ -132,9 +132,7 @@ final class DatagramPump {
       readDatagrams(start..<index)
       switch what {
       case .ignored: discard_datagram(socket.descriptor)
-      case .answered(let answer):
-        loop.counts.packetsSent &+= 1
-        answer_datagram(socket.descriptor, answer, answer.count)
+      case .answered(let answer): answer_datagram(socket.descriptor, answer, answer.count)
       case .served(let message, let peer, let shard): shard.serve(message, of: peer, from: socket)
       }
       start = index

@@ -140,7 +140,9 @@ extension [UInt8] {
     self.init()
     var rest = Substring(text)
     while !rest.isEmpty {
-      guard rest.utf8.count >= 2, let byte = UInt8(rest.prefix(2), radix: 16), rest.first != "+" else { return nil }
+      guard rest.utf8.count >= 2, rest.prefix(2).allSatisfy(\.isHexDigit), let byte = UInt8(rest.prefix(2), radix: 16) else {
+        return nil
+      }
       append(byte)
       rest = rest.dropFirst(2)
       if rest.first == ":", rest.utf8.count > 1 { rest.removeFirst() }

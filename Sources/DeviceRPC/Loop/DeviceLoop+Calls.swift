@@ -17,7 +17,7 @@ extension DeviceLoop {
         }
         return place
       } catch {
-        loop.metrics.count(.failure(error))
+        loop.noteRefused(call.method, on: name, completion, error)
         continuation.resume(returning: .failure(error))
         return nil
       }

@@ -13,6 +13,7 @@ extension DeviceLoop {
     }
     let record = DeviceRecord(DeviceState(name: name, now: now))
     devices[name] = record
+    unseenCount += 1
     noteAbsent(record, since: now)
     return record
   }
@@ -29,7 +30,21 @@ extension DeviceLoop {
 
   func forgetIfOnlyCalled(_ record: DeviceRecord) {
     let name = record.device.name
-    if record.device.firstSeen == nil, record.openCalls == 0, devices[name] === record { devices[name] = nil }
+    if record.device.firstSeen == nil, record.openCalls == 0, devices[name] === record { remove(record) }
+  }
+
+  private func remove(_ record: DeviceRecord) {
+    devices[record.device.name] = nil
+    if record.device.firstSeen == nil { unseenCount -= 1 }
+  }
+
+  /// A device has connected.
+  func noteSeen(_ record: DeviceRecord, now: Duration) {
+    if record.device.firstSeen == nil {
+      record.device.firstSeen = now
+      unseenCount -= 1
+    }
+    record.device.lastHeard = now
   }
 
   func absence(of name: String) -> CallError {
@@ -45,7 +60,7 @@ extension DeviceLoop {
         continue
       }
       giveUp(record)
-      devices[record.device.name] = nil
+      remove(record)
       return true
     }
     return false

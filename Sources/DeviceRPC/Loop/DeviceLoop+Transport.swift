@@ -38,8 +38,7 @@ extension DeviceLoop {
     record.device.link = link
     record.device.isReady = false
     endProbing(record)
-    record.device.firstSeen = record.device.firstSeen ?? now
-    record.device.lastHeard = now
+    noteSeen(record, now: now)
     record.device.absence = nil
     record.device.presence.begin(now)
     countQuiet(record)
@@ -55,8 +54,7 @@ extension DeviceLoop {
     let now = driver.now
     guard !hasParted, let record = devices[credential.device] ?? makeDevice(credential.device, now: now) else { return }
     record.device.proof = .init(credential)
-    record.device.firstSeen = record.device.firstSeen ?? now
-    record.device.lastHeard = now
+    noteSeen(record, now: now)
     // A kept link is replaced when the device observes.
     guard record.device.link == nil, record.device.absence?.link == nil else { return }
     note(record, absentAt: address, "it has proved its name, and does not observe", now: now)
@@ -274,8 +272,7 @@ extension DeviceLoop {
   package func poll(_ name: String, encode: (Call, String) throws(CallError) -> [UInt8]) -> [UInt8]? {
     let now = driver.now
     guard let record = devices[name] else { return nil }
-    record.device.firstSeen = record.device.firstSeen ?? now
-    record.device.lastHeard = now
+    noteSeen(record, now: now)
     while let entry = pending.oldestWaiting(record) {
       do throws(CallError) {
         let payload = try encode(entry.call, entry.id)

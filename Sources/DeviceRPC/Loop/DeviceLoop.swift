@@ -34,6 +34,8 @@ package actor DeviceLoop {
   var onlineCount = 0
   // Those of them that are quiet.
   var quietCount = 0
+  // Names that have never connected, for which calls wait.
+  var unseenCount = 0
   var absent: Deque<(device: DeviceRecord, since: Duration)> = []
   var watched = PresenceQueue()
   /// The number of probes under way.
@@ -99,13 +101,20 @@ package actor DeviceLoop {
   private func begin(
     _ call: consuming Call, on name: String, _ slot: CallSlot, _ completion: CallCompletion
   ) {
+    let method = call.method
     do throws(CallError) {
       if slot.isCancelled { throw .cancelled(.notSent) }
       try enter(call, on: name, completion) { slot.serial = $0 }
     } catch {
-      metrics.count(.failure(error))
+      noteRefused(method, on: name, completion, error)
       completion.caller?.resume(returning: .failure(error))
     }
+  }
+
+  /// A call was refused before it was entered.
+  func noteRefused(_ method: String, on name: String, _ completion: CallCompletion, _ error: CallError) {
+    metrics.count(.failure(error))
+    completion.trace?.refused(method, on: name, error, at: driver.date)
   }
 
   /// Checks a call and enters it in the table. `entered` gets its number before it can have ended. Throws when the call is refused,

@@ -49,6 +49,17 @@ package final class CallTrace: Sendable {
     span.end(at: Instant(end))
   }
 
+  /// A span for a call that was refused at once.
+  func refused(_ method: String, on device: String, _ error: CallError, at date: Date) {
+    let span = tracer.startSpan(method, context: context, ofKind: .client, at: Instant(date))
+    span.attributes["rpc.system"] = "device_rpc"
+    span.attributes["rpc.method"] = method
+    span.attributes["device_rpc.device"] = device
+    span.attributes["device_rpc.delivery"] = error.delivery.rawValue
+    span.setStatus(SpanStatus(code: .error, message: "\(error)"))
+    span.end(at: Instant(date))
+  }
+
   private func stage(_ name: String, from begin: Date, to end: Date, in context: InstrumentationContext) {
     tracer.startSpan(name, context: context, at: Instant(begin)).end(at: Instant(max(begin, end)))
   }

@@ -63,7 +63,7 @@ final class ServerMetrics: Sendable {
 package let metricDescriptions: [String: String] = [
   "device_rpc_calls_total": "Calls that have ended, by how.",
   "device_rpc_calls_sent_total": "Calls that were sent to their device.",
-  "device_rpc_round_trip_seconds": "Time from sending a call to its result.",
+  "device_rpc_round_trip_seconds": "Time from sending a call to its result, or to its acknowledgement for a one-way call.",
   "device_rpc_open_calls": "Calls that wait to be sent, and calls that were sent and have not ended.",
   "device_rpc_call_waiters": "Callers that wait for the end of a call by its id, such as long polls.",
   "device_rpc_devices": "Devices that are remembered, by state.",
@@ -125,7 +125,7 @@ extension DeviceLoop {
   var sample: LoopSample {
     LoopSample(
       devices: [
-        .observing: onlineCount - quietCount, .quiet: quietCount, .offline: devices.count - onlineCount,
+        .observing: onlineCount - quietCount, .quiet: quietCount, .offline: devices.count - unseenCount - onlineCount,
       ],
       queuedCalls: pending.waitingCount, sentCalls: pending.count - pending.waitingCount, waiters: waiters.count,
       transport: driver.transportCounts)

@@ -16,8 +16,12 @@ public struct RPCObject: Sendable {
   public init() { members = [:] }
 
   /// An object with these members; the last one of the same name is used.
-  public init(_ elements: some Sequence<(String, RPCValue)>) {
-    members = OrderedDictionary(elements, uniquingKeysWith: { _, last in last })
+  public init(_ elements: some Sequence<(String, RPCValue)>) { self.init(Array(elements)) }
+
+  /// The same. Not generic, since the generic one costs four times as much where the compiler cannot see this module.
+  public init(_ elements: [(String, RPCValue)]) {
+    members = OrderedDictionary(minimumCapacity: elements.count)
+    for (name, value) in elements { members[name] = value }
   }
 
   /// The number of members.

@@ -10,6 +10,7 @@ struct AuditLog: Sendable {
   let hasParams: Bool
 
   func note(_ call: CallInfo, by sender: Sender) {
+    guard log.logLevel <= .info else { return }
     let outcome =
       switch call.outcome {
       case .result(let result): "\(result.status)"

@@ -67,6 +67,14 @@ struct KnownDevices: Sendable {
     device.registered != nil || (registry == nil ? device.info != nil : device.info?.isOnline == true)
   }
 
+  /// The problem of a call: a device that is in the registry, and that the server has not seen since it was started, is not unknown.
+  func explained(_ problem: Problem, of name: String) async -> Problem {
+    guard problem.kind == .unknownDevice, let device = try? await registered(name), device.name == name else { return problem }
+    var offline = Problem(CallError.offline(name))
+    offline.members += problem.members.filter { $0.0 == "call" }
+    return offline
+  }
+
   /// The device of a name in the registry; nil when there is none, or no registry.
   func registered(_ name: String) async throws(Problem) -> RegisteredDevice? {
     guard let registry else { return nil }

@@ -46,7 +46,11 @@ struct GoliothCalls: Sendable {
     let info: CallInfo
     do throws(Problem) {
       try await registry.require(device, in: request.goliothProject)
-      info = try await perform(call, on: device)
+      do throws(Problem) {
+        info = try await perform(call, on: device)
+      } catch {
+        throw await registry.known.explained(error, of: device)
+      }
     } catch {
       audit.refused(call, on: device, by: request.sender, error)
       throw error
@@ -56,7 +60,7 @@ struct GoliothCalls: Sendable {
     case .result(let result):
       return .json(["statusCode": RPCValue(result.status.rawValue), "detail": result.detail ?? .object(RPCObject())])
     case .error(let error):
-      let problem = Problem(error)
+      let problem = await registry.known.explained(Problem(error), of: device)
       if !hasTime, Self.isLate(problem.kind) { try? await Task.sleep(for: Self.courtesy) }
       throw problem
     case nil: throw Problem(.internalError, "The call has no outcome.")

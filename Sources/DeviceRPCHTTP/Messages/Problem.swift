@@ -115,7 +115,7 @@ enum ProblemKind: String, CaseIterable, Sendable {
     case .idempotencyKeyReused: "Use a new Idempotency-Key for another request."
     case .notImplemented: "The server runs without a store of devices, in which they could be changed."
     case .unknownCredential: "The device has no credential of this kind that could be replaced; POST …/credentials adds one."
-    case .unknownDevice: "No device of this name has ever connected, or is registered. Nothing was sent."
+    case .unknownDevice: "No device of this name is registered, or has connected since the server was started. Nothing was sent."
     case .unknownCall: "No call has this id, or it ended so long ago that it is no longer remembered."
     case .offline: "The device is not connected, and the time to wait for it is over. Nothing was sent."
     case .invalidCall: "What the call contains cannot be sent to this device. Nothing was sent."

@@ -28,9 +28,11 @@ final class HTTPMetrics: Sendable {
     self.factory = factory is NOOPMetricsHandler ? nil : factory
   }
 
-  /// - Parameter route: its path with names in braces.
+  /// - Parameter route: its path with names in braces; `none` for a path that is not there.
   func count(_ method: HTTPRequest.Method, _ route: String, _ status: HTTPResponse.Status, _ time: Duration) {
     guard let factory else { return }
+    // A client may send any word.
+    let method = DeviceRPCRoutes.methods.contains(method) ? method : HTTPRequest.Method("OTHER")!
     let key = Key(method: method, route: route, status: status.code)
     let (count, timer) = known.withLock { known in
       if let metrics = known[key] { return metrics }

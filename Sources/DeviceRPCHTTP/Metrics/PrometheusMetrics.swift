@@ -38,13 +38,14 @@ public final class PrometheusMetrics: MetricsFactory, Sendable {
 
   /// - Parameters:
   ///   - limit: how many series, which are metrics with all their labels, are collected; further ones are not. 10,000.
-  ///   - buckets: the upper bounds of the buckets of timers, in seconds, ascending.
+  ///   - buckets: the upper bounds of the buckets of timers, in seconds; those that are not above 0 are left out.
   ///   - descriptions: what metrics count, by their names here. Those of this package are known.
   public init(
     limit: Int = 10_000, buckets: [Double] = PrometheusMetrics.defaultBuckets, descriptions: [String: String] = [:]
   ) {
     self.limit = limit
-    self.buckets = buckets.sorted()
+    // What is above the last has a bucket of its own.
+    self.buckets = Set(buckets.filter { $0.isFinite && $0 > 0 }).sorted()
     self.descriptions = metricDescriptions.merging(HTTPMetrics.descriptions) { $1 }.merging(descriptions) { $1 }
   }
 

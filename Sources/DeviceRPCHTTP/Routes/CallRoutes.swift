@@ -5,10 +5,12 @@ internal import Logging
 
 /// Calls: to begin one, look at it, wait for it, cancel it.
 struct CallRoutes: Sendable {
-  let caller: any DeviceCaller
+  let known: KnownDevices
   let idempotency: IdempotencyKeys
   let limits: HTTPLimits
   let audit: AuditLog
+
+  private var caller: any DeviceCaller { known.caller }
 
   var routes: [APIRoute] {
     [
@@ -84,11 +86,16 @@ struct CallRoutes: Sendable {
         info = try await Self.begin(call, on: device, caller, waiting: patience)
       }
     } catch {
-      audit.refused(call, on: device, by: request.sender, error)
-      throw error
+      let problem = await known.explained(error, of: device)
+      audit.refused(call, on: device, by: request.sender, problem)
+      throw problem
     }
     audit.note(info, by: request.sender)
-    return try Self.response(to: info, preference)
+    do throws(Problem) {
+      return try Self.response(to: info, preference)
+    } catch {
+      throw await known.explained(error, of: device)
+    }
   }
 
   static func begin(

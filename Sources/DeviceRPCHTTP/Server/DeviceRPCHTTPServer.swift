@@ -136,7 +136,7 @@ public struct DeviceRPCHTTPServer: Service {
     let router = Router(options: .autoGenerateHeadEndpoints)
     // It costs as much as the rest of a short request, also when nobody traces.
     if !(InstrumentationSystem.instrument is NoOpInstrument) { router.add(middleware: TracingMiddleware()) }
-    router.add(middleware: NotFound())
+    router.add(middleware: NotFound(metrics: routes.metrics))
     routes.add(to: router)
     return router
   }
@@ -146,12 +146,15 @@ public struct DeviceRPCHTTPServer: Service {
 private struct NotFound: RouterMiddleware {
   typealias Context = BasicRequestContext
 
+  let metrics: HTTPMetrics
+
   func handle(
     _ request: Request, context: Context, next: (Request, Context) async throws -> Response
   ) async throws -> Response {
     do {
       return try await next(request, context)
     } catch let error as HTTPError where error.status == .notFound {
+      metrics.count(request.method, "none", .notFound, .zero)
       // Golioth's tools ask for more than there is here.
       let form = request.uri.path.hasPrefix("/v1/projects/") ? ProblemForm.golioth : .problemDocument
       return form.response(to: Problem(.notFound, "There is nothing at \(request.uri.path.prefix(200))."))

@@ -17,6 +17,7 @@ public struct DeviceRPCRoutes: Sendable {
   let table: [APIRoute]
   let events: EventFeed
   private let runner: RouteRunner
+  var metrics: HTTPMetrics { runner.metrics }
 
   /// - Parameters:
   ///   - caller: what calls the devices, such as a `DeviceRPCServer`.
@@ -46,12 +47,12 @@ public struct DeviceRPCRoutes: Sendable {
     let gate = Gate(
       keys: keys, isOpenWithoutKeys: configuration.isLoopback, hosts: configuration.allowedHosts,
       rates: RateLimiter(perSecond: limits.requestsPerSecond, now: now), now: date)
-    runner = RouteRunner(gate: gate, limits: limits, metrics: HTTPMetrics(), now: now)
+    runner = RouteRunner(gate: gate, limits: limits, deadline: Deadline(limits.requestTime), metrics: HTTPMetrics(), now: now)
     let audit = AuditLog(log: logger, hasParams: configuration.logsParams)
-    let calls = CallRoutes(
-      caller: caller, idempotency: IdempotencyKeys(caller: caller, limits: limits, now: now), limits: limits, audit: audit)
-    events = EventFeed(caller: caller, keys: keys, limits: limits, clock: clock, date: date)
     let known = KnownDevices(caller: caller, registry: administration, audit: audit)
+    let calls = CallRoutes(
+      known: known, idempotency: IdempotencyKeys(caller: caller, limits: limits, now: now), limits: limits, audit: audit)
+    events = EventFeed(caller: caller, keys: keys, limits: limits, clock: clock, date: date)
     let registry = GoliothRegistry(known: known)
     let golioth =
       GoliothCalls(registry: registry, limits: limits, audit: audit).routes + GoliothProjects(registry: registry).routes
@@ -78,6 +79,7 @@ public struct DeviceRPCRoutes: Sendable {
       let form = routes[0].problemForm
       for method in Self.methods where !known.contains(method) && !(method == .head && known.contains(.get)) {
         router.on(RouterPath(path), method: method) { _, _ in
+          metrics.count(method, path, .methodNotAllowed, .zero)
           var problem = Problem(.methodNotAllowed, "This path has \(allow), not \(method.rawValue).")
           problem.headers[.allow] = allow
           return form.response(to: problem)

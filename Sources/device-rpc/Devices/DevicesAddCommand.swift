@@ -1,5 +1,5 @@
 // Devices: `device-rpc devices`: the devices of a data directory or of a server, their keys, and the settings that firmware needs.
-// Uses DeviceRPCStore, the rooms Terminal and Certificates, the client of Call, and the log of Serve.
+// Uses DeviceRPCStore, the rooms Terminal and Certificates, the room Client, and the log of Serve.
 
 internal import ArgumentParser
 internal import DeviceRPC

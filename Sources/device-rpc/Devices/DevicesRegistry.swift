@@ -39,7 +39,7 @@ struct DevicesOptions: ParsableArguments {
   var apiKey: String?
 
   /// Nil for a directory.
-  private var remote: ServerOptions? {
+  var remote: ServerOptions? {
     directory.data == nil || server != nil ? ServerOptions.named(server, apiKey: apiKey) : nil
   }
 

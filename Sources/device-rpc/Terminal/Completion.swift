@@ -2,19 +2,27 @@ internal import ArgumentParser
 
 /// Names that a shell completes. It asks this program when a person types Tab, so nothing but names may be printed, and soon.
 enum Completion {
-  static func kind(_ names: @escaping @Sendable (_ words: [String]) async throws -> [String]) -> CompletionKind {
+  /// - Parameter names: the names, or those that begin with `prefix`.
+  static func kind(
+    _ names: @escaping @Sendable (_ words: [String], _ prefix: String) async throws -> [String]
+  ) -> CompletionKind {
     .custom { words, _, prefix in
-      let names = (try? await names(words)) ?? []
+      let names = (try? await names(words, prefix)) ?? []
       return candidates(names.filter { $0.hasPrefix(prefix) }, isForZsh: CompletionShell.requesting == .zsh)
     }
   }
 
   static func candidates(_ names: [String], isForZsh: Bool) -> [String] {
     names
-      // Devices choose their names: they must not become options, or control the terminal.
-      .filter { !$0.isEmpty && !$0.hasPrefix("-") && Output.safe($0) == $0 }
+      // Devices choose their names: they must not become options, or control the terminal. And bash expands what it is offered,
+      // commands in it too, so a name that a shell would not take as it is must be typed.
+      .filter { !$0.isEmpty && !$0.hasPrefix("-") && Output.safe($0) == $0 && $0.allSatisfy(isPlain) }
       // zsh takes what stands behind a colon for a description.
-      .map { isForZsh ? $0.replacing("\\", with: "\\\\").replacing(":", with: "\\:") : $0 }
+      .map { isForZsh ? $0.replacing(":", with: "\\:") : $0 }
+  }
+
+  private static func isPlain(_ character: Character) -> Bool {
+    character.isASCII ? character.isLetter || character.isNumber || "-_.:@/+,%".contains(character) : character.isLetter
   }
 
   /// Options with their values, of a command line that is not complete yet, to be parsed.

@@ -71,7 +71,7 @@ struct EventLine {
       let status = RPCStatus(rawValue: call?["status"]?["code"]?.intValue ?? 0)
       let detail = call?["detail"]
       return EventWords.ended(
-        id, status, detail?.isNull == true ? RPCValue?.none : detail, after: .seconds(call?["roundTrip"]?.doubleValue ?? 0))
+        id, status, detail?.isNull == true ? RPCValue?.none : detail, after: .seconds(min(max(call?["roundTrip"]?.doubleValue ?? 0, 0), 86_400)))
     case "result.unreadable": return EventWords.unreadable(result?["wireId"]?.stringValue, result?["reason"]?.stringValue ?? "")
     case "result.forbidden": return EventWords.forbidden(id)
     case "result.stray": return EventWords.stray(id, isLate: result?["late"] == true)

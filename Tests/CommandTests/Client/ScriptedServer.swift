@@ -19,6 +19,9 @@ final class ScriptedServer: Sendable {
         return address.withMemoryRebound(to: sockaddr_in.self, capacity: 1) { UInt16(bigEndian: $0.pointee.sin_port) }
       }
     }
+    // A test that waits in vain fails, and does not stand still.
+    var limit = timeval(tv_sec: 20, tv_usec: 0)
+    setsockopt(listener, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
     self.listener = listener
     url = "http://127.0.0.1:\(try #require(port))"
   }
@@ -52,6 +55,9 @@ final class ScriptedServer: Sendable {
     await withCheckedContinuation { continuation in
       Thread {
         let socket = accept(self.listener, nil, nil)
+        if socket < 0 { Issue.record("nobody has connected") }
+        var limit = timeval(tv_sec: 20, tv_usec: 0)
+        setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
         var bytes: [UInt8] = []
         var buffer = [UInt8](repeating: 0, count: 4_096)
         while !bytes.suffix(4).elementsEqual([13, 10, 13, 10]) {

@@ -140,6 +140,7 @@ extension API.Answer {
     ("POST", "/credentials", #"{"kind":"x509","fingerprint":"00:11"}"#, "fingerprint"),
     ("POST", "/credentials", "{\"kind\":\"x509\",\"fingerprint\":\"\(String(repeating: "0", count: 65))\"}", "fingerprint"),
     ("POST", "/credentials", "{\"kind\":\"x509\",\"fingerprint\":\"\(String(repeating: "+0", count: 32))\"}", "fingerprint"),
+    ("POST", "/credentials", "{\"kind\":\"x509\",\"fingerprint\":\"\(String(repeating: "-0", count: 32))\"}", "fingerprint"),
     ("POST", "/rotate", #"{"kind":"psk","old":"k"}"#, "old"), ("POST", "/enable", #"{"enabled":true}"#, "enabled"),
     ("POST", "/disable", #"{"for":7}"#, "for"),
   ])

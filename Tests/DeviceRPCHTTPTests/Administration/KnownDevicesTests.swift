@@ -36,6 +36,20 @@ import Testing
     }
   }
 
+  @Test func `a call to a registered device that has not connected finds it offline, and not unknown`() async throws {
+    try await withAPI(administration: InMemoryRegistry(["a": "a@p"])) { (api) async throws in
+      for (device, type, status) in [("a", "offline", 503), ("b", "unknown-device", 404)] {
+        let refused = try await api.call(device, #"{"method":"m"}"#)
+        #expect(refused.status == status && refused.type == "/v1/problems/\(type)")
+        async let waiting = api.call(device, #"{"method":"m","wait":5}"#)
+        while await api.server.calls(of: device).isEmpty { await Task.yield() }
+        await api.devices.advance(by: .seconds(5))
+        let waited = try await waiting
+        #expect(waited.status == status && waited.type == "/v1/problems/\(type)" && waited["call"] != nil)
+      }
+    }
+  }
+
   @Test func `a device shows whether it is registered, and what is known of its connection`() async throws {
     let seen = Date(timeIntervalSince1970: 1_790_000_000)
     let registry = InMemoryRegistry(["a": "a", "b": "b"], lastSeen: ["b": seen])

@@ -23,6 +23,8 @@ struct Provocation {
     case withoutRegistry
     /// With no room for readers of events.
     case full
+    /// With little time for a body.
+    case hasty
     /// Not ready to serve devices.
     case unready
     /// Where each key may send one request.
@@ -52,7 +54,7 @@ struct Provocation {
     "NewDevice": "{}", "NewCredential": "{}", "NextCredential": "{}", "Nothing": "{}",
   ]
 
-  /// All but those that are provoked alike for every operation: `ProblemTableTests.generic`. A new route adds its own here.
+  /// All but those that are provoked alike for every operation: `ProblemTableTests.provoke`. A new route adds its own here.
   static let all: [Provocation] =
     calls("createCall") { "{\"method\":\"\($0)\"}" } + calls("goliothCall") { "{\"method\":\"\($0)\",\"timeout\":5}" } + [
       Provocation(operation: "createCall", status: 202, headers: ["Prefer": "respond-async"], body: #"{"method":"open"}"#),
@@ -120,6 +122,10 @@ struct Provocation {
   /// What a call may be answered with: `TableCaller` takes the method for what comes of the call.
   private static func calls(_ operation: String, body: (String) -> String) -> [Provocation] {
     [Provocation(operation: operation, body: body("ok"))]
-      + TableCaller.failures.map { Provocation(operation: operation, kind: $0, body: body($0.rawValue)) }
+      + TableCaller.failures.map { kind in
+        // A device that is in the registry is offline, and not unknown.
+        Provocation(
+          operation: operation, kind: kind, parameters: kind == .unknownDevice ? ["device": "nobody"] : [:], body: body(kind.rawValue))
+      }
   }
 }

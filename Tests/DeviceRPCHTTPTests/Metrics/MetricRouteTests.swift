@@ -12,6 +12,8 @@ struct MetricRouteTests {
       #expect(try await api.call("sensor-1", #"{"method":"multiply"}"#).status == 200)
       #expect(try await api.call("sensor-2", #"{"method":"multiply"}"#).status == 404)
       #expect(try await api.call("sensor-1", "{").status == 400)
+      #expect(try await api.ask(.put, "/v1/devices/sensor-1/calls").status == 405)
+      #expect(try await api.get("/nothing").status == 404)
       let page = try await api.get("/metrics")
       #expect(page.status == 200)
       #expect(page.header("Content-Type") == "text/plain; version=0.0.4; charset=utf-8")
@@ -23,6 +25,8 @@ struct MetricRouteTests {
         #"device_rpc_round_trip_seconds_count 1"#,
         "device_rpc_http_requests_total{\(route),status=\"200\"} 1", "device_rpc_http_requests_total{\(route),status=\"404\"} 1",
         "device_rpc_http_requests_total{\(route),status=\"400\"} 1", "device_rpc_http_request_seconds_count{\(route)} 3",
+        #"device_rpc_http_requests_total{method="PUT",route="/v1/devices/{device}/calls",status="405"} 1"#,
+        #"device_rpc_http_requests_total{method="GET",route="none",status="404"} 1"#,
         "# TYPE process_open_fds gauge",
       ] {
         #expect(lines.contains(line[...]), "\(line)")

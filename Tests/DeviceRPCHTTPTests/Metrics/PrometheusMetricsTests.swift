@@ -3,7 +3,7 @@ import Metrics
 import Testing
 
 struct PrometheusMetricsTests {
-  private let metrics = PrometheusMetrics(buckets: [0.01, 1], descriptions: ["jobs_total": "Jobs, \\ by\nkind."])
+  private let metrics = PrometheusMetrics(buckets: [1, 0.01, 1, .infinity, -.infinity, .nan, 0], descriptions: ["jobs_total": "Jobs, \\ by\nkind."])
 
   private var lines: [String] { metrics.text().split(separator: "\n").map(String.init) }
 

@@ -80,6 +80,15 @@ struct CallTraceTests {
     }
   }
 
+  @Test func `a call that is refused at once has a span, too`() async throws {
+    try await withTracedServer { server, _ in
+      #expect(await server.outcome(Call("reboot"), on: "nobody").error == .unknownDevice("nobody"))
+      await #expect(throws: CallError.unknownDevice("nobody")) { try await server.begin(Call("reboot"), on: "nobody") }
+      #expect(tracer.finishedSpans.map(\.operationName) == ["reboot", "reboot"])
+      for span in tracer.finishedSpans { #expect(span.status?.code == .error) }
+    }
+  }
+
   @Test func `without a tracer there are no traces`() async throws {
     #expect(CallTracing().begin() == nil)
     #expect(withTracer(tracer) { CallTracing() }.begin() != nil)
