@@ -216,7 +216,8 @@ let package = Package(
       ],
       exclude: ["Resources"], swiftSettings: strictForTests),
     .testTarget(
-      name: "CommandTests", dependencies: ["device-rpc", "DeviceRPC", "DeviceRPCStore"], swiftSettings: strictForTests),
+      name: "CommandTests", dependencies: ["device-rpc", "DeviceRPC", "DeviceRPCStore", "TestSupport"],
+      swiftSettings: strictForTests),
   ],
   swiftLanguageModes: [.v6]
 )

@@ -43,15 +43,6 @@ final class FuzzConnection {
   func halfClose() { shutdown(descriptor, Int32(SHUT_WR)) }
 }
 
-func connectToLoopback(_ descriptor: Int32, _ port: UInt16) -> Int32 {
-  var family = UInt16(AF_INET)
-  let head = withUnsafeBytes(of: &family, Array.init)
-  var address = head + [UInt8(port >> 8), UInt8(port & 0xff), 127, 0, 0, 1] + [UInt8](repeating: 0, count: 8)
-  return address.withUnsafeMutableBytes {
-    connect(descriptor, $0.assumingMemoryBound(to: sockaddr.self).baseAddress, socklen_t($0.count))
-  }
-}
-
 /// The way of a device's datagrams, on which somebody else puts some more.
 final class FuzzRelay: Sendable {
   let port: UInt16

@@ -1,6 +1,7 @@
 import CoAP
 import Glibc
 import Synchronization
+import TestSupport
 import Testing
 
 /// A ClientHello that comes in several datagrams (RFC 6347 §4.2.3).
@@ -75,16 +76,7 @@ private final class DatagramPeer {
     descriptor = socket(AF_INET, Int32(SOCK_DGRAM.rawValue), 0)
     var patience = timeval(tv_sec: 10, tv_usec: 0)
     setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &patience, socklen_t(MemoryLayout<timeval>.size))
-    var name = sockaddr_in()
-    name.sin_family = sa_family_t(AF_INET)
-    name.sin_port = server.port.bigEndian
-    name.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
-    let code = withUnsafePointer(to: &name) {
-      $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-        connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
-      }
-    }
-    guard code == 0 else { throw Relay.Failed(code: errno) }
+    guard connectToLoopback(descriptor, server.port) == 0 else { throw Relay.Failed(code: errno) }
   }
 
   deinit { close(descriptor) }

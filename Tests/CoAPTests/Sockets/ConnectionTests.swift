@@ -1,6 +1,7 @@
 import CoAP
 import Dispatch
 import Glibc
+import TestSupport
 import Testing
 
 /// Peers that open connections and do nothing good with them.
@@ -125,16 +126,7 @@ final class RawConnection {
     setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &patience, socklen_t(MemoryLayout<timeval>.size))
     setsockopt(descriptor, SOL_SOCKET, SO_SNDTIMEO, &patience, socklen_t(MemoryLayout<timeval>.size))
     if var receiveBuffer { setsockopt(descriptor, SOL_SOCKET, SO_RCVBUF, &receiveBuffer, 4) }
-    var name = sockaddr_in()
-    name.sin_family = sa_family_t(AF_INET)
-    name.sin_port = server.port.bigEndian
-    name.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
-    let code = withUnsafePointer(to: &name) {
-      $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-        connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
-      }
-    }
-    guard code == 0 else { throw Failed(code: errno) }
+    guard connectToLoopback(descriptor, server.port) == 0 else { throw Failed(code: errno) }
   }
 
   deinit { close(descriptor) }

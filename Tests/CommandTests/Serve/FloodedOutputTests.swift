@@ -1,4 +1,5 @@
 import Foundation
+import TestSupport
 import Testing
 
 /// What strangers can have `serve` print.
@@ -8,13 +9,7 @@ import Testing
     let descriptor = socket(AF_INET, Int32(kind.rawValue), 0)
     var patience = timeval(tv_sec: 10, tv_usec: 0)
     setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &patience, socklen_t(MemoryLayout<timeval>.size))
-    var name = sockaddr_in()
-    name.sin_family = sa_family_t(AF_INET)
-    name.sin_port = port.bigEndian
-    name.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
-    withUnsafePointer(to: &name) {
-      $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { _ = connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) }
-    }
+    _ = connectToLoopback(descriptor, port)
     return descriptor
   }
 

@@ -4,6 +4,7 @@ import DeviceRPCCoAP
 import Glibc
 import Metrics
 import MetricsTestKit
+import TestSupport
 import Testing
 
 struct TransportMetricsTests {
@@ -63,7 +64,8 @@ struct TransportMetricsTests {
       let server = DeviceRPCServer(transport: transport, limits: limits, log: silentLog)
       try await server.start()
       let port = try #require(server.addresses.first?.split(separator: ":").last.flatMap { UInt16($0) })
-      let connections = (0..<2).map { _ in Self.connect(port) }
+      let connections = (0..<2).map { _ in socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0) }
+      for descriptor in connections { #expect(connectToLoopback(descriptor, port) == 0) }
       // A connection that is served gets a CSM, one that is refused nothing but its end.
       let bytes = connections.map { descriptor in
         var byte: UInt8 = 0
@@ -75,19 +77,5 @@ struct TransportMetricsTests {
       for descriptor in connections { close(descriptor) }
       await server.shutdown()
     }
-  }
-
-  private static func connect(_ port: UInt16) -> Int32 {
-    let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-    var name = sockaddr_in()
-    name.sin_family = sa_family_t(AF_INET)
-    name.sin_port = port.bigEndian
-    name.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
-    _ = withUnsafePointer(to: &name) {
-      $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-        Glibc.connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
-      }
-    }
-    return descriptor
   }
 }

@@ -3,6 +3,7 @@ import Foundation
 import NIOCore
 import ServiceLifecycle
 import Synchronization
+import TestSupport
 import Testing
 
 @testable import DeviceRPC
@@ -196,13 +197,7 @@ func untilClosed(port: Int) async throws {
     DispatchQueue.global().async {
       let socket = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
       defer { close(socket) }
-      var address = sockaddr_in()
-      address.sin_family = sa_family_t(AF_INET)
-      address.sin_port = in_port_t(port).bigEndian
-      address.sin_addr.s_addr = inet_addr("127.0.0.1")
-      let isConnected = withUnsafePointer(to: &address) {
-        $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { connect(socket, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) == 0 }
-      }
+      let isConnected = connectToLoopback(socket, UInt16(port)) == 0
       var byte: UInt8 = 0
       continuation.resume(with: isConnected && read(socket, &byte, 1) == 0 ? .success(()) : .failure(CocoaError(.fileReadUnknown)))
     }
