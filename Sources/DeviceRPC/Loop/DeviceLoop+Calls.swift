@@ -8,7 +8,7 @@ extension DeviceLoop {
   nonisolated(nonsending) func begin(
     _ call: Call, on name: String, waiting patience: Duration?
   ) async throws(CallError) -> CallInfo {
-    let completion = CallCompletion(trace: tracing.begin())
+    let completion = CallCompletion(trace: tracing.begin(call, on: name))
     let look = await wait(patience) { loop, deadline, continuation in
       do throws(CallError) {
         var place: (serial: UInt32, number: UInt64)?
@@ -17,7 +17,7 @@ extension DeviceLoop {
         }
         return place
       } catch {
-        loop.noteRefused(call.method, on: name, completion, error)
+        loop.noteRefused(completion, error)
         continuation.resume(returning: .failure(error))
         return nil
       }

@@ -83,7 +83,7 @@ package actor DeviceLoop {
   /// Costs one hop to the loop, and one back when the call ends: `nonsending` avoids the hops to and from the global executor.
   nonisolated(nonsending) func perform(_ call: Call, on name: String, _ slot: CallSlot = CallSlot()) async -> Outcome {
     if Task.isCancelled { return .failure(.cancelled(.notSent)) }
-    let trace = tracing.begin()
+    let trace = tracing.begin(call, on: name)
     return await withTaskCancellationHandler {
       // Unchecked, since the table ends each call exactly once.
       await withUnsafeContinuation { continuation in
@@ -101,20 +101,19 @@ package actor DeviceLoop {
   private func begin(
     _ call: consuming Call, on name: String, _ slot: CallSlot, _ completion: CallCompletion
   ) {
-    let method = call.method
     do throws(CallError) {
       if slot.isCancelled { throw .cancelled(.notSent) }
       try enter(call, on: name, completion) { slot.serial = $0 }
     } catch {
-      noteRefused(method, on: name, completion, error)
+      noteRefused(completion, error)
       completion.caller?.resume(returning: .failure(error))
     }
   }
 
   /// A call was refused before it was entered.
-  func noteRefused(_ method: String, on name: String, _ completion: CallCompletion, _ error: CallError) {
+  func noteRefused(_ completion: CallCompletion, _ error: CallError) {
     metrics.count(.failure(error))
-    completion.trace?.refused(method, on: name, error, at: driver.date)
+    completion.trace?.refused(error, at: driver.date)
   }
 
   /// Checks a call and enters it in the table. `entered` gets its number before it can have ended. Throws when the call is refused,

@@ -11,11 +11,15 @@ package final class CallTrace: Sendable {
   private let tracer: any Tracer
   // Of the caller.
   private let context: InstrumentationContext
+  private let method: String
+  private let device: String
 
-  /// The trace of the current task, or a new one.
-  fileprivate init(_ tracer: any Tracer) {
+  /// In the trace of the current task, or a new one.
+  fileprivate init(_ tracer: any Tracer, _ method: String, _ device: String) {
     self.tracer = tracer
     context = .current ?? .topLevel
+    self.method = method
+    self.device = device
   }
 
   /// A span for the call, and within it one for each stage of its way: `queued` until it was sent, `sent` until its
@@ -23,21 +27,16 @@ package final class CallTrace: Sendable {
   func record(_ call: CallInfo) {
     let begin = call.created
     let end = call.ended ?? begin
-    let span = tracer.startSpan(call.call.method, context: context, ofKind: .client, at: Instant(begin))
-    span.attributes["rpc.system"] = "device_rpc"
-    span.attributes["rpc.method"] = call.call.method
-    span.attributes["device_rpc.device"] = call.device
+    let evidence = call.evidence
+    let span = start(at: begin, evidence.delivery)
     span.attributes["device_rpc.call"] = call.id.description
-    span.attributes["device_rpc.delivery"] = call.evidence.delivery.rawValue
     switch call.outcome {
     case .result(let result):
       span.attributes["device_rpc.status"] = "\(result.status)"
       if result.status != .ok { span.setStatus(SpanStatus(code: .error, message: "\(result.status)")) }
-    case .error(let error):
-      span.setStatus(SpanStatus(code: .error, message: "\(error)"))
+    case .error(let error): span.setStatus(SpanStatus(code: .error, message: "\(error)"))
     case nil: break
     }
-    let evidence = call.evidence
     let times = [evidence.sentAfter, evidence.acknowledgedAfter, evidence.resultAfter].map {
       $0.map { min(begin.addingTimeInterval($0.seconds), end) }
     }
@@ -50,14 +49,19 @@ package final class CallTrace: Sendable {
   }
 
   /// A span for a call that was refused at once.
-  func refused(_ method: String, on device: String, _ error: CallError, at date: Date) {
+  func refused(_ error: CallError, at date: Date) {
+    let span = start(at: date, error.delivery)
+    span.setStatus(SpanStatus(code: .error, message: "\(error)"))
+    span.end(at: Instant(date))
+  }
+
+  private func start(at date: Date, _ delivery: Delivery) -> any Span {
     let span = tracer.startSpan(method, context: context, ofKind: .client, at: Instant(date))
     span.attributes["rpc.system"] = "device_rpc"
     span.attributes["rpc.method"] = method
     span.attributes["device_rpc.device"] = device
-    span.attributes["device_rpc.delivery"] = error.delivery.rawValue
-    span.setStatus(SpanStatus(code: .error, message: "\(error)"))
-    span.end(at: Instant(date))
+    span.attributes["device_rpc.delivery"] = delivery.rawValue
+    return span
   }
 
   private func stage(_ name: String, from begin: Date, to end: Date, in context: InstrumentationContext) {
@@ -85,5 +89,5 @@ struct CallTracing: Sendable {
   }
 
   /// The trace for a call of the current task; nil when nobody traces.
-  func begin() -> CallTrace? { tracer.map(CallTrace.init) }
+  func begin(_ call: Call, on device: String) -> CallTrace? { tracer.map { CallTrace($0, call.method, device) } }
 }

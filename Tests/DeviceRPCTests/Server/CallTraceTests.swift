@@ -90,7 +90,7 @@ struct CallTraceTests {
   }
 
   @Test func `without a tracer there are no traces`() async throws {
-    #expect(CallTracing().begin() == nil)
-    #expect(withTracer(tracer) { CallTracing() }.begin() != nil)
+    #expect(CallTracing().begin(Call("m"), on: "sensor-1") == nil)
+    #expect(withTracer(tracer) { CallTracing() }.begin(Call("m"), on: "sensor-1") != nil)
   }
 }
