@@ -154,7 +154,7 @@ private struct NotFound: RouterMiddleware {
     do {
       return try await next(request, context)
     } catch let error as HTTPError where error.status == .notFound {
-      metrics.count(request.method, "none", .notFound, .zero)
+      metrics.count(request.method, "none", .notFound, nil)
       // Golioth's tools ask for more than there is here.
       let form = request.uri.path.hasPrefix("/v1/projects/") ? ProblemForm.golioth : .problemDocument
       return form.response(to: Problem(.notFound, "There is nothing at \(request.uri.path.prefix(200))."))

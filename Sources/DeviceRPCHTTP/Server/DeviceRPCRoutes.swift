@@ -79,7 +79,7 @@ public struct DeviceRPCRoutes: Sendable {
       let form = routes[0].problemForm
       for method in Self.methods where !known.contains(method) && !(method == .head && known.contains(.get)) {
         router.on(RouterPath(path), method: method) { _, _ in
-          metrics.count(method, path, .methodNotAllowed, .zero)
+          metrics.count(method, path, .methodNotAllowed, nil)
           var problem = Problem(.methodNotAllowed, "This path has \(allow), not \(method.rawValue).")
           problem.headers[.allow] = allow
           return form.response(to: problem)

@@ -137,7 +137,8 @@ struct ServeCommand: AsyncParsableCommand {
   }
 
   private func makeHTTP(
-    _ configuration: HTTPConfiguration, _ server: DeviceRPCServer, _ store: DeviceStore?, _ metrics: PrometheusMetrics, _ logger: Logger, _ output: Output
+    _ configuration: HTTPConfiguration, _ server: DeviceRPCServer, _ store: DeviceStore?, _ metrics: PrometheusMetrics,
+    _ logger: Logger, _ output: Output
   ) async throws -> DeviceRPCHTTPServer {
     let http = DeviceRPCHTTPServer(
       server, keys: store, administration: store, configuration: configuration,

@@ -31,6 +31,8 @@ struct MetricRouteTests {
       ] {
         #expect(lines.contains(line[...]), "\(line)")
       }
+      // Of what no route has answered there is no time.
+      #expect(!lines.contains { $0.hasPrefix("device_rpc_http_request_seconds_count") && !$0.hasSuffix(" 3") })
       let memory = lines.first { $0.hasPrefix("process_resident_memory_bytes ") }
       #expect(Int(memory?.split(separator: " ").last ?? "").map { $0 > 1 << 20 } == true)
       // Each name is described.
