@@ -102,7 +102,7 @@ let package = Package(
         .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
         .product(name: "Tracing", package: "swift-distributed-tracing"),
       ],
-      swiftSettings: strict),
+      resources: [.embedInCode("Console/Web")], swiftSettings: strict),
     .target(
       name: "DeviceSimulator",
       dependencies: ["CoAP", "CBOR", .product(name: "Logging", package: "swift-log")],

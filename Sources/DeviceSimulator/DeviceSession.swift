@@ -177,7 +177,8 @@ final class DeviceSession: Sendable {
   }
 
   private func answer(_ call: SimulatedCall, _ peer: CoAPPeer) async {
-    let result = await device.functions[call.method]?(call.params) ?? .notFound
+    let result =
+      await device.functions[call.method]?(call.params) ?? device.panel?.result(call.method, call.params) ?? .notFound
     guard !Task.isCancelled else { return }
     let request = call.request(result, format: device.format)
     do throws(CoAPFailure) {

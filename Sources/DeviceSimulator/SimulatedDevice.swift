@@ -23,8 +23,10 @@ public struct SimulatedDevice: Sendable {
   public var credentials: SimulatedCredentials?
   /// The format of its calls and results. CBOR by default, as for firmware.
   public var format: SimulatedFormat
-  /// Its functions, by name. A call of another name is answered with status 5, NOT_FOUND.
+  /// Its functions, by name. A call of another name is for the panel, or is answered with status 5, NOT_FOUND.
   public var functions: [String: SimulatedFunction]
+  /// Pins, switch, slider and lamp, with functions of their own; nil for none.
+  public var panel: SimulatedPanel? = SimulatedPanel()
   /// Silence of the server after which the device sends a keep-alive request. 9 s.
   public var keepAlive: Duration = .seconds(9)
   /// Time without a notification after which the device registers again. Firmware on DTLS needs about as long to return to a

@@ -32,7 +32,7 @@ import Testing
 
   @Test func `other paths are 404, other methods 405 with those that are allowed`() async throws {
     try await withAPI { (api) async throws in
-      for path in ["/", "/v1", "/v2/devices", "/v1/devices/a/b/c"] {
+      for path in ["/v1", "/v2/devices", "/v1/devices/a/b/c", "/console", "/console/a/b"] {
         let answer = try await api.get(path)
         #expect(answer.status == 404 && answer.type == "/v1/problems/not-found", "\(path)")
       }
@@ -44,6 +44,22 @@ import Testing
       }
       let head = try await api.ask(.head, "/healthz")
       #expect(head.status == 200)
+    }
+  }
+
+  @Test func `the server tells how many devices and calls it has, and its limits`() async throws {
+    try await withAPI { (api) async throws in
+      for name in ["a", "b", "c"] { await api.devices.connect(name) { _, _ in .ok() } }
+      await api.devices.disconnect("c")
+      _ = try await api.call("a", #"{"method":"m"}"#)
+      let status = try await api.get("/v1/server")
+      #expect(status.status == 200 && status["devices"] == ["observing": 2, "quiet": 0, "offline": 1])
+      #expect(status["openCalls"] == ["queued": 0, "sent": 0] && status["waiters"] == 0)
+      let tables = try #require(status["tables"]?.arrayValue)
+      #expect(tables.compactMap { $0["name"]?.stringValue } == ServerStatus.Table.Name.allCases.map(\.rawValue))
+      #expect(tables.first == ["name": "devices", "summary": "Devices remembered", "used": 3, "limit": 200_000])
+      #expect(tables.first { $0["name"] == "endedCalls" }?["used"] == 1)
+      #expect(status["started"]?.stringValue?.hasSuffix("Z") == true)
     }
   }
 

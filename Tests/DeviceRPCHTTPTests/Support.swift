@@ -97,6 +97,11 @@ func withAPI(
   await server.shutdown()
 }
 
+/// For the callers of tests that are not about it.
+extension DeviceCaller {
+  func status() async -> ServerStatus { ServerStatus() }
+}
+
 /// A clock that a test sets.
 final class TestClock: Sendable {
   private let time = Mutex(Duration.zero)

@@ -123,4 +123,30 @@ import Testing
     #expect(await SimulatedFunctions.fail([.double(1e300)]).status == 3)
     #expect(await SimulatedFunctions.fail(["x"]).status == 3)
   }
+
+  @Test("the panel has pins, a switch, a slider and a lamp")
+  func panel() {
+    let panel = SimulatedPanel()
+    func pins(_ on: Int?) -> SimulatedResult {
+      SimulatedResult(detail: .map((1...8).map { (pin: Int) in .init("\(pin)", .bool(pin == on)) }))
+    }
+    #expect(panel.result("getGpioStatus", ["{}"]) == pins(nil))
+    #expect(panel.result("checkStatus", []) == SimulatedResult(detail: ["value": .bool(false)]))
+    #expect(panel.result("setGpioStatus", [["pin": .int(8), "enabled": .bool(true)]]) == pins(8))
+    #expect(panel.result("checkStatus", []) == SimulatedResult(detail: ["value": .bool(true)]))
+    #expect(panel.result("setGpioStatus", [["pin": .double(8), "enabled": .bool(false)]]) == pins(nil))
+    for wrong: [SimulatedValue] in [[], [["pin": .int(1)]], [["pin": .int(1), "enabled": .int(1)]], ["1"], [["pin": "1", "enabled": .bool(true)]]] {
+      #expect(panel.result("setGpioStatus", wrong)?.status == 3)
+    }
+    for pin in [-1, 0, 9, Double.nan, 1e300] {
+      #expect(panel.result("setGpioStatus", [["pin": .double(pin), "enabled": .bool(true)]])?.status == 11)
+    }
+    for (get, set, first) in [("getValue", "setValue", SimulatedValue.bool(false)), ("getState", "setState", .int(0))] {
+      #expect(panel.result(get, []) == SimulatedResult(detail: ["value": first]))
+      #expect(panel.result(set, [.double(21.5)]) == SimulatedResult(detail: ["value": .double(21.5)]))
+      for wrong: [SimulatedValue] in [[], ["x"], [.null], [.int(1), .int(2)]] { #expect(panel.result(set, wrong)?.status == 3) }
+      #expect(panel.result(get, [.null]) == SimulatedResult(detail: ["value": .double(21.5)]))
+    }
+    #expect(panel.result("reboot", []) == nil)
+  }
 }

@@ -17,7 +17,7 @@ struct HTTPLoad: ParsableCommand {
       """)
 
   @Argument(help: "What is asked for.") var kind: Kind
-  @Option(help: "Port of the server.") var httpPort = 8_090
+  @Option(help: "Port of the server. (default: 8090, or 8091 for empty)") var httpPort: Int?
   @Option(help: "Devices of the fleet, named d0, d1, …") var devices = 1_000
   @Option(help: "Connections.") var connections = 64
   @Option(help: "Length of the measurement.") var seconds = 5.0
@@ -38,6 +38,8 @@ struct HTTPLoad: ParsableCommand {
     }
   }
 
+  private var port: Int { httpPort ?? (kind == .empty ? 8_091 : 8_090) }
+
   // MARK: Requests
 
   private func request(_ turn: Int) -> [UInt8] {
@@ -51,7 +53,7 @@ struct HTTPLoad: ParsableCommand {
   }
 
   private func measure() throws {
-    var all = try (0..<connections).map { _ in try HTTPConnection(port: httpPort) }
+    var all = try (0..<connections).map { _ in try HTTPConnection(port: port) }
     var turns = [Int](repeating: 0, count: connections)
     var waiting = all.map { pollfd(fd: $0.descriptor, events: Int16(POLLIN), revents: 0) }
     var latencies: [UInt32] = []
@@ -111,7 +113,7 @@ struct HTTPLoad: ParsableCommand {
   }
 
   private func poll() throws {
-    var own = try HTTPConnection(port: httpPort)
+    var own = try HTTPConnection(port: port)
     var calls: [String] = []
     for number in 0..<min(devices, connections) {
       let request = HTTPConnection.request(
@@ -125,7 +127,7 @@ struct HTTPLoad: ParsableCommand {
     let before = try residentBytes(&own)
     var all: [HTTPConnection] = []
     for number in 0..<connections {
-      all.append(try HTTPConnection(port: httpPort))
+      all.append(try HTTPConnection(port: port))
       let path = "/v1/calls/\(calls[number % calls.count])"
       try all[number].send(HTTPConnection.request("GET", path, headers: "Prefer: wait=300\r\n"), at: monotonic())
     }
@@ -151,11 +153,11 @@ struct HTTPLoad: ParsableCommand {
   }
 
   private func readEvents() throws {
-    var own = try HTTPConnection(port: httpPort)
+    var own = try HTTPConnection(port: port)
     let before = try residentBytes(&own)
     var readers: [HTTPConnection] = []
     for number in 0..<connections {
-      readers.append(try HTTPConnection(port: httpPort))
+      readers.append(try HTTPConnection(port: port))
       try readers[number].send(HTTPConnection.request("GET", "/v1/events"), at: monotonic())
     }
     usleep(2_000_000)

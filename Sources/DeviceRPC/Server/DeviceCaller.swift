@@ -1,3 +1,6 @@
+// Server: `DeviceRPCServer`, the type that a back end uses, with its limits and events.
+// The top layer of this module. The lower rooms use its limits and events; only `Device` uses the server.
+
 /// Whatever calls devices on behalf of others: the interface that HTTP, consoles and other front ends are built on.
 ///
 /// `DeviceRPCServer` is one. Calls are objects here: a call is begun, looked at, waited for and cancelled by its `CallID`, from
@@ -47,6 +50,9 @@ public protocol DeviceCaller: Sendable {
   ///
   /// - Parameter onLoss: called once for each event that was dropped, from any thread. It must not block.
   func events(onLoss: @escaping @Sendable () -> Void) -> AsyncStream<DeviceEvent>
+
+  /// How things are: how many devices and calls there are, and how full the tables are.
+  func status() async -> ServerStatus
 
   /// Sets the metrics that say how things are at a moment. By default there are none.
   func recordMetrics() async

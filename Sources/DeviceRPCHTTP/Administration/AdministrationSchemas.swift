@@ -6,6 +6,7 @@ extension Schemas {
     ("NewDevice", newDevice), ("NewCredential", newCredential), ("NextCredential", nextCredential),
     ("Nothing", ["type": "object", "additionalProperties": false]), ("Credential", credential),
     ("CredentialList", list("credentials", of: "Credential")), ("Registration", registration),
+    ("Metadata", metadata),
   ]
 
   private static let newDevice: RPCValue = [
@@ -60,6 +61,17 @@ extension Schemas {
         "type": "array", "items": OpenAPIDocument.reference("Credential"),
         "description": "Only for keys that may administer the device.",
       ],
+    ],
+  ]
+
+  private static let metadata: RPCValue = [
+    "type": "object", "required": ["metadata"], "additionalProperties": false,
+    "properties": [
+      "metadata": [
+        "type": "object",
+        "description": .string(
+          "At most \(DeviceMetadata.longestJSON) bytes. The server does not look into it; its console uses the member panels."),
+      ]
     ],
   ]
 }

@@ -62,6 +62,14 @@ struct KnownDevices: Sendable {
     return isShown(device) ? device : nil
   }
 
+  /// The same, or the problem that there is none.
+  func require(_ name: String) async throws(Problem) -> Device {
+    if let device = try await device(name) { return device }
+    throw Problem(
+      .unknownDevice,
+      "No device named \"\(name.prefix(255))\" " + (registry == nil ? "has connected yet." : "is registered or connected."))
+  }
+
   /// A device that is not in the registry is there while it is connected; otherwise one that was removed would remain.
   private func isShown(_ device: Device) -> Bool {
     device.registered != nil || (registry == nil ? device.info != nil : device.info?.isOnline == true)

@@ -23,7 +23,7 @@ extension ProblemKind {
     // No readable answer has come in time, as Golioth's service would say of it.
     case .requestTimeout, .notSent, .undelivered, .unconfirmed, .unanswered, .unreadable: .deadlineExceeded
     case .offline, .rejected, .shuttingDown: .unavailable
-    case .revoked: .aborted
+    case .revoked, .preconditionFailed: .aborted
     case .cancelled: .cancelled
     case .internalError: .internalError
     }

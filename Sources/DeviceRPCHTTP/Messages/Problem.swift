@@ -17,6 +17,7 @@ enum ProblemKind: String, CaseIterable, Sendable {
   case forbidden
   case tooManyRequests = "too-many-requests"
   case idempotencyKeyReused = "idempotency-key-reused"
+  case preconditionFailed = "precondition-failed"
   case notImplemented = "not-implemented"
   case unknownCredential = "unknown-credential"
   // The call.
@@ -52,6 +53,7 @@ enum ProblemKind: String, CaseIterable, Sendable {
     case .unsupportedMediaType: .unsupportedMediaType
     case .wrongHost: .misdirectedRequest
     case .idempotencyKeyReused: .unprocessableContent
+    case .preconditionFailed: .preconditionFailed
     case .tooManyRequests, .limitExceeded: .tooManyRequests
     case .internalError: .internalServerError
     case .notImplemented: .notImplemented
@@ -77,6 +79,7 @@ enum ProblemKind: String, CaseIterable, Sendable {
     case .forbidden: "The API key may not do this"
     case .tooManyRequests: "Too many requests"
     case .idempotencyKeyReused: "The idempotency key was used for another request"
+    case .preconditionFailed: "It has changed meanwhile"
     case .notImplemented: "The server cannot do this"
     case .unknownCredential: "The device has no such credential"
     case .unknownDevice: "The device is unknown"
@@ -113,6 +116,7 @@ enum ProblemKind: String, CaseIterable, Sendable {
     case .forbidden: "The key is valid, and its permissions do not include this device, method or operation."
     case .tooManyRequests: "The key has sent more requests than it may. Retry-After says when to try again."
     case .idempotencyKeyReused: "Use a new Idempotency-Key for another request."
+    case .preconditionFailed: "If-Match has the ETag of an earlier state. Read the current one, and change that."
     case .notImplemented: "The server runs without a store of devices, in which they could be changed."
     case .unknownCredential: "The device has no credential of this kind that could be replaced; POST …/credentials adds one."
     case .unknownDevice: "No device of this name is registered, or has connected since the server was started. Nothing was sent."

@@ -65,9 +65,12 @@ struct APIRequest: Sendable {
     return limit
   }
 
-  /// Whether the client has the answer of this `ETag` already (RFC 9110 §13.1.2): one of several, or any that there is.
-  func hasSeen(_ tag: String) -> Bool {
-    headers[values: .ifNoneMatch].flatMap { $0.split(separator: ",") }.contains { text in
+  /// Whether the client has the answer of this `ETag` already (RFC 9110 §13.1.2).
+  func hasSeen(_ tag: String) -> Bool { Self.lists(tag, headers[values: .ifNoneMatch]) }
+
+  /// Whether a condition lists an `ETag`: as one of several, or as any that there is.
+  static func lists(_ tag: String, _ condition: [String]) -> Bool {
+    condition.flatMap { $0.split(separator: ",") }.contains { text in
       let text = text.drop { $0 == " " || $0 == "\t" }.prefix { $0 != " " && $0 != "\t" }
       return text == "*" || text == tag || text == "W/\(tag)"
     }

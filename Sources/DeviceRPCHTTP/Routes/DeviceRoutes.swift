@@ -74,12 +74,7 @@ struct DeviceRoutes: Sendable {
     _ = try request.queryItems([])
     let name = request.parameter("device")
     if !request.sender.mayAdminister(name) { try request.sender.requireRead(name) }
-    guard let device = try await known.device(name) else {
-      throw Problem(
-        .unknownDevice,
-        "No device named \"\(name.prefix(255))\" " + (known.registry == nil ? "has connected yet." : "is registered or connected."))
-    }
-    return .json(Self.value(of: device, for: request.sender))
+    return .json(Self.value(of: try await known.require(name), for: request.sender))
   }
 
   private static func value(of device: KnownDevices.Device, for sender: Sender) -> RPCValue {

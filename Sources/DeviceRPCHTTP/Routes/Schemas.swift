@@ -5,7 +5,7 @@ enum Schemas {
   static let all: [(String, RPCValue)] = [
     ("CallRequest", callRequest), ("Call", call), ("CallList", list("calls", of: "Call")), ("Device", device),
     ("DeviceList", list("devices", of: "Device")), ("Problem", problem), ("ProblemKind", problemKind),
-    ("ProblemList", list("problems", of: "ProblemKind")), ("Health", health), ("Document", ["type": "object"]),
+    ("ProblemList", list("problems", of: "ProblemKind")), ("Health", health), ("Server", server), ("Document", ["type": "object"]),
     ("Events", events),
   ] + administration + golioth
 
@@ -24,6 +24,7 @@ enum Schemas {
         + "between them."),
   ]
   static let text: RPCValue = ["type": "string"]
+  static let count: RPCValue = ["type": "integer", "minimum": 0]
   static let seconds: RPCValue = ["type": "number", "minimum": 0, "maximum": 86_400]
   static let limit: RPCValue = ["type": "integer", "minimum": 1, "maximum": 1_000, "default": 100]
 
@@ -79,7 +80,7 @@ enum Schemas {
       "name": text, "state": names(DeviceInfo.State.allCases.map(\.rawValue)), "since": timeOrNull,
       "evidence": described(text, "Why the device is taken to be in this state."),
       "address": ["type": ["string", "null"]], "dialect": ["type": ["string", "null"]], "firstSeen": timeOrNull,
-      "lastHeard": timeOrNull, "openCalls": ["type": "integer", "minimum": 0],
+      "lastHeard": timeOrNull, "openCalls": count,
       "registration": [
         "description": "What the server's store says of the device; null for a device that is not in it.",
         "anyOf": [OpenAPIDocument.reference("Registration"), ["type": "null"]],
@@ -106,6 +107,26 @@ enum Schemas {
 
   private static let health: RPCValue = [
     "type": "object", "required": ["status"], "properties": ["status": text, "reason": text],
+  ]
+
+  private static let server: RPCValue = [
+    "type": "object", "required": ["started", "devices", "openCalls", "waiters", "tables"],
+    "properties": [
+      "started": time,
+      "devices": ["type": "object", "additionalProperties": count, "description": "Devices that are remembered, by state."],
+      "openCalls": [
+        "type": "object", "required": ["queued", "sent"], "properties": ["queued": count, "sent": count],
+        "description": "Calls that wait to be sent, and calls that were sent and have not ended.",
+      ],
+      "waiters": described(count, "Requests that wait for the end of a call by its id."),
+      "tables": [
+        "type": "array",
+        "items": [
+          "type": "object", "required": ["name", "summary", "used", "limit"],
+          "properties": ["name": names(ServerStatus.Table.Name.allCases.map(\.rawValue)), "summary": text, "used": count, "limit": count],
+        ],
+      ],
+    ],
   ]
 
   private static let events: RPCValue = [

@@ -1,9 +1,12 @@
 internal import DeviceRPC
+internal import FoundationEssentials
 internal import Hummingbird
 
 /// The server itself: whether it is well, what its API is, what its problems mean.
 struct ServiceRoutes: Sendable {
+  let caller: any DeviceCaller
   let readiness: @Sendable () async -> String?
+  let started: Date
 
   var routes: [APIRoute] {
     [
@@ -22,6 +25,15 @@ struct ServiceRoutes: Sendable {
           return .json(["status": "unavailable", "reason": .string(reason)], status: .serviceUnavailable)
         }),
       APIRoute(
+        method: .get, path: "/v1/server", need: .key,
+        description: RouteDescription(
+          name: "getServer", summary: "How many devices and calls there are, and how full the tables of the server are.",
+          responses: [(200, "The server.", "Server")]),
+        handler: { request throws(Problem) in
+          _ = try request.queryItems([])
+          return .json(Self.value(of: await caller.status(), started: started))
+        }),
+      APIRoute(
         method: .get, path: "/v1/problems", need: .nothing,
         description: RouteDescription(
           name: "listProblems", summary: "All kinds of problems.", responses: [(200, "The kinds.", "ProblemList")]),
@@ -38,6 +50,21 @@ struct ServiceRoutes: Sendable {
           }
           return .json(Self.value(of: kind))
         }),
+    ]
+  }
+
+  private static func value(of status: ServerStatus, started: Date) -> RPCValue {
+    let states = DeviceInfo.State.allCases.map { ($0.rawValue, RPCValue(status.devices[$0, default: 0])) }
+    let tables = status.tables.map { table -> RPCValue in
+      [
+        "name": .string(table.name.rawValue), "summary": .string(table.name.summary), "used": RPCValue(table.used),
+        "limit": RPCValue(table.limit),
+      ]
+    }
+    return [
+      "started": .string(CallDocument.timestamp(started)), "devices": .object(RPCObject(states)),
+      "openCalls": ["queued": RPCValue(status.queuedCalls), "sent": RPCValue(status.sentCalls)],
+      "waiters": RPCValue(status.waiters), "tables": .array(tables),
     ]
   }
 

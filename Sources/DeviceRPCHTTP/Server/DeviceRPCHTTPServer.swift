@@ -27,13 +27,14 @@ public struct DeviceRPCHTTPServer: Service {
   ///   - caller: what calls the devices, such as a `DeviceRPCServer`.
   ///   - keys: the API keys; nil for none.
   ///   - administration: where devices are added and removed, such as a `DeviceStore`; nil for a server that cannot do that.
+  ///   - metadata: what front ends keep about devices, such as a `DeviceStore`; nil to keep it in memory.
   ///   - isReady: why devices cannot be served at the moment; nil when they can.
   ///   - metrics: what `/metrics` shows; nil for no such page.
   ///   - logger: gets a line for each call.
   ///   - onListening: called with the URL when the server listens.
   public init(
     _ caller: any DeviceCaller, keys: (any APIKeyProvider)? = nil, administration: (any DeviceAdministration)? = nil,
-    configuration: HTTPConfiguration = HTTPConfiguration(), isReady: @escaping @Sendable () async -> String? = { nil },
+    metadata: (any DeviceMetadataStore)? = nil, configuration: HTTPConfiguration = HTTPConfiguration(), isReady: @escaping @Sendable () async -> String? = { nil },
     metrics: PrometheusMetrics? = nil, logger: Logger = Logger(label: "device-rpc.http"),
     onListening: @escaping @Sendable (String) async -> Void = { _ in }
   ) {
@@ -42,8 +43,8 @@ public struct DeviceRPCHTTPServer: Service {
     self.onListening = onListening
     log = logger
     routes = DeviceRPCRoutes(
-      caller, keys: keys, administration: administration, configuration: configuration, isReady: isReady, metrics: metrics,
-      logger: logger)
+      caller, keys: keys, administration: administration, metadata: metadata, configuration: configuration, isReady: isReady,
+      metrics: metrics, logger: logger)
   }
 
   /// With clocks of a test.
@@ -138,6 +139,7 @@ public struct DeviceRPCHTTPServer: Service {
     if !(InstrumentationSystem.instrument is NoOpInstrument) { router.add(middleware: TracingMiddleware()) }
     router.add(middleware: NotFound(metrics: routes.metrics))
     routes.add(to: router)
+    if configuration.hasConsole { routes.addConsole(to: router) }
     return router
   }
 }

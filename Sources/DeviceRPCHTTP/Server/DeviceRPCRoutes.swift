@@ -15,6 +15,7 @@ public import Logging
 /// headers are those of that server, and it needs Hummingbird's `TracingMiddleware` for traces that begin with a request.
 public struct DeviceRPCRoutes: Sendable {
   let table: [APIRoute]
+  private let console = ConsoleRoutes().routes
   let events: EventFeed
   private let runner: RouteRunner
   var metrics: HTTPMetrics { runner.metrics }
@@ -23,23 +24,24 @@ public struct DeviceRPCRoutes: Sendable {
   ///   - caller: what calls the devices, such as a `DeviceRPCServer`.
   ///   - keys: the API keys; nil for none.
   ///   - administration: where devices are added and removed; nil for a server that cannot do that.
+  ///   - metadata: what front ends keep about devices; nil to keep it in memory.
   ///   - configuration: limits, hosts and what is logged. Without keys every request is let in, if the address is loopback.
   ///   - isReady: why devices cannot be served at the moment; nil when they can.
   ///   - metrics: what `/metrics` shows; nil for no such page.
   ///   - logger: gets a line for each call.
   public init(
     _ caller: any DeviceCaller, keys: (any APIKeyProvider)? = nil, administration: (any DeviceAdministration)? = nil,
-    configuration: HTTPConfiguration = HTTPConfiguration(), isReady: @escaping @Sendable () async -> String? = { nil },
+    metadata: (any DeviceMetadataStore)? = nil, configuration: HTTPConfiguration = HTTPConfiguration(), isReady: @escaping @Sendable () async -> String? = { nil },
     metrics: PrometheusMetrics? = nil, logger: Logger = Logger(label: "device-rpc.http")
   ) {
     self.init(
-      caller, keys: keys, administration: administration, configuration: configuration, readiness: isReady, metrics: metrics,
-      logger: logger, now: Self.monotonic)
+      caller, keys: keys, administration: administration, metadata: metadata, configuration: configuration, readiness: isReady,
+      metrics: metrics, logger: logger, now: Self.monotonic)
   }
 
   init(
     _ caller: any DeviceCaller, keys: (any APIKeyProvider)?, administration: (any DeviceAdministration)? = nil,
-    configuration: HTTPConfiguration, readiness: @escaping @Sendable () async -> String?, metrics: PrometheusMetrics? = nil, logger: Logger,
+    metadata: (any DeviceMetadataStore)? = nil, configuration: HTTPConfiguration, readiness: @escaping @Sendable () async -> String?, metrics: PrometheusMetrics? = nil, logger: Logger,
     date: @escaping @Sendable () -> Date = { Date() }, now: @escaping @Sendable () -> Duration,
     clock: any Clock<Duration> = ContinuousClock()
   ) {
@@ -57,15 +59,22 @@ public struct DeviceRPCRoutes: Sendable {
     let golioth =
       GoliothCalls(registry: registry, limits: limits, audit: audit).routes + GoliothProjects(registry: registry).routes
       + GoliothDevices(registry: registry).routes
-    let devices = DeviceRoutes(known: known).routes + AdministrationRoutes(known: known).routes
+    let devices =
+      DeviceRoutes(known: known).routes + AdministrationRoutes(known: known).routes
+      + MetadataRoutes(known: known, store: metadata ?? InMemoryDeviceMetadata()).routes
     let api = calls.routes + devices + EventRoutes(feed: events, limits: limits).routes + golioth
     let service =
-      ServiceRoutes(readiness: readiness).routes + (metrics.map { MetricRoutes(caller: caller, metrics: $0).routes } ?? [])
+      ServiceRoutes(caller: caller, readiness: readiness, started: date()).routes + (metrics.map { MetricRoutes(caller: caller, metrics: $0).routes } ?? [])
     table = OpenAPIDocument.describing(api + service)
   }
 
-  /// Adds the routes. Other methods of their paths are answered with 405.
-  public func add<Context: RequestContext>(to router: some RouterMethods<Context>) {
+  /// Adds the routes of the API. Other methods of their paths are answered with 405.
+  public func add<Context: RequestContext>(to router: some RouterMethods<Context>) { add(table, to: router) }
+
+  /// Adds the console: `/`, which must not have a route yet, and `/console/…`. It uses the API at `/v1`.
+  public func addConsole<Context: RequestContext>(to router: some RouterMethods<Context>) { add(console, to: router) }
+
+  private func add<Context: RequestContext>(_ table: [APIRoute], to router: some RouterMethods<Context>) {
     for route in table {
       router.on(RouterPath(route.path), method: route.method) { request, context in
         await runner.run(route, request, context.parameters)

@@ -26,6 +26,8 @@ public struct HTTPConfiguration: Sendable {
   public var hosts: Set<String>?
   /// Whether the log has the parameters of each call. False.
   public var logsParams = false
+  /// Whether the console is at `/`. True.
+  public var hasConsole = true
   public var limits = HTTPLimits()
 
   public init(host: String = "127.0.0.1", port: Int = 8080, tls: TLS? = nil) {

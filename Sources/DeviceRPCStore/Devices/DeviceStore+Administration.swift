@@ -47,7 +47,8 @@ extension DeviceStore: DeviceAdministration {
     try await translated { store throws(DeviceStoreError) in try await store.remove(name) }
   }
 
-  private func translated<Value: Sendable>(
+  /// What `body` returns; its errors are those of any registry.
+  func translated<Value: Sendable>(
     _ body: @Sendable (DeviceStore) async throws(DeviceStoreError) -> Value
   ) async throws(DeviceAdministrationError) -> Value {
     do {

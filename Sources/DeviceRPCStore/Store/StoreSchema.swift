@@ -55,6 +55,7 @@ enum StoreSchema {
       try db.execute(sql: third)
     }
     migrator.registerMigration("4: API keys") { db in try db.execute(sql: fourth) }
+    migrator.registerMigration("5: metadata of devices") { db in try db.execute(sql: fifth) }
     return migrator
   }
 
@@ -137,6 +138,18 @@ enum StoreSchema {
     END;
     CREATE TRIGGER apiKeyRemoved AFTER DELETE ON apiKeys BEGIN
       INSERT INTO changes (device) VALUES (0);
+    END;
+    """
+
+  // The metadata of a device that is not registered are kept, too.
+  private static let fifth = """
+    CREATE TABLE metadata (
+      id INTEGER PRIMARY KEY AUTOINCREMENT,
+      device TEXT NOT NULL UNIQUE,
+      value TEXT NOT NULL
+    ) STRICT;
+    CREATE TRIGGER metadataRemoved AFTER DELETE ON devices BEGIN
+      DELETE FROM metadata WHERE device = old.name;
     END;
     """
 }

@@ -141,7 +141,7 @@ struct ServeCommand: AsyncParsableCommand {
     _ logger: Logger, _ output: Output
   ) async throws -> DeviceRPCHTTPServer {
     let http = DeviceRPCHTTPServer(
-      server, keys: store, administration: store, configuration: configuration,
+      server, keys: store, administration: store, metadata: store, configuration: configuration,
       isReady: {
         do {
           try await store?.checkWritable()

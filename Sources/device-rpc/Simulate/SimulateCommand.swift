@@ -17,6 +17,8 @@ struct SimulateCommand: AsyncParsableCommand {
         sleep SECONDS          {"slept": SECONDS}, after that time
         fail [STATUS [TEXT]]   {"error": TEXT} with that status, or 13 (INTERNAL)
 
+      and those that ThingsBoard's dashboards call: getGpioStatus, setGpioStatus, getValue, setValue, getState, setState, checkStatus.
+
       Calls of anything else are answered with NOT_FOUND (5). The devices connect again when the server goes away, at the latest 20 s after it has been restarted. \
       Ctrl-C or SIGTERM deregisters them from the server, with exit code 0; a second one ends the command at once.
 

@@ -51,7 +51,7 @@ struct Provocation {
   static let sampleBodies = [
     "CallRequest": #"{"method":"ok"}"#, "GoliothCall": #"{"method":"ok"}"#, "GoliothNewDevice": #"{"name":"sample"}"#,
     "GoliothNewCredential": #"{"identity":"known@p","preSharedKey":"secret"}"#,
-    "NewDevice": "{}", "NewCredential": "{}", "NextCredential": "{}", "Nothing": "{}",
+    "Metadata": #"{"metadata":{"panels":[]}}"#, "NewDevice": "{}", "NewCredential": "{}", "NextCredential": "{}", "Nothing": "{}",
   ]
 
   /// All but those that are provoked alike for every operation: `ProblemTableTests.provoke`. A new route adds its own here.
@@ -82,6 +82,11 @@ struct Provocation {
       Provocation(operation: "rotateCredential", kind: .unknownCredential, parameters: ["device": "keyless"]),
       Provocation(operation: "enableDevice"),
       Provocation(operation: "disableDevice"),
+      Provocation(operation: "getMetadata"),
+      Provocation(
+        operation: "getMetadata", status: 304, parameters: ["device": "spare"], headers: ["If-None-Match": "*"]),
+      Provocation(operation: "putMetadata"),
+      Provocation(operation: "putMetadata", kind: .preconditionFailed, headers: ["If-Match": "\"other\""]),
       Provocation(operation: "followEvents"),
       Provocation(operation: "followEvents", kind: .limitExceeded, place: .full),
       Provocation(operation: "goliothProjects"),
@@ -101,6 +106,7 @@ struct Provocation {
         operation: "goliothCreateCredential", kind: .alreadyExists, body: #"{"identity":"other@p","preSharedKey":"secret"}"#),
       Provocation(operation: "goliothCreateCredential", kind: .notImplemented, place: .withoutRegistry),
       Provocation(operation: "getHealth"),
+      Provocation(operation: "getServer"),
       Provocation(operation: "getMetrics"),
       Provocation(operation: "getReadiness"),
       Provocation(operation: "getReadiness", status: 503, place: .unready),
@@ -112,7 +118,10 @@ struct Provocation {
     + ["goliothDevice", "goliothDeleteDevice", "goliothCredentials", "goliothCreateCredential"].map {
       Provocation(operation: $0, kind: .unknownDevice, parameters: ["device": "nobody"])
     }
-    + ["deleteDevice", "listCredentials", "addCredential", "rotateCredential", "enableDevice", "disableDevice"].map {
+    + [
+      "deleteDevice", "listCredentials", "addCredential", "rotateCredential", "enableDevice", "disableDevice", "getMetadata",
+      "putMetadata",
+    ].map {
       Provocation(operation: $0, kind: .unknownDevice, parameters: ["device": "nobody"])
     }
     + ["putDevice", "deleteDevice", "listCredentials", "addCredential", "rotateCredential", "enableDevice", "disableDevice"].map {

@@ -7,6 +7,8 @@ import Foundation
 struct TableCaller: DeviceCaller {
   static let known = CallID(milliseconds: 1_790_000_000_000, instance: 7, serial: 0x74e4)
 
+  func status() async -> ServerStatus { ServerStatus(devices: [.observing: 1], tables: [.init(.devices, used: 1, limit: 10)]) }
+
   /// The kinds of problems that a call may end with.
   static let failures: [ProblemKind] = [
     .unknownDevice, .offline, .invalidCall, .limitExceeded, .notSent, .undelivered, .unconfirmed, .unanswered, .rejected, .unreadable,

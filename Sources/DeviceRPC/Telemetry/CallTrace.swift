@@ -1,5 +1,5 @@
-// Server: `DeviceRPCServer`, the type that a back end uses, with its limits, events, metrics, traces and log.
-// The top layer of this module. The lower rooms use its limits, events, metrics and log; only `Device` uses the server.
+// Telemetry: what the server tells about itself: its metrics, its state, the traces of calls, and how much it logs.
+// The rooms Server and Loop use it.
 
 internal import FoundationEssentials
 internal import Tracing

@@ -37,17 +37,17 @@ final class ServerMetrics: Sendable {
     roundTrip.recordNanoseconds(Int64(clamping: result.roundTrip.nanoseconds))
   }
 
-  /// Records what the loops of the server, all of them, are at.
-  func record(_ samples: [LoopSample]) {
-    for (state, meter) in zip(DeviceInfo.State.allCases, devices) {
-      meter.set(samples.reduce(0) { $0 + $1.devices[state, default: 0] })
+  /// Records how things are, and what the transport has counted on all loops.
+  func record(_ status: ServerStatus, _ now: TransportCounts) {
+    for (state, meter) in zip(DeviceInfo.State.allCases, devices) { meter.set(status.devices[state, default: 0]) }
+    queued.set(status.queuedCalls)
+    sent.set(status.sentCalls)
+    waiters.set(status.waiters)
+    for table in status.tables {
+      Meter(label: "device_rpc_table_entries", dimensions: [("table", table.name.rawValue)]).set(table.used)
+      Meter(label: "device_rpc_table_limit", dimensions: [("table", table.name.rawValue)]).set(table.limit)
     }
-    queued.set(samples.reduce(0) { $0 + $1.queuedCalls })
-    sent.set(samples.reduce(0) { $0 + $1.sentCalls })
-    waiters.set(samples.reduce(0) { $0 + $1.waiters })
     recorded.withLock { recorded in
-      var now = TransportCounts()
-      for counts in samples.map(\.transport) { now.add(counts) }
       // Two that record at the same time may have looked in another order than they come here.
       let grown = now.grown(since: recorded)
       packetsReceived.increment(by: grown.packetsReceived)
@@ -66,6 +66,8 @@ package let metricDescriptions: [String: String] = [
   "device_rpc_round_trip_seconds": "Time from sending a call to its result, or to its acknowledgement for a one-way call.",
   "device_rpc_open_calls": "Calls that wait to be sent, and calls that were sent and have not ended.",
   "device_rpc_call_waiters": "Callers that wait for the end of a call by its id, such as long polls.",
+  "device_rpc_table_entries": "Entries of a table of the server, by table.",
+  "device_rpc_table_limit": "The most entries that a table may have, by table.",
   "device_rpc_devices": "Devices that are remembered, by state.",
   "device_rpc_stray_results_total": "Results of calls that had ended or are not known.",
   "device_rpc_forbidden_results_total": "Results of calls to another device than the sender.",
@@ -109,25 +111,5 @@ private enum CallEnd: Int, CaseIterable {
 
   var label: String {
     "\(self)".reduce(into: "") { label, letter in label += letter.isUppercase ? "_\(letter.lowercased())" : String(letter) }
-  }
-}
-
-/// What one loop is at.
-struct LoopSample: Sendable {
-  var devices: [DeviceInfo.State: Int]
-  var queuedCalls: Int
-  var sentCalls: Int
-  var waiters: Int
-  var transport: TransportCounts
-}
-
-extension DeviceLoop {
-  var sample: LoopSample {
-    LoopSample(
-      devices: [
-        .observing: onlineCount - quietCount, .quiet: quietCount, .offline: devices.count - unseenCount - onlineCount,
-      ],
-      queuedCalls: pending.waitingCount, sentCalls: pending.count - pending.waitingCount, waiters: waiters.count,
-      transport: driver.transportCounts)
   }
 }

@@ -1,3 +1,6 @@
+// Values: what a simulated device gets and returns, and how it is read and written in CBOR and JSON.
+// Pure; the rest of the module uses it.
+
 internal import CBOR
 
 extension SimulatedValue {
