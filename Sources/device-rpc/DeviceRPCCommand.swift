@@ -1,4 +1,5 @@
 internal import ArgumentParser
+internal import DeviceRPC
 internal import Glibc
 
 @main
@@ -19,7 +20,7 @@ struct DeviceRPCCommand: AsyncParsableCommand {
       and then type into the first one:
         sensor-1 multiply 7 191
       """,
-    version: "0.1.0",
+    version: packageVersion,
     subcommands: [
       DemoCommand.self, ServeCommand.self, CallCommand.self, WatchCommand.self, SimulateCommand.self, CertsCommand.self,
       DevicesCommand.self, KeysCommand.self,

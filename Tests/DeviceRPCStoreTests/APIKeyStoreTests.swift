@@ -236,7 +236,11 @@ import Testing
       store.close()
       let queue = try DatabaseQueue(path: store.path)
       try await queue.write { db in
-        try db.execute(sql: "DROP TABLE apiKeys; DELETE FROM grdb_migrations WHERE identifier LIKE '4:%'")
+        try db.execute(
+          sql: """
+            DROP TABLE apiKeys; DROP TABLE metadata; DROP TRIGGER metadataRemoved;
+            DELETE FROM grdb_migrations WHERE identifier > '4'
+            """)
         #expect(try String.fetchAll(db, sql: "SELECT identifier FROM grdb_migrations").count == 3)
         let triggers = try String.fetchAll(db, sql: "SELECT name FROM sqlite_master WHERE name LIKE 'apiKey%'")
         #expect(triggers.isEmpty)

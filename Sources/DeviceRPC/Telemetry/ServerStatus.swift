@@ -1,3 +1,6 @@
+/// The version of this package.
+package let packageVersion = "0.1.0"
+
 /// How things are in a server at a moment.
 public struct ServerStatus: Sendable, Hashable {
   /// A table of the server, with its limit.

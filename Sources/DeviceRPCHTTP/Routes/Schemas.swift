@@ -110,9 +110,9 @@ enum Schemas {
   ]
 
   private static let server: RPCValue = [
-    "type": "object", "required": ["started", "devices", "openCalls", "waiters", "tables"],
+    "type": "object", "required": ["version", "started", "devices", "openCalls", "waiters", "tables"],
     "properties": [
-      "started": time,
+      "version": text, "started": time,
       "devices": ["type": "object", "additionalProperties": count, "description": "Devices that are remembered, by state."],
       "openCalls": [
         "type": "object", "required": ["queued", "sent"], "properties": ["queued": count, "sent": count],

@@ -62,7 +62,7 @@ struct ServiceRoutes: Sendable {
       ]
     }
     return [
-      "started": .string(CallDocument.timestamp(started)), "devices": .object(RPCObject(states)),
+      "version": .string(packageVersion), "started": .string(CallDocument.timestamp(started)), "devices": .object(RPCObject(states)),
       "openCalls": ["queued": RPCValue(status.queuedCalls), "sent": RPCValue(status.sentCalls)],
       "waiters": RPCValue(status.waiters), "tables": .array(tables),
     ]

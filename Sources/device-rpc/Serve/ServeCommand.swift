@@ -152,6 +152,7 @@ struct ServeCommand: AsyncParsableCommand {
       }, metrics: metrics, logger: logger
     ) { url in
       output.line("listening on \(url)")
+      output.line("console:           \(url)/")
       output.line("call over HTTP:    curl --json '{\"method\":\"multiply\",\"params\":[7,191]}' \(url)/v1/devices/sensor-1/calls")
     }
     do {

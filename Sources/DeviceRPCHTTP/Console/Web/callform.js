@@ -154,7 +154,7 @@ export class CallForm {
     const time = callMilliseconds(call);
     const isPlain = call.status && call.detail !== null && call.detail !== undefined;
     put(this.result,
-      h("div", { class: `result is-${outcome(call)}`, id: "result" },
+      h("div", { class: `answer is-${outcome(call)}`, id: "result" },
         h("p", { class: "result-head" }, outcomeBadge(call), h("strong", null, statusText(call)),
           h("code", null, callText(call, 80)), time !== null && h("span", { class: "muted" }, `${milliseconds(time)} ms`)),
         call.error && h("p", null, h("strong", null, call.error.title), ` ${call.error.detail}`),

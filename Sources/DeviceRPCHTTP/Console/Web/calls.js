@@ -100,7 +100,7 @@ class CallRow {
     this.node.className = `call is-${outcome(call)}`;
     const time = callMilliseconds(call);
     put(this.head,
-      h("span", { class: "cell outcome" }, outcomeBadge(call), h("span", { class: "status" }, call.status?.code ? call.status.name : "")),
+      h("span", { class: "cell outcome" }, outcomeBadge(call, true)),
       this.showsDevice && h("span", { class: "cell device" }, call.device),
       h("code", { class: "cell what" }, callText(call)),
       h("span", { class: call.error ? "cell result is-error" : "cell result" }, resultText(call)),

@@ -44,9 +44,12 @@ export function outcomeWord(call) {
   return OUTCOMES.find((one) => one.key === key)?.word ?? "";
 }
 
-export function outcomeBadge(call) {
+/** The outcome as a picture with a word; where there is little room, a refusal has the name of its status for it. */
+export function outcomeBadge(call, isShort = false) {
   const key = outcome(call);
-  return h("span", { class: `badge ${key}` }, icon(key), outcomeWord(call));
+  const isNamed = isShort && key === "refused";
+  return h("span", { class: `badge ${key}`, title: isNamed ? "Refused" : null }, icon(key),
+    isNamed && h("span", { class: "sr" }, "Refused: "), isNamed ? call.status.name : outcomeWord(call));
 }
 
 export function stateBadge(state) {
@@ -142,7 +145,8 @@ export const timeElement = (time, withMilliseconds = false) =>
 /** How long ago, in the largest unit. */
 export function ago(time) {
   if (!time) return "never";
-  return `${duration(Math.max(0, serverNow() - Date.parse(time)) / 1000)} ago`;
+  const seconds = (serverNow() - Date.parse(time)) / 1000;
+  return seconds < 2 ? "just now" : `${duration(seconds)} ago`;
 }
 
 export function duration(seconds) {
