@@ -91,8 +91,6 @@ public struct CoAPConfiguration: Sendable {
     public var description: String { "\(transport.rawValue)://\(host.contains(":") && !host.hasPrefix("[") ? "[\(host)]" : host):\(port)" }
   }
 
-  func settings(for device: String) -> GoliothSettings { devices[device] ?? golioth }
-
   func endpoint() throws(CoAPConfigurationError) -> CoAPEndpoint.Configuration {
     var opened: [CoAPListener] = []
     for listener in listeners {

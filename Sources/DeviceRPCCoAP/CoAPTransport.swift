@@ -70,11 +70,10 @@ package final class CoAPTransport: DeviceTransport {
   }
 
   package func start(_ directory: DeviceDirectory) async throws {
-    let numbers = ObserveNumbers()
-    let handlers = loops.map { _ in
-      GoliothEndpoint(
-        directory: directory, configuration: configuration, authority: authority, numbers: numbers, log: log)
-    }
+    let access = DeviceAccess(directory: directory, authority: authority)
+    // A dialect is a folder and a line here.
+    let dialects: [any Dialect] = [GoliothDialect(configuration: configuration, access: access, log: log)]
+    let handlers = loops.map { _ in DeviceEndpoint(dialects: dialects, access: access) }
     // Subscribed before the first handshake, so that no change is missed.
     let changes = configuration.security?.credentials.changes()
     let endpoint = try await CoAPEndpoint(endpointConfiguration, loops: loops, handlers: handlers)
@@ -117,7 +116,7 @@ package final class CoAPTransport: DeviceTransport {
           return authority.objection(to: credential)
         }
         let mustProve = session.observations.contains {
-          ($0.owner as? GoliothLink).map { authority.knows(device: $0.device) } ?? false
+          ($0.owner as? ObservationLink).map { authority.knows(device: $0.device) } ?? false
         }
         return mustProve ? CredentialAuthority.unproved : nil
       }

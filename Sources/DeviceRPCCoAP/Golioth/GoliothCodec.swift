@@ -132,13 +132,6 @@ enum GoliothCodec {
         + "them sent as written (GoliothSettings.numbers, serve --numbers as-written)")
   }
 
-  /// A device's answer to a call.
-  struct Result: Equatable {
-    var id: String
-    var status: RPCStatus
-    var detail: RPCValue?
-  }
-
   /// Why a payload is not a result; the text goes back to the device.
   struct Malformed: Error {
     let diagnostic: String
@@ -149,7 +142,7 @@ enum GoliothCodec {
   }
 
   /// The documentation calls the code `status`, the firmware `statusCode`; both are read.
-  static func decodeResult(_ payload: [UInt8], format: Format) throws(Malformed) -> Result {
+  static func decodeResult(_ payload: [UInt8], format: Format) throws(Malformed) -> DeviceAnswer {
     guard !payload.isEmpty else { throw Malformed(diagnostic: "empty payload") }
     var id: RPCValue?
     var code: RPCValue?
@@ -197,7 +190,7 @@ enum GoliothCodec {
     guard let id = id?.stringValue else { throw Malformed(diagnostic: "id is missing or not text") }
     guard let code else { throw Malformed(diagnostic: "status is missing", id: id) }
     guard let status = code.intValue else { throw Malformed(diagnostic: "status is not a whole number", id: id) }
-    return Result(id: id, status: RPCStatus(rawValue: status), detail: detail)
+    return DeviceAnswer(id: id, status: RPCStatus(rawValue: status), detail: detail)
   }
 
   static func decode(_ payload: [UInt8], format: Format) throws(Malformed) -> RPCValue {

@@ -2,12 +2,11 @@ internal import CoAP
 internal import DeviceRPC
 internal import Synchronization
 
-/// A device's open observation on `/.rpc`.
-final class GoliothLink: DeviceLink, CoAPObservationOwner {
+/// A device's open observation, on which it is sent its calls.
+final class ObservationLink: DeviceLink, CoAPObservationOwner {
   let device: String
   let home: DeviceLoop
-  let format: GoliothCodec.Format
-  private let settings: GoliothSettings
+  let form: any CallForm
   private let session: CoAPSession
   /// Nil when it has ended. Unchecked, because it is used on the session's loop only.
   nonisolated(unsafe) var observation: CoAPObservation?
@@ -21,14 +20,10 @@ final class GoliothLink: DeviceLink, CoAPObservationOwner {
   // When the last notification was first sent. Unchecked, because it is used on the session's loop only.
   private nonisolated(unsafe) var sentAt: UInt64 = 0
 
-  init(
-    device: String, home: DeviceLoop, format: GoliothCodec.Format, settings: GoliothSettings,
-    session: CoAPSession
-  ) {
+  init(device: String, home: DeviceLoop, form: any CallForm, session: CoAPSession) {
     self.device = device
     self.home = home
-    self.format = format
-    self.settings = settings
+    self.form = form
     self.session = session
     acknowledgement =
       switch session.scheme {
@@ -50,14 +45,14 @@ final class GoliothLink: DeviceLink, CoAPObservationOwner {
   // MARK: DeviceLink
 
   var address: String { session.address.description }
-  var dialect: String { "Golioth, \(format.name)" }
+  var dialect: String { form.dialect }
   var lastHeard: Duration { .nanoseconds(Int64(clamping: heardAt.load(ordering: .relaxed))) }
   // Firmware remembers only the last message id: with two confirmable messages under way, it could run a retransmitted one twice.
   var window: Int { 1 }
-  var unansweredWindow: Int { max(1, settings.unansweredCalls) }
+  var unansweredWindow: Int { max(1, form.unansweredCalls) }
 
   func encode(_ call: Call, id: String) throws(CallError) -> [UInt8] {
-    try GoliothCodec.encode(call, id: id, format: format, settings: settings)
+    try form.encode(call, id: id)
   }
 
   func transmit(_ payload: [UInt8], serial: UInt32) {
@@ -71,7 +66,7 @@ final class GoliothLink: DeviceLink, CoAPObservationOwner {
   private func notify(_ payload: [UInt8], serial: UInt32) {
     do throws(CoAPFailure) {
       guard let observation else { throw .closed }
-      let notification = CoAPResponse(.content, contentFormat: format.contentFormat, payload: payload)
+      let notification = CoAPResponse(.content, contentFormat: form.contentFormat, payload: payload)
       try observation.notify(notification, number: serial)
       sentAt = session.loop.passTime
     } catch {
@@ -120,7 +115,7 @@ final class GoliothLink: DeviceLink, CoAPObservationOwner {
   static let comeBackAfter: ClosedRange<UInt32> = 5...30
 
   func replaced(by newer: any DeviceLink) {
-    let isElsewhere = (newer as? GoliothLink)?.session !== session
+    let isElsewhere = (newer as? ObservationLink)?.session !== session
     session.loop.execute {
       if let observation = self.observation { self.session.drop(observation, reason: .replaced) }
       // The device has proved its identity on another session, and will not use this one again.

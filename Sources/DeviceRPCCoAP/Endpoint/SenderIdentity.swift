@@ -11,7 +11,7 @@ struct Sender {
   /// Whether the session has proved to be that device.
   let isProved: Bool
   /// The open observation of that device on its session, if the session has no proof.
-  let link: GoliothLink?
+  let link: ObservationLink?
 }
 
 /// A request that names a device which its sender may not represent.
@@ -64,10 +64,10 @@ struct SenderIdentity: Sendable {
   }
 
   /// The open observation of that device; without a name, that of the only device that observes on this session.
-  private static func link(of name: String?, on session: CoAPSession) -> GoliothLink? {
-    var found: GoliothLink?
+  private static func link(of name: String?, on session: CoAPSession) -> ObservationLink? {
+    var found: ObservationLink?
     for observation in session.observations {
-      guard let link = observation.owner as? GoliothLink, name == nil || name == link.device else { continue }
+      guard let link = observation.owner as? ObservationLink, name == nil || name == link.device else { continue }
       if let found, found.device != link.device { return nil }
       found = link
     }
