@@ -1,7 +1,7 @@
 // Who a device is to the server: whether it may connect, its credentials, and how they are changed.
 // @ts-check
 
-import { h, put, card, button, field, setError, announce, problemNote } from "./dom.js";
+import { h, put, card, button, field, textInput, setError, announce, problemNote } from "./dom.js";
 import { devicePath, send } from "./api.js";
 import { confirmDialog, dialogForm, openDialog, showNewKey } from "./dialogs.js";
 import { json, timeElement } from "./format.js";
@@ -40,16 +40,13 @@ export class Access {
   }
 
   credentials(list) {
-    const has = (kind) => list.some((one) => one.kind === kind);
     return h("div", { class: "credentials" }, h("h3", null, "Credentials"),
       list.length ? h("ul", null, list.map((one) => this.credential(one))) : h("p", { class: "muted" }, "None: the device cannot connect over DTLS or TLS."),
-      h("div", { class: "actions left" },
-        !has("psk") && button("Add key…", () => this.addKey(), { class: "small" }),
-        !has("x509") && button("Add certificate…", () => this.certificate("credentials", "Add certificate"), { class: "small" })));
+      !list.some((one) => one.kind === "psk") && button("Add key…", () => this.addKey(), { class: "small" }));
   }
 
   credential({ kind, identity, fingerprint, created, rotated }) {
-    const rotate = kind === "psk" ? () => this.rotateKey() : () => this.certificate("rotate", "Rotate certificate");
+    const rotate = kind === "psk" ? () => this.rotateKey() : () => this.rotateCertificate();
     return h("li", null,
       h("div", null, h("strong", null, KINDS[kind] ?? kind), " ", h("code", null, identity),
         fingerprint && h("div", { class: "fingerprint muted" }, `SHA-256 ${fingerprint}`),
@@ -72,28 +69,24 @@ export class Access {
   }
 
   async addKey() {
-    const identity = h("input", { autocomplete: "off", spellcheck: "false", placeholder: this.device, maxlength: 128 });
+    const identity = textInput({ placeholder: this.device, maxlength: 128 });
     const body = await openDialog("Add key", (close) =>
       dialogForm(() => close({ kind: "psk", ...(identity.value.trim() ? { identity: identity.value.trim() } : {}) }), "Add key", close,
         h("p", null, "The server makes a key and shows it once."), field("Identity", identity, { hint: "The name of the device, unless you enter another one." })));
     if (body) await this.change("credentials", body, "The key is added");
   }
 
-  async certificate(path, title) {
-    const identity = h("input", { autocomplete: "off", spellcheck: "false", maxlength: 128, placeholder: this.device });
-    const fingerprint = h("textarea", { rows: 2, spellcheck: "false", autocomplete: "off" });
-    const mayBeAny = path === "credentials";
-    const body = await openDialog(title, (close) =>
+  async rotateCertificate() {
+    const identity = textInput({ maxlength: 128, placeholder: this.device });
+    const fingerprint = h("textarea", { rows: 2, spellcheck: "false" });
+    const body = await openDialog("Rotate the certificate", (close) =>
       dialogForm(() => {
         const text = fingerprint.value.trim();
-        if (text || !mayBeAny) {
-          if (!FINGERPRINT.test(text)) return setError(fingerprint, "A SHA-256 has 64 hexadecimal digits, with or without colons.");
-        }
-        close({ kind: "x509", ...(identity.value.trim() ? { identity: identity.value.trim() } : {}), ...(text ? { fingerprint: text } : {}) });
-      }, title, close,
-      field("Name in the certificate", identity),
-      field("Fingerprint, SHA-256", fingerprint, { hint: mayBeAny ? "Without it any certificate of that name from a CA of the server is accepted." : "" })));
-    if (body) await this.change(path, body, "The certificate is taken");
+        if (!FINGERPRINT.test(text)) return setError(fingerprint, "A SHA-256 has 64 hexadecimal digits, with or without colons.");
+        close({ kind: "x509", ...(identity.value.trim() ? { identity: identity.value.trim() } : {}), fingerprint: text });
+      }, "Rotate", close,
+      field("Name in the certificate", identity), field("Fingerprint, SHA-256", fingerprint)));
+    if (body) await this.change("rotate", body, "The certificate is rotated");
   }
 
   async change(path, body, done) {

@@ -1,7 +1,7 @@
 // Calls of all devices, as the events tell of them, with a filter by outcome and text.
 // @ts-check
 
-import { h, button, setText } from "./dom.js";
+import { h, button, searchBox, setText } from "./dom.js";
 import { CallList, byTime } from "./calls.js";
 import { OUTCOMES, callText, clock, count, icon, outcome } from "./format.js";
 import { begun, calls, on } from "./store.js";
@@ -25,11 +25,10 @@ export function view({ signal }) {
     setText(status, found.length > MOST ? `The last ${MOST} of ${count(found.length)}, since ${clock(begun)}` : `${count(found.length)} since ${clock(begun)}`);
     for (const [key, node] of counts) setText(node, count(key ? all.filter((call) => outcome(call) === key).length : all.length));
   };
-  const input = h("input", { type: "search", id: "call-search", placeholder: "Device, method, status", value: search, autocomplete: "off",
-    oninput: () => {
-      search = input.value.trim();
-      show();
-    } });
+  const box = searchBox("call-search", "Device, method, status", search, (text) => {
+    search = text;
+    show();
+  });
   const chips = [{ key: "", word: "All" }, { key: "open", word: "Waiting" }, ...OUTCOMES].map(({ key, word }) => {
     const number = h("span", { class: "count" });
     counts.set(key, number);
@@ -50,7 +49,7 @@ export function view({ signal }) {
   return h("div", { class: "calls-view" },
     h("div", { class: "view-head" }, h("h1", { tabindex: "-1" }, "Calls"), status),
     h("div", { class: "toolbar" },
-      h("div", { class: "search" }, h("label", { for: "call-search" }, "Search"), input),
+      box,
       h("div", { class: "chips", role: "group", "aria-label": "Outcome" }, chips.map(({ node }) => node)), pause),
     h("div", { class: "card flush" }, list.node));
 }

@@ -21,7 +21,6 @@ export class Problem extends Error {
   }
 }
 
-/** There was no answer at all. */
 export class Unreachable extends Error {
   constructor() {
     super("The server cannot be reached");
@@ -122,7 +121,6 @@ export function parse(text) {
   });
 }
 
-/** A page of a list, and the path of the next one. */
 export async function page(path, options) {
   const { data, headers } = await send("GET", path, options);
   const next = /<([^>]*)>;\s*rel="next"/.exec(headers.get("Link") ?? "")?.[1];

@@ -5,7 +5,7 @@ import { $, announce, button, h, problemNote, put, setText } from "./dom.js";
 import { key, setAsker, askKey, isAbort } from "./api.js";
 import { askForKey, confirmDialog } from "./dialogs.js";
 import { follow, restart, retry } from "./events.js";
-import { reload, takeEvent } from "./store.js";
+import { forgetAll, reload, takeEvent } from "./store.js";
 
 const VIEWS = [
   { path: /^\/?$/, load: () => import("./overview.js"), title: "Overview" },
@@ -18,7 +18,6 @@ const VIEWS = [
 let controller = new AbortController();
 let isFirst = true;
 
-/** Shows the view that the address is of. */
 async function show() {
   controller.abort();
   const { signal } = (controller = new AbortController());
@@ -44,7 +43,6 @@ async function show() {
   isFirst = false;
 }
 
-/** The path behind the hash, and its query. */
 const address = () => (location.hash.slice(1) || "/").split("?", 2);
 
 function decode(text) {
@@ -103,6 +101,7 @@ async function changeKey() {
     announce("The key is forgotten");
   } else if (!(await askKey(""))) return;
   showKey();
+  forgetAll();
   reload();
   restart();
   void show();

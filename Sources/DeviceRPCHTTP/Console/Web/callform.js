@@ -1,7 +1,7 @@
 // The form that calls a device: method, params, timeout, wait, one way; its result; the call as code.
 // @ts-check
 
-import { h, put, card, button, field, setError, setText, copyButton, problemNote, announce } from "./dom.js";
+import { h, put, card, button, field, textInput, setError, setText, copyButton, problemNote, announce } from "./dom.js";
 import { cancel } from "./api.js";
 import { callMilliseconds, callText, json, milliseconds, outcome, outcomeBadge, outcomeWord, statusText, resultText } from "./format.js";
 import { make } from "./calls.js";
@@ -17,7 +17,7 @@ export class CallForm {
     this.device = device;
     this.signal = signal;
     this.methods = h("datalist", { id: "methods" });
-    this.method = h("input", { id: "method", list: "methods", autocomplete: "off", spellcheck: "false", autocapitalize: "none", placeholder: "multiply", oninput: () => this.change() });
+    this.method = textInput({ id: "method", list: "methods", autocapitalize: "none", placeholder: "multiply", oninput: () => this.change() });
     this.params = new Params(() => this.change());
     this.timeout = this.seconds("timeout", "10");
     this.wait = this.seconds("wait", "0");
@@ -39,7 +39,7 @@ export class CallForm {
   }
 
   seconds(id, placeholder) {
-    return h("input", { id, inputmode: "decimal", autocomplete: "off", placeholder, oninput: () => this.change(), onblur: () => this.readSeconds(this[id]) });
+    return textInput({ id, inputmode: "decimal", placeholder, oninput: () => this.change(), onblur: () => this.readSeconds(this[id]) });
   }
 
   snippet(name, node) {
@@ -52,12 +52,10 @@ export class CallForm {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) this.form.requestSubmit();
   }
 
-  /** Offers the methods that the device has answered. */
   offer(methods) {
     put(this.methods, [...methods].sort().map((value) => h("option", { value })));
   }
 
-  /** Takes a call into the form. */
   load(call) {
     this.method.value = call.method;
     this.params.set(Array.isArray(call.params) ? call.params : [call.params]);
@@ -155,7 +153,7 @@ export class CallForm {
     const isPlain = call.status && call.detail !== null && call.detail !== undefined;
     put(this.result,
       h("div", { class: `answer is-${outcome(call)}`, id: "result" },
-        h("p", { class: "result-head" }, outcomeBadge(call), h("strong", null, statusText(call)),
+        h("p", { class: "result-head" }, outcomeBadge(call), statusText(call) && h("strong", null, statusText(call)),
           h("code", null, callText(call, 80)), time !== null && h("span", { class: "muted" }, `${milliseconds(time)} ms`)),
         call.error && h("p", null, h("strong", null, call.error.title), ` ${call.error.detail}`),
         isPlain && tree(call.detail, "Detail")));

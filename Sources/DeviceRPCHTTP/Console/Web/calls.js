@@ -25,7 +25,6 @@ export async function make(device, request, onOpen) {
   }
 }
 
-/** What a call was asked for with. */
 export function requestOf(call) {
   const request = { method: call.method, params: call.params };
   return call.oneWay ? { ...request, oneWay: true } : request;
@@ -124,7 +123,6 @@ class CallRow {
   }
 }
 
-/** Everything of a call. */
 export function callDetail(call) {
   const status = h("div", { role: "status" });
   return h(

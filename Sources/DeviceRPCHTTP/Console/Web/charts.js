@@ -37,7 +37,6 @@ export class Chart {
     return h("ul", { class: "legend" }, this.series.map((one) => h("li", null, mark(one.key), one.label)));
   }
 
-  /** Draws the bins, the oldest first. */
   draw(bins) {
     this.bins = bins;
     const width = this.svg.clientWidth || 480;
@@ -71,10 +70,9 @@ export class Chart {
     for (let minute = 0; minute <= minutes; minute += 1) {
       const at = x(((minutes - minute) / minutes) * this.bins.length);
       const anchor = minute === 0 ? "end" : minute === minutes ? "start" : "middle";
-      ticks.push(s("text", { class: "tick", x: at, y: HEIGHT - 6, "text-anchor": anchor }, minute ? `−${minute} min` : "now"));
+      ticks.push(s("text", { class: "tick", x: at, y: HEIGHT - 6, "text-anchor": anchor }, minute === minutes ? `−${minute} min` : minute ? `−${minute}` : "now"));
     }
-    return [line(y(0)), line(middle), line(y(top)), label(0), label(top / 2), label(top), ticks,
-      s("text", { class: "tick", x: 2, y: EDGE.top + 2 }, "")];
+    return [line(y(0)), line(middle), line(y(top)), label(0), label(top / 2), label(top), ticks];
   }
 
   bars(x, y) {

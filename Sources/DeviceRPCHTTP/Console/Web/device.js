@@ -94,7 +94,6 @@ function factRows(device) {
   return rows.map(([name, value]) => h("div", null, h("dt", null, name), h("dd", null, value)));
 }
 
-/** The calls of the device: those that the server remembers, and those that come. */
 class History {
   constructor(name, form, signal) {
     Object.assign(this, { name, form, signal });

@@ -1,7 +1,7 @@
 // All devices: live presence with its evidence, search, filter by state; ten thousand rows and more.
 // @ts-check
 
-import { h, put, card, button, announce, setText, problemNote } from "./dom.js";
+import { h, put, button, announce, searchBox, setText, problemNote } from "./dom.js";
 import { get, isAbort, name } from "./api.js";
 import { ago, count, deviceLink, stateBadge } from "./format.js";
 import { devices, loadDevices, on, setDevice } from "./store.js";
@@ -40,11 +40,10 @@ export function view({ signal, query }) {
     collect(new Set());
     announce(`${count(shown.length)} devices`);
   });
-  const input = h("input", { type: "search", id: "device-search", placeholder: "Name or address", value: search, autocomplete: "off", spellcheck: "false",
-    oninput: () => {
-      search = input.value.trim();
-      collect(new Set());
-    } });
+  const box = searchBox("device-search", "Name or address", search, (text) => {
+    search = text;
+    collect(new Set());
+  });
   const load = () => loadDevices().then(() => !signal.aborted && collect(new Set([""])));
   on("devices", collect, signal);
   on("reload", load, signal);
@@ -60,7 +59,7 @@ export function view({ signal, query }) {
   return h("div", { class: "devices-view" },
     h("div", { class: "view-head" }, h("h1", { tabindex: "-1" }, "Devices"), status),
     h("div", { class: "toolbar" },
-      h("div", { class: "search" }, h("label", { for: "device-search" }, "Search"), input), filters.node),
+      box, filters.node),
     note, list.node);
 }
 
@@ -102,7 +101,6 @@ async function refresh(list, sorted, signal) {
   }
 }
 
-/** Buttons that show only one state, with how many devices are in each. */
 class StateFilter {
   constructor(change) {
     this.buttons = ["", ...STATES].map((value) => {

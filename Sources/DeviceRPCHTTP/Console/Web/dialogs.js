@@ -1,7 +1,7 @@
 // Dialogs: to ask for a key, to confirm, to show a new key once. The browser closes them with Escape and gives the focus back.
 // @ts-check
 
-import { h, button, copyButton, field, setError, uniqueID } from "./dom.js";
+import { h, button, copyButton, field, textInput, setError, uniqueID } from "./dom.js";
 import { key } from "./api.js";
 
 /** Shows a dialog, and returns what it was closed with; null after Escape. */
@@ -24,7 +24,6 @@ export function openDialog(title, make, { wide = false } = {}) {
   });
 }
 
-/** A form in a dialog: Enter submits it. */
 export function dialogForm(submit, label, close, ...children) {
   return h(
     "form", {
@@ -38,9 +37,8 @@ export function dialogForm(submit, label, close, ...children) {
     h("div", { class: "actions" }, button("Cancel", () => close(null)), h("button", { type: "submit", class: "primary" }, label)));
 }
 
-/** Asks for an API key, and keeps it for this tab. */
 export async function askForKey(reason) {
-  const input = h("input", { type: "password", autocomplete: "off", spellcheck: "false", required: true, placeholder: "drpc_…" });
+  const input = textInput({ type: "password", required: true, placeholder: "drpc_…" });
   const text = await openDialog("API key", (close) =>
     dialogForm(
       () => {
@@ -58,7 +56,6 @@ export async function askForKey(reason) {
   return text;
 }
 
-/** Asks whether to do something. */
 export function confirmDialog(title, text, action, isDangerous = true) {
   return openDialog(title, (close) =>
     h(
@@ -69,7 +66,6 @@ export function confirmDialog(title, text, action, isDangerous = true) {
         button(action, () => close(true), { class: isDangerous ? "danger" : "primary" }))));
 }
 
-/** Shows a key that the server has made, this once. */
 export function showNewKey(device, text) {
   return openDialog(`New key of ${device}`, (close) =>
     h(

@@ -4,13 +4,11 @@
 const SVG = "http://www.w3.org/2000/svg";
 let serial = 0;
 
-/** Returns an id that no other element has. */
 export const uniqueID = (/** @type {string} */ name) => `${name}-${++serial}`;
 
 /** Makes an HTML element: `h("p", { class: "note" }, "text", otherElement)`. */
 export const h = (tag, props, ...children) => fill(document.createElement(tag), props, children);
 
-/** Makes an SVG element. */
 export const s = (tag, props, ...children) => fill(document.createElementNS(SVG, tag), props, children);
 
 function fill(element, props, children) {
@@ -33,22 +31,27 @@ export function append(element, children) {
   }
 }
 
-/** Replaces what is in an element. */
 export function put(element, ...children) {
   element.replaceChildren();
   append(element, children);
   return element;
 }
 
-/** Sets the text of an element, and leaves the document alone where it is the same. */
 export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
 export const $ = (/** @type {string} */ id) => /** @type {HTMLElement} */ (document.getElementById(id));
 
-/** Makes a button. */
 export const button = (label, click, props) => h("button", { type: "button", onclick: click, ...props }, label);
+
+export const textInput = (props) => h("input", { autocomplete: "off", spellcheck: "false", ...props });
+
+/** Makes a search field with its label; `hear` gets what is typed. */
+export function searchBox(id, placeholder, value, hear) {
+  const input = textInput({ type: "search", id, placeholder, value, oninput: () => hear(input.value.trim()) });
+  return h("div", { class: "search" }, h("label", { for: id }, "Search"), input);
+}
 
 /** Makes a label with its control, a hint and a place for an error. */
 export function field(label, control, { hint = "", inline = false } = {}) {
@@ -59,7 +62,6 @@ export function field(label, control, { hint = "", inline = false } = {}) {
   return h("div", { class: inline ? "field inline" : "field" }, h("label", { for: control.id }, label), control, note, error);
 }
 
-/** Shows an error at a control that `field` has made, or takes it away. */
 export function setError(control, text) {
   const error = document.getElementById(`${control.id}-error`);
   if (error) setText(error, text);
@@ -81,7 +83,6 @@ export function announce(text) {
   announcing = setTimeout(() => (live.textContent = text), 60);
 }
 
-/** Makes a button that copies a text. */
 export function copyButton(text, label = "Copy", what = "") {
   const node = button(label, async () => {
     const done = await copy(typeof text === "function" ? text() : text);
@@ -107,7 +108,6 @@ async function copy(text) {
   }
 }
 
-/** Says in plain words why something was not done. */
 export function problemNote(error) {
   const title = error?.title ?? "The console has failed";
   const detail = error?.detail ?? String(error?.message ?? error);
@@ -116,7 +116,6 @@ export function problemNote(error) {
 
 const sentence = (/** @type {string} */ text) => text.charAt(0).toUpperCase() + text.slice(1);
 
-/** Makes a section with a heading. */
 export function card(title, props, ...children) {
   const id = uniqueID("card");
   const { tools = [], ...rest } = props ?? {};

@@ -41,7 +41,6 @@ export async function follow(handlers) {
   }
 }
 
-/** Tries again now. */
 export const retry = () => wake();
 
 /** Begins again from nothing: with another key other events are seen. */

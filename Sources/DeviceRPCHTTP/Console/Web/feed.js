@@ -1,7 +1,7 @@
 // The live feed: the last events, by kind and text, which can be paused.
 // @ts-check
 
-import { h, button, put, setText, announce, copyButton } from "./dom.js";
+import { h, button, put, searchBox, setText, announce, copyButton } from "./dom.js";
 import { openDialog } from "./dialogs.js";
 import { clock, count, deviceLink, icon } from "./format.js";
 import { tree } from "./tree.js";
@@ -28,11 +28,10 @@ export function view({ signal }) {
     list.show(rows);
     setText(status, `${count(rows.length)} events` + (feed.isPaused ? `; paused, ${count(feed.held)} more have come` : ""));
   };
-  const input = h("input", { type: "search", id: "feed-search", placeholder: "Device or text", value: search, autocomplete: "off",
-    oninput: () => {
-      search = input.value.trim();
-      show();
-    } });
+  const box = searchBox("feed-search", "Device or text", search, (text) => {
+    search = text;
+    show();
+  });
   const select = h("select", { id: "feed-kind", onchange: () => {
     kind = select.value;
     show();
@@ -51,7 +50,7 @@ export function view({ signal }) {
   return h("div", { class: "feed-view" },
     h("div", { class: "view-head" }, h("h1", { tabindex: "-1" }, "Live feed"), status),
     h("div", { class: "toolbar" },
-      h("div", { class: "search" }, h("label", { for: "feed-search" }, "Search"), input),
+      box,
       h("div", { class: "search" }, h("label", { for: "feed-kind" }, "Kind"), select),
       pause, button("Clear", clearFeed)),
     list.node);
@@ -67,7 +66,6 @@ function row(item) {
   ];
 }
 
-/** All of an event. */
 function showEvent(item) {
   const body = h("div", { class: "event" });
   let value = null;

@@ -4,7 +4,6 @@
 import { h, s } from "./dom.js";
 import { serverNow, name } from "./api.js";
 
-/** The outcomes of a call, in the order of the charts. */
 export const OUTCOMES = [
   { key: "ok", word: "OK", means: "The device answered OK." },
   { key: "refused", word: "Refused", means: "The device answered with another status." },
@@ -23,10 +22,8 @@ const PATHS = {
   offline: "M4 4l8 8M12 4l-8 8",
 };
 
-/** The address of the view of a device. */
 export const deviceLink = (device) => `#/devices/${name(device)}`;
 
-/** A picture beside a word. */
 export const icon = (key) =>
   s("svg", { class: "icon", viewBox: "0 0 16 16", "aria-hidden": "true" }, s("path", { d: PATHS[key] }));
 
@@ -37,7 +34,6 @@ export function outcome(call) {
   return call.safeToRepeat ? "notrun" : "perhaps";
 }
 
-/** The outcome in a word: never by colour alone. */
 export function outcomeWord(call) {
   const key = outcome(call);
   if (key === "open") return call.state.charAt(0).toUpperCase() + call.state.slice(1);
@@ -56,7 +52,6 @@ export function stateBadge(state) {
   return h("span", { class: `badge state-${state}` }, icon(state), state);
 }
 
-/** The name of the status, for outcomes whose word does not say it. */
 export const statusText = (call) =>
   call.status && call.status.code !== 0 ? `${call.status.name} (${call.status.code})` : "";
 
@@ -71,7 +66,6 @@ export function callText(call, limit = 160) {
   return `${text})`;
 }
 
-/** What a call has come to, in one line. */
 export function resultText(call, limit = 160) {
   if (call.error) return call.error.title;
   if (!call.status) return "";
@@ -112,20 +106,16 @@ export function json(value, limit = Infinity) {
 const grouped = new Intl.NumberFormat("en");
 export const count = (number) => grouped.format(number);
 
-/** Milliseconds with as many digits as say something. */
 export function milliseconds(value) {
   if (value < 10) return value.toFixed(1);
   return value < 1000 ? String(Math.round(value)) : count(Math.round(value));
 }
 
-/** How long a call took: to its result, or to its end. */
 export function callMilliseconds(call) {
   if (typeof call.roundTrip === "number") return call.roundTrip * 1000;
   if (call.local) return null;
   return call.ended ? Date.parse(call.ended) - Date.parse(call.created) : null;
 }
-
-export const bytesText = (length) => `${count(length)} characters`;
 
 const two = (number) => String(number).padStart(2, "0");
 
@@ -142,7 +132,6 @@ export function clock(time, withMilliseconds = false) {
 export const timeElement = (time, withMilliseconds = false) =>
   time ? h("time", { datetime: time, title: time }, clock(time, withMilliseconds)) : h("span", { class: "muted" }, "never");
 
-/** How long ago, in the largest unit. */
 export function ago(time) {
   if (!time) return "never";
   const seconds = (serverNow() - Date.parse(time)) / 1000;

@@ -62,7 +62,6 @@ function rate(value) {
   return value === 0 || value >= 10 ? count(Math.round(value)) : value.toFixed(1);
 }
 
-/** The numbers on top. */
 class Tiles {
   constructor() {
     this.states = h("div", { class: "states" });
@@ -99,9 +98,9 @@ class Tiles {
     put(this.states, STATES.map((state) => h("a", { class: `state-${state}`, href: `#/devices?state=${state}` },
       icon(state), h("strong", null, count(now.devices[state] ?? 0)), ` ${state}`)));
     const total = STATES.reduce((sum, state) => sum + (now.devices[state] ?? 0), 0) || 1;
-    put(this.bar, STATES.map((state) => {
+    put(this.bar, STATES.filter((state) => now.devices[state]).map((state) => {
       const part = h("span", { class: `bar-${state}` });
-      part.style.flexGrow = String((now.devices[state] ?? 0) / total);
+      part.style.flexGrow = String(now.devices[state] / total);
       return part;
     }));
     const { queued = 0, sent = 0 } = now.openCalls ?? {};

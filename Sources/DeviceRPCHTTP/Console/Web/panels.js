@@ -1,7 +1,7 @@
 // The panels of a device: which there are, remembered by the server for all front ends, and how they are changed.
 // @ts-check
 
-import { h, put, card, button, field, setError, announce, problemNote } from "./dom.js";
+import { h, put, card, button, field, textInput, setError, announce, problemNote } from "./dom.js";
 import { devicePath, send, isAbort } from "./api.js";
 import { confirmDialog, dialogForm, openDialog } from "./dialogs.js";
 import { json } from "./format.js";
@@ -11,7 +11,6 @@ import { Terminal } from "./terminal.js";
 const getter = { name: "getMethod", label: "Method that reads" };
 const setter = { name: "setMethod", label: "Method that sets" };
 
-/** The kinds of panels: what is in a new one, and what can be edited beside the title. */
 const TYPES = {
   gpio: { label: "GPIO", make: Gpio, fields: [getter, setter],
     initial: { title: "GPIO", getMethod: "getGpioStatus", setMethod: "setGpioStatus" } },
@@ -98,7 +97,7 @@ export class Panels {
     const { fields, label, initial } = TYPES[panel.type];
     const all = [{ name: "title", label: "Title" }, ...fields];
     const inputs = all.map(({ name, isNumber }) =>
-      h("input", { value: String(panel[name] ?? initial[name] ?? ""), autocomplete: "off", spellcheck: "false", inputmode: isNumber ? "decimal" : null }));
+      textInput({ value: String(panel[name] ?? initial[name] ?? ""), inputmode: isNumber ? "decimal" : null }));
     const result = await openDialog(`Edit ${label}`, (close) =>
       dialogForm(() => {
         const next = readPanel(all, inputs, panel);

@@ -8,7 +8,6 @@ import { json } from "./format.js";
 const TYPES = { text: "Text", number: "Number", boolean: "True/false", null: "Null", json: "JSON" };
 const NUMBER = /^-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?$/;
 
-/** The type of the form in which a value is written. */
 function typeOf(value) {
   if (value === null) return "null";
   if (typeof value === "bigint") return "number";
@@ -32,7 +31,6 @@ export class Params {
     if (isNew) row.control.focus();
   }
 
-  /** Takes the values of a call in place of what is there. */
   set(values) {
     this.rows = [];
     this.list.replaceChildren();

@@ -4,7 +4,6 @@
 import { url, devicePath, key } from "./api.js";
 import { json } from "./format.js";
 
-/** A text as one word of a POSIX shell. */
 export const shellQuoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 
 /** The call for curl. The key is a variable, so that it is in no history. */
@@ -15,7 +14,6 @@ export function curl(device, request) {
   return lines.join(" \\\n  ").replace("curl \\\n  ", "curl ");
 }
 
-/** A text as a literal of Swift. */
 export function swiftText(text) {
   const escapes = { "\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t", "\0": "\\0" };
   // Also those that an editor would show as something else than they are.
@@ -40,7 +38,6 @@ function swiftParam(value) {
   return typeof value === "object" ? `${literal} as RPCValue` : literal;
 }
 
-/** The call in Swift, as the product DeviceRPC takes it. */
 export function swift(device, { method, params, timeout, wait, oneWay }) {
   const args = [swiftText(method), ...params.map(swiftParam)];
   if (timeout !== undefined) args.push(`timeout: .seconds(${timeout})`);

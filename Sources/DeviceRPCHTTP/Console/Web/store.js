@@ -24,7 +24,6 @@ export function on(topic, hear, signal) {
   signal?.addEventListener("abort", () => listeners.get(topic).delete(hear));
 }
 
-/** Notes that something has changed. */
 export function touch(topic, key = "") {
   if (!changed.has(topic)) changed.set(topic, new Set());
   changed.get(topic).add(key);
@@ -44,7 +43,6 @@ function tell() {
 /** All devices by name; complete when `isComplete`. */
 export const devices = { all: new Map(), isComplete: false, isLoading: false, error: null };
 
-/** Loads all devices, page by page. */
 export async function loadDevices() {
   if (devices.isLoading) return;
   devices.isLoading = true;
@@ -73,7 +71,6 @@ export async function loadDevices() {
 // Those that events told of while the list was loaded.
 const arrived = new Set();
 
-/** Takes what a response or an event says of a device. */
 export function setDevice(device) {
   const known = devices.all.get(device.name);
   if (device.registration === undefined) device.registration = known?.registration ?? null;
@@ -86,6 +83,19 @@ export function setDevice(device) {
 export function reload() {
   devices.isComplete = false;
   touch("reload");
+}
+
+/** Forgets everything: another key may not see it. */
+export function forgetAll() {
+  devices.all.clear();
+  calls.clear();
+  sizes.clear();
+  size = 0;
+  bins.clear();
+  server.now = null;
+  clearFeed();
+  touch("devices");
+  touch("server");
 }
 
 // Calls
@@ -112,7 +122,6 @@ export function setCall(call, length = 1000) {
   return call;
 }
 
-/** Has a call that the server refused at once, and does not remember, shown like others. */
 export function setRefused(device, request, error) {
   const now = new Date(serverNow()).toISOString();
   const isSent = error.document?.safeToRepeat !== true;
@@ -169,7 +178,6 @@ export function statistics() {
 
 // The feed
 
-/** The last events, the oldest first. */
 export const feed = { rows: [], isPaused: false, held: 0, total: 0 };
 let held = [];
 
@@ -235,7 +243,6 @@ function describe(kind, data) {
   }
 }
 
-/** Takes an event of the server. */
 export function takeEvent(kind, data, text) {
   addToFeed(kind, data, text);
   if (kind === "gap") return reload();

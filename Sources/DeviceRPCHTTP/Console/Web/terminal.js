@@ -1,7 +1,7 @@
 // The debug terminal of a panel: a line is a method and its params; the arrow keys bring lines back.
 // @ts-check
 
-import { h, put, button } from "./dom.js";
+import { h, put, button, textInput } from "./dom.js";
 import { parse } from "./api.js";
 import { make } from "./calls.js";
 import { callMilliseconds, clock, json, milliseconds, outcome, outcomeBadge, statusText } from "./format.js";
@@ -28,7 +28,6 @@ export function readLine(line) {
   return { method, params: rest.map(valueOf) };
 }
 
-/** Where a word ends: spaces within quotes and brackets belong to it. */
 function endOfWord(line, from) {
   let depth = 0;
   let isQuoted = false;
@@ -61,7 +60,7 @@ export class Terminal extends Widget {
     this.place = this.lines.length;
     this.typed = "";
     this.log = h("div", { class: "terminal-log", role: "log", tabindex: "0", "aria-label": `${this.panel.title}, output` });
-    this.input = h("input", { "aria-label": `${this.panel.title}: method and params`, placeholder: "method param param …", autocomplete: "off", spellcheck: "false", autocapitalize: "none",
+    this.input = textInput({ "aria-label": `${this.panel.title}: method and params`, placeholder: "method param param …", autocapitalize: "none",
       onkeydown: (event) => this.press(event) });
     this.body.append(this.log, h("form", { class: "terminal-line", novalidate: true, onsubmit: (event) => {
       event.preventDefault();

@@ -27,7 +27,6 @@ function parts(call) {
 
 const percent = (value) => `${Math.min(100, Math.max(0, value)).toFixed(2)}%`;
 
-/** The timeline as bars on one scale, each with its words. */
 export function timeline(call) {
   const { list, total } = parts(call);
   const rows = list.map(({ label, key, from, to }) =>

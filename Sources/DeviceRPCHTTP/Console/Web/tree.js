@@ -2,13 +2,12 @@
 // @ts-check
 
 import { h, append, button, copyButton, put } from "./dom.js";
-import { bytesText, count, json } from "./format.js";
+import { count, json } from "./format.js";
 
 const LONGEST_TEXT = 300;
 const PART = 100;
 const OPEN_ITEMS = 20;
 
-/** A value as a tree, with a name for screen readers. */
 export function tree(value, label) {
   return h(
     "div", { class: "tree", role: "group", "aria-label": label },
@@ -33,7 +32,7 @@ function text(value) {
   if (value.length <= LONGEST_TEXT) return h("span", { class: "value-string" }, JSON.stringify(value));
   const shown = h("span", { class: "value-string" }, `${JSON.stringify(value.slice(0, LONGEST_TEXT)).slice(0, -1)}…`);
   const node = h("span", null, shown, " ");
-  node.append(button(`Show all (${bytesText(value.length)})`, () => {
+  node.append(button(`Show all (${count(value.length)} characters)`, () => {
     // As plain text in a box that scrolls: the browser lays out only lines.
     put(node, h("pre", { class: "long", tabindex: "0", role: "region", "aria-label": "The whole text" }, value));
     /** @type {HTMLElement} */ (node.firstChild).focus();

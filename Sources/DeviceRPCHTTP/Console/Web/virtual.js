@@ -65,7 +65,6 @@ export class VirtualList {
     });
   }
 
-  /** The first and the last row in sight. */
   range() {
     const top = this.node.scrollTop;
     const sight = this.node.clientHeight - this.header.offsetHeight;

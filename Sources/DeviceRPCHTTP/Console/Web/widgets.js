@@ -13,12 +13,11 @@ export function plain(detail) {
   return values.length === 1 ? values[0] : detail;
 }
 
-/** Whether a value means on. */
 export const isOn = (value) =>
   typeof value === "string" ? ["true", "on", "1", "yes"].includes(value.toLowerCase()) : Array.isArray(value) ? value.length > 0 : Boolean(value);
 
 /** A panel: a title, tools, a body and what its last call came to. */
-class Widget {
+export class Widget {
   constructor(device, panel, panels) {
     Object.assign(this, { device, panel, panels });
     const id = uniqueID("panel");
@@ -53,7 +52,6 @@ class Widget {
   }
 }
 
-/** A button that is on or off. */
 function toggle(label, click) {
   const word = h("span", { class: "word" }, "unknown");
   const node = h("button", { type: "button", role: "switch", "aria-checked": "false", "aria-label": label, class: "switch unknown", onclick: click }, h("span", { class: "knob", "aria-hidden": "true" }), word);
@@ -190,4 +188,3 @@ export class Gpio extends Widget {
     this.grid.append(h("div", { class: "pin" }, h("span", { "aria-hidden": "true" }, pin), control.node));
   }
 }
-export { Widget };

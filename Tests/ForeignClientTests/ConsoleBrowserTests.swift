@@ -1,0 +1,77 @@
+import Foundation
+import Testing
+
+/// The console in a real browser: Chromium, driven by selenium, in front of `serve --http` with simulated devices. What is looked
+/// at is in `console.py`.
+///
+/// By hand with pictures of all views: `CONSOLE_SCREENSHOTS=folder swift test --filter ConsoleBrowserTests`.
+@Suite(.timeLimit(.minutes(10))) struct ConsoleBrowserTests {
+  private static let resources = URL(fileURLWithPath: #filePath).deletingLastPathComponent().appendingPathComponent("Resources")
+  private static let count = 10_000
+
+  @Test func `the console shows and calls devices, and survives a restart of the server`() async throws {
+    try await withProcess(deviceRPC, ["serve", "--port", "0", "--http", "0"]) { large in
+      let (coap, url) = try await addresses(of: large)
+      try await withProcess(deviceRPC, ["simulate", "--port", coap, "--devices", "\(Self.count)", "--quiet"]) { fleet in
+        _ = try await fleet.line(with: "\(Self.count) devices connected")
+        try await look(["--large", url, "--count", "\(Self.count)", "--restart"])
+      }
+    }
+  }
+
+  @Test func `the console asks for a key where one is needed`() async throws {
+    let data = FileManager.default.temporaryDirectory.appendingPathComponent(UUID().uuidString).path
+    defer { try? FileManager.default.removeItem(atPath: data) }
+    let key = try await withProcess(deviceRPC, ["keys", "add", "console", "--call", "--read", "--admin", "--data", data]) { process in
+      String(try #require(await process.printed().output.firstMatch(of: /drpc_[A-Za-z0-9_-]+/)).output)
+    }
+    try await look(["--api-key", key], serving: ["--data", data])
+  }
+
+  /// Runs `console.py` with a server that has `sensor-1` and had `pump-1`.
+  private func look(_ options: [String], serving more: [String] = []) async throws {
+    let python = Self.resources.appendingPathComponent("../../../.build-python/bin/python").standardized.path
+    guard FileManager.default.isExecutableFile(atPath: python) else { throw NotInstalled(what: "selenium") }
+    let screenshots = ProcessInfo.processInfo.environment["CONSOLE_SCREENSHOTS"].map { ["--screenshots", $0] } ?? []
+    let first = try ForeignProcess(deviceRPC, serve(coap: "0", http: "0", more))
+    defer { first.send(SIGKILL) }
+    let (coap, url) = try await addresses(of: first)
+    try await withProcess(deviceRPC, ["simulate", "--port", coap, "--name", "pump-1"]) { pump in
+      _ = try await first.line(with: "pump-1 connected")
+      pump.send(SIGTERM)
+      _ = try await first.line(with: "pump-1 disconnected")
+    }
+    try await withProcess(deviceRPC, ["simulate", "--port", coap, "--quiet"]) { _ in
+      _ = try await first.line(with: "sensor-1 connected")
+      try await withProcess(python, [Self.resources.appendingPathComponent("console.py").path, url] + options + screenshots) { browser in
+        var report: [String] = []
+        var second: ForeignProcess?
+        defer { second?.send(SIGKILL) }
+        while let bytes = await browser.bytes() {
+          let line = String(decoding: bytes, as: UTF8.self)
+          report.append(line)
+          guard line == "restart?" else { continue }
+          first.send(SIGTERM)
+          _ = await first.exitCode()
+          let port = try #require(url.split(separator: ":").last)
+          second = try ForeignProcess(deviceRPC, serve(coap: coap, http: String(port), more))
+          if let second { _ = try await addresses(of: second) }
+          browser.type("restarted")
+        }
+        let error = await browser.printed().error
+        #expect(await browser.exitCode() == 0, "\((report.filter { !$0.hasPrefix("ok ") } + [error]).joined(separator: "\n"))")
+        #expect(report.contains { $0.hasPrefix("ok ") })
+      }
+    }
+  }
+
+  private func serve(coap: String, http: String, _ more: [String]) -> [String] {
+    let listen = more.isEmpty ? ["--port", coap] : ["--listen", "coap://127.0.0.1:\(coap)"]
+    return ["serve", "--http", http, "--max-payload", "1048576"] + listen + more
+  }
+
+  private func addresses(of server: ForeignProcess) async throws -> (coap: String, http: String) {
+    let coap = try #require(try await server.line(with: "listening on coap://").split(separator: ":").last)
+    return (String(coap), String(try await server.line(with: "listening on http://").dropFirst("listening on ".count)))
+  }
+}
