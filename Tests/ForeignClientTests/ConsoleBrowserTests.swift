@@ -43,7 +43,7 @@ import Testing
     }
     try await withProcess(deviceRPC, ["simulate", "--port", coap, "--quiet"]) { _ in
       _ = try await first.line(with: "sensor-1 connected")
-      try await withProcess(python, [Self.resources.appendingPathComponent("console.py").path, url] + options + screenshots) { browser in
+      try await withProcess(python, ["-B", Self.resources.appendingPathComponent("console.py").path, url] + options + screenshots) { browser in
         var report: [String] = []
         var second: ForeignProcess?
         defer { second?.send(SIGKILL) }
