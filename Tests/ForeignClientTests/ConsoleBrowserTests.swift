@@ -25,7 +25,11 @@ import Testing
     let key = try await withProcess(deviceRPC, ["keys", "add", "console", "--call", "--read", "--admin", "--data", data]) { process in
       String(try #require(await process.printed().output.firstMatch(of: /drpc_[A-Za-z0-9_-]+/)).output)
     }
-    try await look(["--api-key", key], serving: ["--data", data])
+    try await withProcess(deviceRPC, ["devices", "add", "valve-1", "--data", data]) { process in
+      _ = await process.printed()
+      #expect(await process.exitCode() == 0)
+    }
+    try await look(["--api-key", key, "--registered", "valve-1"], serving: ["--data", data])
   }
 
   /// Runs `console.py` with a server that has `sensor-1` and had `pump-1`.

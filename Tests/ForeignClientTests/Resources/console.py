@@ -42,6 +42,8 @@ class Checks:
         yield "from opening to the result with the keyboard", self.keyboard
         yield "back and reload", self.history
         yield "the feed shows calls and can be paused", self.feed
+        if self.options.registered:
+            yield "a device is disabled and enabled, and its key is rotated", self.access
         if self.options.large:
             yield f"{self.options.count} devices", self.many
         for theme in ("light", "dark"):
@@ -304,6 +306,35 @@ class Checks:
             raise Failure("a paused feed shows new events")
         self.browser.run(press, "Resume")
         self.browser.wait("the held event", "return [...document.querySelectorAll('.what')].some(c => c.textContent.includes('held'))")
+
+    def access(self):
+        """Changes a device of the store, each time after a confirmation."""
+        self.show(self.options.registered)
+        card = "document.querySelector('.access')"
+
+        def press(label, confirmed):
+            self.browser.wait(f"a button {label}", f"return [...{card}.querySelectorAll('button')].find(b => b.textContent === arguments[0])?.click()"
+                              " ?? document.querySelector('dialog[open]') !== null", label)
+            self.browser.run("[...document.querySelectorAll('dialog[open] button')].find(b => b.textContent === arguments[0]).click()", confirmed)
+
+        def shows(text):
+            self.browser.wait(f"the text {text}", f"return {card}.innerText.includes(arguments[0])", text)
+
+        shows("Pre-shared key")
+        press("Disable…", "Cancel")
+        shows("It may connect.")
+        press("Disable…", "Disable")
+        shows("It may not connect.")
+        press("Enable…", "Enable")
+        shows("It may connect.")
+        press("Rotate…", "Rotate")
+        secret = self.browser.wait("the new key", "return document.querySelector('dialog[open] .secret code')?.textContent")
+        if len(secret) != 32:
+            raise Failure(f"the new key is {secret!r}")
+        self.browser.run("[...document.querySelectorAll('dialog[open] button')].find(b => b.textContent === 'Done').click()")
+        shows("rotated")
+        if secret in self.browser.run("return document.documentElement.outerHTML"):
+            raise Failure("the key is still in the page")
 
     def many(self):
         count = f"{self.options.count:,}"

@@ -29,6 +29,7 @@ def arguments(description):
     parser.add_argument("--count", help="how many those are", type=int, default=10_000)
     parser.add_argument("--device", default="sensor-1", help="a simulated device that is connected")
     parser.add_argument("--offline", default="pump-1", help="a device that is offline")
+    parser.add_argument("--registered", default="", help="a device of the store with a key, which the API key may administer")
     parser.add_argument("--text", type=int, default=1_000_000, help="the length of the long text; the server needs --max-payload 1048576")
     parser.add_argument("--api-key", default="", help="the key that the console is given when it asks")
     parser.add_argument("--restart", action="store_true", help="ask for a restart of the server")
