@@ -11,7 +11,7 @@ import Testing
 
   @Test func `the console shows and calls devices, and survives a restart of the server`() async throws {
     try await withProcess(deviceRPC, ["serve", "--port", "0", "--http", "0"]) { large in
-      let (coap, url) = try await addresses(of: large)
+      let (coap, url) = try await large.addresses()
       try await withProcess(deviceRPC, ["simulate", "--port", coap, "--devices", "\(Self.count)", "--quiet"]) { fleet in
         _ = try await fleet.line(with: "\(Self.count) devices connected")
         try await look(["--large", url, "--count", "\(Self.count)", "--restart"])
@@ -22,9 +22,7 @@ import Testing
   @Test func `the console asks for a key where one is needed`() async throws {
     let data = FileManager.default.temporaryDirectory.appendingPathComponent(UUID().uuidString).path
     defer { try? FileManager.default.removeItem(atPath: data) }
-    let key = try await withProcess(deviceRPC, ["keys", "add", "console", "--call", "--read", "--admin", "--data", data]) { process in
-      String(try #require(await process.printed().output.firstMatch(of: /drpc_[A-Za-z0-9_-]+/)).output)
-    }
+    let key = try await addAPIKey("console", ["--call", "--read", "--admin"], in: data)
     try await withProcess(deviceRPC, ["devices", "add", "valve-1", "--data", data]) { process in
       _ = await process.printed()
       #expect(await process.exitCode() == 0)
@@ -39,7 +37,7 @@ import Testing
     let screenshots = ProcessInfo.processInfo.environment["CONSOLE_SCREENSHOTS"].map { ["--screenshots", $0] } ?? []
     let first = try ForeignProcess(deviceRPC, serve(coap: "0", http: "0", more))
     defer { first.send(SIGKILL) }
-    let (coap, url) = try await addresses(of: first)
+    let (coap, url) = try await first.addresses()
     try await withProcess(deviceRPC, ["simulate", "--port", coap, "--name", "pump-1"]) { pump in
       _ = try await first.line(with: "pump-1 connected")
       pump.send(SIGTERM)
@@ -59,7 +57,7 @@ import Testing
           _ = await first.exitCode()
           let port = try #require(url.split(separator: ":").last)
           second = try ForeignProcess(deviceRPC, serve(coap: coap, http: String(port), more))
-          if let second { _ = try await addresses(of: second) }
+          if let second { _ = try await second.addresses() }
           browser.type("restarted")
         }
         let error = await browser.printed().error
@@ -72,10 +70,5 @@ import Testing
   private func serve(coap: String, http: String, _ more: [String]) -> [String] {
     let listen = more.isEmpty ? ["--port", coap] : ["--listen", "coap://127.0.0.1:\(coap)"]
     return ["serve", "--http", http, "--max-payload", "1048576"] + listen + more
-  }
-
-  private func addresses(of server: ForeignProcess) async throws -> (coap: String, http: String) {
-    let coap = try #require(try await server.line(with: "listening on coap://").split(separator: ":").last)
-    return (String(coap), String(try await server.line(with: "listening on http://").dropFirst("listening on ".count)))
   }
 }

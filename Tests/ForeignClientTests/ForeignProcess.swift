@@ -1,5 +1,6 @@
 import Foundation
 import Synchronization
+import Testing
 
 /// Another program, with what it prints line by line.
 ///
@@ -125,6 +126,21 @@ func withProcess<Result>(
   let process = try ForeignProcess(executable, arguments)
   defer { process.send(SIGKILL) }
   return try await body(process)
+}
+
+extension ForeignProcess {
+  /// Where `serve --http` listens: the port for CoAP, and the URL for HTTP.
+  func addresses() async throws -> (coap: String, http: String) {
+    let coap = try #require(try await line(with: "listening on coap://").split(separator: ":").last)
+    return (String(coap), String(try await line(with: "listening on http://").dropFirst("listening on ".count)))
+  }
+}
+
+/// Adds an API key with `keys add`, and returns it.
+func addAPIKey(_ name: String, _ permissions: [String], in data: String) async throws -> String {
+  try await withProcess(deviceRPC, ["keys", "add", name, "--data", data] + permissions) { process in
+    String(try #require(await process.printed().output.firstMatch(of: /drpc_[A-Za-z0-9_-]+/)).output)
+  }
 }
 
 /// A foreign client that is not there.

@@ -17,23 +17,15 @@ import Testing
     var (store, headers): ([String], [String]) = ([], [])
     if access != "without keys" {
       store = ["--data", data, "--listen", "coap://127.0.0.1:0"]
-      headers = ["--header", "x-api-key: \(try await key(in: data))"]
+      headers = ["--header", "x-api-key: \(try await addAPIKey("schemathesis", ["--admin"], in: data))"]
     }
     try await withProcess(deviceRPC, ["serve", "--http", "0"] + (store.isEmpty ? ["--port", "0"] : store)) { serve in
-      let coap = try #require(try await serve.line(with: "listening on coap://").split(separator: ":").last)
-      let url = try await serve.line(with: "listening on http://").dropFirst("listening on ".count)
-      try await withProcess(deviceRPC, ["simulate", "--port", String(coap), "--quiet"]) { _ in
+      let (coap, url) = try await serve.addresses()
+      try await withProcess(deviceRPC, ["simulate", "--port", coap, "--quiet"]) { _ in
         _ = try await serve.line(with: "sensor-1 connected")
-        let report = try await schemathesis(String(url), in: folder, headers)
+        let report = try await schemathesis(url, in: folder, headers)
         #expect(report.code == 0, "\(report.text)")
       }
-    }
-  }
-
-  private func key(in folder: String) async throws -> String {
-    try await withProcess(deviceRPC, ["keys", "add", "schemathesis", "--admin", "--data", folder]) { process in
-      let text = try #require(await process.printed().output.firstMatch(of: /drpc_[A-Za-z0-9_-]+/))
-      return String(text.output)
     }
   }
 

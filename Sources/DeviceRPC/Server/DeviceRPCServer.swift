@@ -135,21 +135,21 @@ public final class DeviceRPCServer: Service {
   /// `run()` does it every 10 s. Call it where metrics are asked for, as `/metrics` does, and from a timer of your own if the
   /// server was started with `start()`.
   public func recordMetrics() async {
-    var status = ServerStatus()
-    var counts = TransportCounts()
-    for loop in directory.loops {
-      let sample = await loop.sample
-      status.add(sample.status)
-      counts.add(sample.transport)
-    }
-    metrics.record(status, counts)
+    let sample = await sample()
+    metrics.record(sample.status, sample.transport)
   }
 
   /// How things are: how many devices and calls there are, and how full the tables are.
-  public func status() async -> ServerStatus {
-    var status = ServerStatus()
-    for loop in directory.loops { status.add(await loop.status) }
-    return status
+  public func status() async -> ServerStatus { await sample().status }
+
+  private func sample() async -> (status: ServerStatus, transport: TransportCounts) {
+    var all = (status: ServerStatus(), transport: TransportCounts())
+    for loop in directory.loops {
+      let (status, transport) = await loop.sample
+      all.status.add(status)
+      all.transport.add(transport)
+    }
+    return all
   }
 
   /// Shuts the server down, and returns when all sockets are closed.

@@ -75,7 +75,10 @@ extension ServerStatus.Table.Name {
 }
 
 extension DeviceLoop {
-  var status: ServerStatus {
+  /// How things are on the loop, and what its transport has counted.
+  var sample: (status: ServerStatus, transport: TransportCounts) { (status, driver.transportCounts) }
+
+  private var status: ServerStatus {
     ServerStatus(
       devices: [
         .observing: onlineCount - quietCount, .quiet: quietCount, .offline: devices.count - unseenCount - onlineCount,
@@ -89,7 +92,4 @@ extension DeviceLoop {
         .init(.probesUnderWay, used: probing, limit: limits.probesUnderWay),
       ])
   }
-
-  /// The same, with what the transport has counted.
-  var sample: (status: ServerStatus, transport: TransportCounts) { (status, driver.transportCounts) }
 }

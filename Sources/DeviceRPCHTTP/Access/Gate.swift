@@ -46,6 +46,10 @@ struct Sender: Sendable {
   /// Whether the sender may see that there is a device, and what state it is in. Whoever may add and remove it may, too.
   func mayLookAt(_ device: String) -> Bool { mayRead(device) || mayAdminister(device) }
 
+  func requireLookAt(_ device: String) throws(Problem) {
+    if !mayAdminister(device) { try requireRead(device) }
+  }
+
   func mayAdminister(_ device: String) -> Bool { key?.permissions.mayAdminister(device) ?? false }
 
   func mayRead(_ device: String) -> Bool { key?.permissions.mayRead(device) ?? true }

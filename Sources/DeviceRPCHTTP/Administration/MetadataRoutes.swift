@@ -1,4 +1,3 @@
-internal import Crypto
 internal import DeviceRPC
 internal import HTTPTypes
 internal import Hummingbird
@@ -64,7 +63,7 @@ struct MetadataRoutes: Sendable {
   private func device(of request: APIRequest) async throws(Problem) -> String {
     _ = try request.queryItems([])
     let name = request.parameter("device")
-    if !request.sender.mayAdminister(name) { try request.sender.requireRead(name) }
+    try request.sender.requireLookAt(name)
     return try await known.require(name).name
   }
 
@@ -79,7 +78,6 @@ struct MetadataRoutes: Sendable {
   }
 
   private static func tag(of metadata: RPCObject) -> String {
-    let digest = SHA256.hash(data: RPCValue.object(metadata).jsonBytes)
-    return "\"\(digest.prefix(16).hexadecimal)\""
+    APIRequest.tag(of: RPCValue.object(metadata).jsonBytes)
   }
 }

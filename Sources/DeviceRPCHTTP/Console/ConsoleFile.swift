@@ -1,20 +1,19 @@
 // Console: the web page for operators: its files, in the folder Web, and the routes that send them.
 // The room Server mounts them. The page itself uses nothing but the API, as any other client does.
 
-internal import Crypto
-internal import DeviceRPC
+internal import NIOCore
 
 /// A file of the console. Files are embedded in the program, so that it can be moved without them.
 struct ConsoleFile: Sendable {
-  let bytes: [UInt8]
+  let content: ByteBuffer
   let type: String
-  /// A strong `ETag` (RFC 9110 §8.8.3).
+  /// The `ETag`.
   let tag: String
 
   private init(_ bytes: [UInt8], _ type: String) {
-    self.bytes = bytes
+    content = ByteBuffer(bytes: bytes)
     self.type = type
-    tag = "\"\(SHA256.hash(data: bytes).prefix(16).hexadecimal)\""
+    tag = APIRequest.tag(of: bytes)
   }
 
   private static func script(_ bytes: [UInt8]) -> Self { Self(bytes, "text/javascript; charset=utf-8") }

@@ -1,6 +1,5 @@
 internal import HTTPTypes
 internal import Hummingbird
-internal import NIOCore
 
 /// The console at `/`. Its files need no key: what they show comes from the API, which does.
 struct ConsoleRoutes: Sendable {
@@ -21,7 +20,7 @@ struct ConsoleRoutes: Sendable {
         headers[.eTag] = file.tag
         if request.hasSeen(file.tag) { return Response(status: .notModified, headers: headers) }
         headers[.contentType] = file.type
-        return Response(status: .ok, headers: headers, body: ResponseBody(byteBuffer: ByteBuffer(bytes: file.bytes)))
+        return Response(status: .ok, headers: headers, body: ResponseBody(byteBuffer: file.content))
       })
   }
 

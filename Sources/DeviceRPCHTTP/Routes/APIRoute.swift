@@ -1,6 +1,7 @@
 // Routes: the paths of the API and what answers them, and the document that describes them.
 // The room Server mounts them; an embedder may mount them in a router of its own.
 
+internal import Crypto
 internal import DeviceRPC
 internal import Foundation
 internal import HTTPTypes
@@ -67,6 +68,9 @@ struct APIRequest: Sendable {
 
   /// Whether the client has the answer of this `ETag` already (RFC 9110 §13.1.2).
   func hasSeen(_ tag: String) -> Bool { Self.lists(tag, headers[values: .ifNoneMatch]) }
+
+  /// A strong `ETag` of a content (RFC 9110 §8.8.3).
+  static func tag(of content: [UInt8]) -> String { "\"\(SHA256.hash(data: content).prefix(16).hexadecimal)\"" }
 
   /// Whether a condition lists an `ETag`: as one of several, or as any that there is.
   static func lists(_ tag: String, _ condition: [String]) -> Bool {

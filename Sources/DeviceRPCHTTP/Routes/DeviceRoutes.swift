@@ -73,7 +73,7 @@ struct DeviceRoutes: Sendable {
   @Sendable private func get(_ request: APIRequest) async throws(Problem) -> Response {
     _ = try request.queryItems([])
     let name = request.parameter("device")
-    if !request.sender.mayAdminister(name) { try request.sender.requireRead(name) }
+    try request.sender.requireLookAt(name)
     return .json(Self.value(of: try await known.require(name), for: request.sender))
   }
 

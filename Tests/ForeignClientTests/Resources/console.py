@@ -223,7 +223,7 @@ class Checks:
         self.browser.wait("the panel after a reload", "return [...document.querySelectorAll('.panel h3')].some(t => t.textContent === 'Relay')")
 
     def kinds(self):
-        """Adds a panel of each kind, uses it and removes it."""
+        """Adds panels, and uses each on the simulated device."""
         panel = "document.querySelector('.panel:last-child')"
         self.show()
         self.use("gpio", f"{panel}.querySelectorAll('.pin [role=switch]').length === 8",

@@ -5,7 +5,7 @@ import { h, put, button, announce, searchBox, setText, problemNote } from "./dom
 import { get, isAbort, name } from "./api.js";
 import { ago, count, deviceLink, stateBadge } from "./format.js";
 import { devices, loadDevices, on, setDevice } from "./store.js";
-import { VirtualList } from "./virtual.js";
+import { VirtualList, cell } from "./virtual.js";
 
 const STATES = ["observing", "quiet", "offline"];
 const REFRESH = 10_000;
@@ -71,7 +71,6 @@ function summary(length) {
 }
 
 function row(device) {
-  const cell = (className, ...children) => h("span", { role: "gridcell", class: className }, children);
   const isDisabled = device.registration && !device.registration.enabled;
   return [
     cell("name", h("a", { href: deviceLink(device.name), tabindex: "-1" }, device.name), isDisabled && h("span", { class: "badge plain" }, "disabled")),

@@ -7,7 +7,7 @@ import { clock, count, deviceLink, icon } from "./format.js";
 import { tree } from "./tree.js";
 import { parse } from "./api.js";
 import { KINDS, clearFeed, feed, on, pauseFeed } from "./store.js";
-import { VirtualList } from "./virtual.js";
+import { VirtualList, cell } from "./virtual.js";
 
 const GROUPS = ["device", "call", "result", "gap"];
 const NAMES = { device: "Devices", call: "Calls", result: "Odd results", gap: "Gaps" };
@@ -57,7 +57,6 @@ export function view({ signal }) {
 }
 
 function row(item) {
-  const cell = (className, ...children) => h("span", { role: "gridcell", class: className }, children);
   return [
     cell("time", clock(item.time, true)),
     cell(`kind kind-${item.kind.split(".")[0]} ${item.outcome}`, item.outcome && icon(item.outcome), item.kind),

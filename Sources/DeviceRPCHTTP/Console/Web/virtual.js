@@ -5,6 +5,9 @@ import { h, put, uniqueID } from "./dom.js";
 
 const SPARE = 8;
 
+/** A cell of a row. */
+export const cell = (className, ...children) => h("span", { role: "gridcell", class: className }, children);
+
 /** `columns` are texts; `render(item)` returns the cells of a row; `open(item)` is what Enter and a click do. */
 export class VirtualList {
   constructor({ label, columns, render, open, identify, className = "", signal }) {
