@@ -4,7 +4,7 @@
 /// says. Devices with an open observation continue to be served.
 public struct Limits: Sendable, Hashable {
   /// Devices remembered by one loop, connected or not. When there is no room, the one that has been away longest is forgotten.
-  /// 200,000, about 1 KB each, 1.7 KB when connected.
+  /// 200,000, about 1 KB each, 1.9 KB when connected.
   public var devices = 200_000
   /// Calls under way or waiting, to all devices of one loop. 100,000, about 600 bytes each plus the parameters.
   public var calls = 100_000
