@@ -39,7 +39,8 @@ import Testing
     defer { first.send(SIGKILL) }
     let (coap, url) = try await first.addresses()
     try await withProcess(deviceRPC, ["simulate", "--port", coap, "--name", "pump-1"]) { pump in
-      _ = try await first.line(with: "pump-1 connected")
+      // The device must know of it, too: before that, it has nothing to deregister, and is offline only after two minutes of silence.
+      _ = try await pump.line(with: "pump-1 connected")
       pump.send(SIGTERM)
       _ = try await first.line(with: "pump-1 disconnected")
     }
