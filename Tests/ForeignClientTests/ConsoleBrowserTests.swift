@@ -8,14 +8,21 @@ import Testing
 @Suite(.timeLimit(.minutes(10))) struct ConsoleBrowserTests {
   private static let resources = URL(fileURLWithPath: #filePath).deletingLastPathComponent().appendingPathComponent("Resources")
   private static let count = 10_000
+  private static let fleet = 500
 
   @Test func `the console shows and calls devices, and survives a restart of the server`() async throws {
     try await withProcess(deviceRPC, ["serve", "--port", "0", "--http", "0"]) { large in
       let (coap, url) = try await large.addresses()
-      try await withProcess(deviceRPC, ["simulate", "--port", coap, "--devices", "\(Self.count)", "--quiet"]) { fleet in
-        _ = try await fleet.line(with: "\(Self.count) devices connected")
-        try await look(["--large", url, "--count", "\(Self.count)", "--restart"])
+      // Several processes, since each device needs a descriptor, and one process may not be allowed so many.
+      var fleets: [ForeignProcess] = []
+      defer { for fleet in fleets { fleet.send(SIGKILL) } }
+      for number in 0..<Self.count / Self.fleet {
+        fleets.append(
+          try ForeignProcess(
+            deviceRPC, ["simulate", "--port", coap, "--name", "fleet-\(number)-", "--devices", "\(Self.fleet)", "--quiet"]))
       }
+      for fleet in fleets { _ = try await fleet.line(with: "\(Self.fleet) devices connected") }
+      try await look(["--large", url, "--count", "\(Self.count)", "--restart"])
     }
   }
 

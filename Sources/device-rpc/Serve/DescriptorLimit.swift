@@ -20,3 +20,9 @@ func raiseDescriptorLimit() {
   write(STDERR_FILENO, line, line.utf8.count)
   exit(1)
 }
+
+/// How many files this process may have open.
+var descriptorLimit: Int {
+  var limit = rlimit()
+  return getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 ? Int(clamping: limit.rlim_cur) : .max
+}

@@ -87,6 +87,9 @@ struct SimulateCommand: AsyncParsableCommand {
     if let identity, let problem = DeviceName.problem(with: identity) { throw ValidationError("--identity \(problem).") }
   }
 
+  /// A socket for each device, two descriptors for each 64 of them, and what a command needs in any case.
+  private var descriptors: Int { 63 + devices + devices / 32 }
+
   private var isSecure: Bool { transport == .coaps || transport == .coapsTCP }
   private var serverPort: UInt16 { port ?? (isSecure ? 5_684 : 5_683) }
 
@@ -94,6 +97,13 @@ struct SimulateCommand: AsyncParsableCommand {
     let key = key == "-" ? readSecret("key: ") : key
     guard !isSecure || key.flatMap(KeyOptions.key) != nil else { throw KeyOptions.notRead }
     let output = Output(whenUnread: Output.goesOn)
+    // Without room for all of them, the last ones would try in vain for ever.
+    guard descriptors <= descriptorLimit else {
+      output.error(
+        "\(devices) devices need \(descriptors) open files, and this process may have \(descriptorLimit); raise the limit, ulimit -n, "
+          + "or run this command several times")
+      throw ExitCode.failure
+    }
     let journal = SimulationJournal(
       output: output, total: devices, place: "\(server):\(serverPort)", showsCalls: !quiet)
     let names = devices == 1 ? [name ?? "sensor-1"] : (1...devices).map { (name ?? "sensor-") + "\($0)" }

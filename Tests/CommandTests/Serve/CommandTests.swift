@@ -220,6 +220,24 @@ import Testing
     #expect(finished.code == 1 && finished.output.isEmpty)
   }
 
+  @Test("Simulated devices that are too many for the descriptors are refused, and the last one that fits connects")
+  func tooManyDevices() async throws {
+    let refused = try await run(
+      program: "sh", ["-c", #"ulimit -n 300 && exec "$0" simulate --port 1 --devices 1000"#, RunningCommand.deviceRPC])
+    #expect(
+      refused.error == [
+        "1000 devices need 1094 open files, and this process may have 300; raise the limit, ulimit -n, or run this command several times"
+      ])
+    #expect(refused.code == 1 && refused.output.isEmpty)
+    try await withServe { _, port in
+      // 63 + 230 + 230 / 32 = 300.
+      let simulate = try RunningCommand(
+        program: "sh", ["-c", #"ulimit -n 300 && exec "$0" simulate --port \#(port) --devices 230"#, RunningCommand.deviceRPC])
+      defer { simulate.send(SIGKILL) }
+      #expect(await simulate.line() == "230 devices connected to 127.0.0.1:\(port)")
+    }
+  }
+
   @Test("Wherever the descriptors end, serve says so with a hint", arguments: [64, 70, 80, 90, 100, 110])
   func lastDescriptor(_ limit: Int) async throws {
     let finished = try await run(

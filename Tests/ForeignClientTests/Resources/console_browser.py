@@ -4,6 +4,7 @@ import argparse
 import importlib.util
 import json
 import os
+import socket
 import time
 
 from selenium import webdriver
@@ -11,6 +12,7 @@ from selenium.common.exceptions import JavascriptException, StaleElementReferenc
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.keys import Keys
+from urllib3.exceptions import HTTPError
 
 VIEWS = [("overview", "#/"), ("devices", "#/devices"), ("device", "#/devices/{device}"), ("calls", "#/calls"), ("feed", "#/feed")]
 SIZES = {"desktop": (1280, 800), "phone": (390, 844)}
@@ -67,11 +69,24 @@ class Browser:
                          "--disable-component-update", "--no-first-run"):
             chrome.add_argument(argument)
         chrome.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-        self.driver = webdriver.Chrome(options=chrome, service=Service(options.driver))
+        self.driver = self.start(chrome)
         self.driver.set_script_timeout(60)
         self.hosts = set()
         self.logs = []
         self.size("desktop")
+
+    def start(self, chrome):
+        # For everything that the driver is asked for: without it, one that hangs is waited for without end.
+        socket.setdefaulttimeout(60)
+        for attempt in (1, 2, 3):
+            # Now and then the driver does not get its browser started, which says nothing about the page.
+            service = Service(self.options.driver)
+            try:
+                return webdriver.Chrome(options=chrome, service=service)
+            except HTTPError:
+                service.stop()
+                if attempt == 3:
+                    raise
 
     def size(self, name):
         width, height = SIZES[name]
