@@ -164,7 +164,11 @@ struct RouteRunner: Sendable {
     if let length = request.headers[.contentLength].flatMap({ Int($0) }), length > limit { throw tooLarge }
     do {
       let bytes = try await deadline.run { [body = request.body] in Array(buffer: try await body.collect(upTo: limit)) }
-      guard let bytes else { throw Problem(.requestTimeout, "A request must arrive within \(Int(limits.requestTime.inSeconds)) s.") }
+      guard let bytes else {
+        throw deadline.isOver
+          ? Problem(CallError.shuttingDown(.notSent))
+          : Problem(.requestTimeout, "A request must arrive within \(Int(limits.requestTime.inSeconds)) s.")
+      }
       return bytes
     } catch is NIOTooManyBytesError {
       throw tooLarge

@@ -10,6 +10,7 @@ final class Deadline: Sendable {
     // In the order of their deadlines, which is that of their beginnings. Some may have ended.
     var order: Deque<(number: UInt64, deadline: ContinuousClock.Instant)> = []
     var isWatched = false
+    var isOver = false
   }
 
   private let time: Duration
@@ -17,23 +18,39 @@ final class Deadline: Sendable {
 
   init(_ time: Duration) { self.time = time }
 
+  /// Whether nothing is waited for any longer.
+  var isOver: Bool { state.withLock(\.isOver) }
+
+  /// Cancels what is under way, and what comes: the server is shutting down, and does not wait for the rest of a request.
+  func end() {
+    let tasks = state.withLock { state in
+      state.isOver = true
+      return state.tasks.values
+    }
+    for task in tasks { task.cancel() }
+  }
+
   /// What `body` returns; nil when it had to be cancelled.
   func run(_ body: @escaping @Sendable () async throws -> [UInt8]) async throws -> [UInt8]? {
     // It runs at once: a body that has arrived already is read without waiting for anything.
     let task = Task.immediate(operation: body)
     let number = add(task)
     let result = await withTaskCancellationHandler { await task.result } onCancel: { task.cancel() }
-    return remove(number) ? try result.get() : nil
+    guard remove(number) else { return nil }
+    // One that had arrived before the end is taken.
+    if isOver, case .failure = result { return nil }
+    return try result.get()
   }
 
   private func add(_ task: Task<[UInt8], any Error>) -> UInt64 {
-    let (number, isWatched) = state.withLock { state in
+    let (number, isWatched, isOver) = state.withLock { state in
       state.last += 1
       state.tasks[state.last] = task
       state.order.append((state.last, .now + time))
       defer { state.isWatched = true }
-      return (state.last, state.isWatched)
+      return (state.last, state.isWatched, state.isOver)
     }
+    if isOver { task.cancel() }
     if !isWatched { Task { await watch() } }
     return number
   }

@@ -123,7 +123,12 @@ public struct DeviceRPCHTTPServer: Service {
       },
       logger: quiet)
     do {
-      try await application.run()
+      try await withGracefulShutdownHandler {
+        try await application.run()
+      } onGracefulShutdown: {
+        // Hummingbird waits for the requests under way.
+        routes.deadline.end()
+      }
     } catch let error as IOError {
       throw HTTPStartError.cannotListen(
         address: address, reason: String(cString: strerror(error.errnoCode)))

@@ -19,6 +19,7 @@ public struct DeviceRPCRoutes: Sendable {
   let events: EventFeed
   private let runner: RouteRunner
   var metrics: HTTPMetrics { runner.metrics }
+  var deadline: Deadline { runner.deadline }
 
   /// - Parameters:
   ///   - caller: what calls the devices, such as a `DeviceRPCServer`.
