@@ -20,14 +20,14 @@ import Testing
     let transmission = CoAPTransmission(ackTimeout: 1, ackRandomFactor: 1, maxRetransmit: Self.total > 1_000 ? 5 : 2)
     try await withServer(transmission: transmission) { server, address in
       let proxy = try LossyProxy(to: address, loss: 30, mischief: 5, seed: 7_641)
-      let fleet = try LossyFleet(count: 500, through: proxy.address)
+      let fleet = try LossyFleet(count: 400, through: proxy.address)
       defer {
         fleet.stop()
         proxy.stop()
       }
       await fleet.allObserving()
       let (answered, lost) = await Self.call(
-        server, devices: 500, calls: Self.total, "f", timeout: .seconds(Self.total > 1_000 ? 300 : 15), wait: .zero)
+        server, devices: 400, calls: Self.total, "f", timeout: .seconds(Self.total > 1_000 ? 300 : 15), wait: .zero)
       fleet.stop()
       // One in eight is lost, or its acknowledgement is, three times in turn; its device does not come back for more.
       #expect(answered + lost == Self.total && answered >= Self.total / 2, "\(answered) answered")
