@@ -11,14 +11,15 @@ extension DeviceRPCServer {
   /// since a server may still be using it. If OpenSSL was used before the first server was created, `exit` does clean it up;
   /// then call `shutdown()` before the process ends.
   ///
+  /// - Parameter journal: where persistent calls are kept; nil for a server that keeps none.
   /// - Throws: `CoAPConfigurationError`, or an error of the system when it has no thread or descriptor left. An address that is
   ///   in use is reported by `start()`.
   public convenience init(
     coap configuration: CoAPConfiguration = CoAPConfiguration(), limits: Limits = Limits(),
-    logger: Logger = Logger(label: "device-rpc")
+    journal: (any CallJournal)? = InMemoryCallJournal(), logger: Logger = Logger(label: "device-rpc")
   ) throws {
     self.init(
-      transport: try CoAPTransport(configuration, limits: limits, log: logger), limits: limits, log: logger)
+      transport: try CoAPTransport(configuration, limits: limits, log: logger), limits: limits, log: logger, journal: journal)
   }
 }
 

@@ -60,8 +60,9 @@ public final class InMemoryDevices: Sendable {
 extension DeviceRPCServer {
   /// Creates a server whose devices are in memory.
   public convenience init(
-    _ devices: InMemoryDevices, limits: Limits = Limits(), logger: Logger = Logger(label: "device-rpc")
+    _ devices: InMemoryDevices, limits: Limits = Limits(), journal: (any CallJournal)? = InMemoryCallJournal(),
+    logger: Logger = Logger(label: "device-rpc")
   ) {
-    self.init(transport: devices.transport, limits: limits, log: logger)
+    self.init(transport: devices.transport, limits: limits, log: logger, journal: journal)
   }
 }

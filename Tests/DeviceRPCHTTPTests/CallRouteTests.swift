@@ -188,7 +188,7 @@ import Testing
   }
 
   @Test(arguments: [
-    (#"{"method":"m","timeOut":3}"#, #"The member "timeOut" is unknown; known are method, oneWay, params, timeout, wait."#),
+    (#"{"method":"m","timeOut":3}"#, #"The member "timeOut" is unknown; known are method, oneWay, params, persistent, timeout, wait."#),
     ("{}", #"The member "method" is missing."#), ("[]", "The body must be a JSON object."),
     (#"{"method":7}"#, #"The member "method" must be a string."#),
     (#"{"method":""}"#, #"The member "method" must be a string that is not empty."#),
@@ -234,7 +234,7 @@ struct ScriptedCaller: DeviceCaller {
   }
   func info(of call: CallID, waiting patience: Duration?) async -> CallInfo? { nil }
   func cancel(_ call: CallID) async -> CallInfo? { nil }
-  func calls(of device: String?, limit: Int, before id: CallID?) async -> [CallInfo] { [] }
+  func calls(_ query: CallQuery) async -> [CallInfo] { [] }
   func info(of device: String) async -> DeviceInfo? { nil }
   func devices(_ query: DeviceQuery) async -> [DeviceInfo] { [] }
   func events() -> AsyncStream<DeviceEvent> { AsyncStream { $0.finish() } }

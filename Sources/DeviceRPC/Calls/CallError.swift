@@ -34,16 +34,20 @@ public enum CallError: Error, Sendable, Hashable {
   case cancelled(Delivery)
   /// The server is shutting down.
   case shuttingDown(Delivery)
+  /// The call was to be persistent, and the server cannot keep it. Nothing was sent.
+  case notKept(reason: String)
+  /// The time of a persistent call was over before the device had answered it.
+  case expired(device: String, delivery: Delivery)
 
   /// How far the call is known to have come.
   public var delivery: Delivery {
     switch self {
-    case .unknownDevice, .offline, .invalidCall, .limitExceeded, .notSent: .notSent
+    case .unknownDevice, .offline, .invalidCall, .limitExceeded, .notSent, .notKept: .notSent
     case .undelivered, .unconfirmed: .sentNoAck
     case .unanswered: .delivered
     case .rejected, .refused: .refused
     case .unreadableResult, .garbled: .unreadable
-    case .revoked(_, _, let delivery), .cancelled(let delivery), .shuttingDown(let delivery): delivery
+    case .revoked(_, _, let delivery), .cancelled(let delivery), .shuttingDown(let delivery), .expired(_, let delivery): delivery
     }
   }
 }
@@ -88,6 +92,10 @@ extension CallError: CustomStringConvertible {
       return "the caller gave up (\(delivery.phrase))"
     case .shuttingDown(let delivery):
       return "the server is shutting down (\(delivery.phrase))"
+    case .notKept(let reason):
+      return "the server cannot keep the call: \(reason) (\(delivery.phrase))"
+    case .expired(let device, let delivery):
+      return "the time of the call was over before \(it(device)) had answered (\(delivery.phrase))"
     }
   }
 }

@@ -14,6 +14,31 @@ public struct CallInfo: Sendable, Hashable, Identifiable {
     case ended
   }
 
+  /// What is kept of a persistent call besides.
+  public struct Persistence: Sendable, Hashable {
+    public let state: PersistentCall.State
+    public let expires: Date
+    /// How often the call was sent, as far as the device may have received it.
+    public let attempt: Int
+    /// How often it may be sent, if it is repeatable; nil for any number of times.
+    public let attempts: Int?
+    public let isRepeatable: Bool
+    /// Why it has failed, or why the last attempt has; nil when there is nothing to say.
+    public let reason: String?
+
+    public init(
+      state: PersistentCall.State, expires: Date, attempt: Int = 0, attempts: Int? = nil, isRepeatable: Bool = false,
+      reason: String? = nil
+    ) {
+      self.state = state
+      self.expires = expires
+      self.attempt = attempt
+      self.attempts = attempts
+      self.isRepeatable = isRepeatable
+      self.reason = reason
+    }
+  }
+
   public let id: CallID
   /// The id that goes over the wire: `multiply/74e4`. Another call may get the same one after a restart of the server.
   public let wireID: String
@@ -28,10 +53,12 @@ public struct CallInfo: Sendable, Hashable, Identifiable {
   public let outcome: CallOutcome?
   /// How far the call has certainly come, and when that was known.
   public let evidence: CallEvidence
+  /// Nil for a call that is not persistent.
+  public let persistence: Persistence?
 
   public init(
     id: CallID, wireID: String, device: String, call: Call, state: State, created: Date, ended: Date? = nil,
-    outcome: CallOutcome? = nil, evidence: CallEvidence
+    outcome: CallOutcome? = nil, evidence: CallEvidence, persistence: Persistence? = nil
   ) {
     self.id = id
     self.wireID = wireID
@@ -42,5 +69,6 @@ public struct CallInfo: Sendable, Hashable, Identifiable {
     self.ended = ended
     self.outcome = outcome
     self.evidence = evidence
+    self.persistence = persistence
   }
 }

@@ -63,6 +63,22 @@ public struct Device: Sendable {
         method, params: .array(params.map(\.rpcValue)), timeout: timeout, wait: wait, isOneWay: true))
   }
 
+  /// Makes a call that is kept until it is done, also while the device is away and over restarts of the server, and returns it
+  /// when the journal has it. `DeviceRPCServer.info(of:waiting:)` tells what has become of it.
+  ///
+  /// - Parameters:
+  ///   - call: what is called; its `wait` does not count.
+  ///   - expires: how long the device has time for it.
+  ///   - attempts: how often it may be sent, if it is repeatable; nil for any number of times.
+  ///   - repeatable: whether the device may run it more than once. If not, what the device may have run is never sent again.
+  /// - Throws: `CallError` when it is refused; `.notKept` when the journal cannot be written to.
+  @discardableResult
+  nonisolated(nonsending) public func submit(
+    _ call: Call, expires: Duration = .seconds(86_400), attempts: Int? = nil, repeatable: Bool = false
+  ) async throws(CallError) -> CallInfo {
+    try await server.submit(call, CallPersistence(expires: expires, attempts: attempts, isRepeatable: repeatable), on: name)
+  }
+
   nonisolated(nonsending) private func perform(_ call: Call) async throws(CallError) -> CallResult {
     let result = try await server.perform(call, on: name)
     guard result.status == .ok else { throw .refused(result) }

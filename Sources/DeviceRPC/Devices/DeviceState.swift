@@ -7,6 +7,8 @@ package struct CallCompletion {
   var caller: UnsafeContinuation<Result<CallResult, CallError>, Never>?
   /// Nil when nobody traces.
   var trace: CallTrace?
+  /// The persistent call of which this is an attempt; nil for other calls.
+  var persistent: PersistentCalls.Entry?
 }
 
 /// The state of one device, kept by its loop.

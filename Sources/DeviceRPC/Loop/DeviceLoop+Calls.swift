@@ -29,7 +29,7 @@ extension DeviceLoop {
   /// Looks at a call, when it has ended or `patience` is over; nil if the server does not know it.
   nonisolated(nonsending) func call(_ id: CallID, waiting patience: Duration?) async -> CallInfo? {
     let look = await wait(patience) { loop, deadline, continuation in
-      guard loop.openCall(id) != nil else {
+      guard loop.openInfo(id) != nil else {
         continuation.resume(returning: .success(loop.endedCall(id)))
         return nil
       }
@@ -49,18 +49,29 @@ extension DeviceLoop {
     return info(entry, outcome, ended: driver.now)
   }
 
-  /// The calls of a device, or of all, newest first: open ones, and those that have ended and are remembered. Of those before
-  /// `id`, if there is one.
-  func calls(of name: String?, limit: Int, before id: CallID?) -> [CallInfo] {
-    var all: [CallInfo]
-    if let name {
-      guard let record = devices[name] else { return [] }
-      all = history.calls(of: record).map(info) + pending.calls(of: record).map { info($0) }
-    } else {
-      all = history.all.map(info) + pending.all.map { info($0) }
+  /// The calls that a query asks for, newest first: open ones, and those that have ended and are remembered. Without persistent ones.
+  func calls(_ query: CallQuery) -> [CallInfo] {
+    let isWanted = { (entry: Pending.Entry) in entry.completion.persistent == nil && query.before.map { self.id(of: entry) < $0 } ?? true }
+    // What is shown of a call costs more than to choose it.
+    var all: [(id: CallID, info: () -> CallInfo)] = []
+    func add(_ open: some Sequence<Pending.Entry>, _ ended: some Sequence<CallHistory.Ended>) {
+      for entry in open where isWanted(entry) { all.append((id(of: entry), { self.info(entry) })) }
+      for call in ended where isWanted(call.entry) { all.append((id(of: call.entry), { self.info(call) })) }
     }
-    if let id { all.removeAll { $0.id >= id } }
-    return Array(all.sorted { $0.id > $1.id }.prefix(max(0, limit)))
+    if let name = query.device {
+      guard let record = devices[name] else { return [] }
+      add(pending.calls(of: record), history.calls(of: record))
+    } else {
+      add(pending.all, history.all)
+    }
+    all.sort { $0.id > $1.id }
+    var infos: [CallInfo] = []
+    for call in all {
+      guard infos.count < query.limit else { break }
+      let info = call.info()
+      if query.states.contains(info.state) { infos.append(info) }
+    }
+    return infos
   }
 
   // MARK: Waiting
@@ -95,13 +106,13 @@ extension DeviceLoop {
   /// Resumes somebody who waits no longer, with the call as it is.
   private func letGo(_ place: (serial: UInt32, number: UInt64)) {
     guard let continuation = waiters.remove(place.number, for: place.serial) else { return }
-    continuation.resume(returning: .success(pending[place.serial].map { info($0) }))
+    continuation.resume(returning: .success(openInfo(place.serial)))
   }
 
   func expireWaiters() {
     waitAlarmDeadline = nil
     for (serial, continuation) in waiters.expire(now: driver.now) {
-      continuation.resume(returning: .success(pending[serial].map { info($0) }))
+      continuation.resume(returning: .success(openInfo(serial)))
     }
     updateWaitAlarm()
   }
@@ -118,19 +129,32 @@ extension DeviceLoop {
   func note(_ entry: Pending.Entry, _ outcome: Outcome) {
     if entry.completion.caller == nil || limits.remembersAllCalls { history.add(entry, outcome, now: driver.now) }
     guard !waiters.isEmpty else { return }
-    let ended = waiters.end(entry.serial)
+    resumeWaiters(of: entry.serial) { info(entry, outcome, ended: driver.now) }
+  }
+
+  func resumeWaiters(of serial: UInt32, _ info: () -> CallInfo) {
+    let ended = waiters.end(serial)
     guard !ended.isEmpty else { return }
-    let info = info(entry, outcome, ended: driver.now)
+    let info = info()
     for continuation in ended { continuation.resume(returning: .success(info)) }
   }
 
   // MARK: What is known of a call
 
   func id(of entry: Pending.Entry) -> CallID {
-    CallID(milliseconds: idEpoch + entry.started.nanoseconds / 1_000_000, instance: instance, serial: entry.serial)
+    entry.completion.persistent?.call.id ?? newID(entry.serial, started: entry.started)
+  }
+
+  func newID(_ serial: UInt32, started: Duration) -> CallID {
+    CallID(milliseconds: idEpoch + started.nanoseconds / 1_000_000, instance: instance, serial: serial)
   }
 
   private func openCall(_ id: CallID) -> Pending.Entry? { pending[id.serial].flatMap { self.id(of: $0) == id ? $0 : nil } }
+
+  /// A call that is under way, or is persistent and not yet over in the journal.
+  private func openInfo(_ id: CallID) -> CallInfo? { openInfo(id.serial).flatMap { $0.id == id ? $0 : nil } }
+
+  private func openInfo(_ serial: UInt32) -> CallInfo? { kept?.info(serial) ?? pending[serial].map { info($0) } }
 
   private func endedCall(_ id: CallID) -> CallInfo? {
     history[id.serial].flatMap { self.id(of: $0.entry) == id ? info($0) : nil }
@@ -139,6 +163,7 @@ extension DeviceLoop {
   private func info(_ call: CallHistory.Ended) -> CallInfo { info(call.entry, call.outcome, ended: call.ended) }
 
   func info(_ entry: Pending.Entry, _ outcome: Outcome? = nil, ended: Duration? = nil) -> CallInfo {
+    if let persistent = entry.completion.persistent { return persistent.call.info }
     lookAtWallClock()
     let state: CallInfo.State =
       outcome != nil ? .ended

@@ -78,6 +78,7 @@ extension DeviceLoop {
     guard let record = link.record, record.device.link === link else { return }
     record.device.isReady = true
     pump(record, now: driver.now)
+    sendKept(record)
   }
 
   /// A link has ended. Ignored if the device has another link by now.
@@ -120,7 +121,11 @@ extension DeviceLoop {
     // The time comes from the link, not from the clock: that a message has arrived may be concluded from an earlier packet.
     if record.device.presence.isQuiet { noteHeard(record) }
     if let entry = pending.settled(serial, on: record, isDelivered: true, now: now) {
-      hub.send(.callAcknowledged(info(entry)))
+      if let persistent = entry.completion.persistent {
+        attemptAcknowledged(persistent)
+      } else {
+        hub.send(.callAcknowledged(info(entry)))
+      }
       if entry.call.isOneWay { finish(serial, .success(result(of: entry, .ok, nil, at: nil))) }
     }
     pump(record, now: now)
@@ -200,7 +205,7 @@ extension DeviceLoop {
   /// ignores the result, if the call is to another device.
   package func received(id: String, status: RPCStatus, detail: RPCValue?, proved name: String) -> Bool {
     let record = devices[name]
-    guard !pending.isForeign(id, to: record) else {
+    guard !pending.isForeign(id, to: record), !isKept(id, ofOtherThan: name) else {
       forbid(id, from: name)
       return false
     }
@@ -211,9 +216,9 @@ extension DeviceLoop {
   /// A result has arrived, from `name` if that is known, above the sender's rate limit. Returns false, and does nothing, if no
   /// open call waits for it.
   package func receivedIfAwaited(id: String, status: RPCStatus, detail: RPCValue?, from name: String?) -> Bool {
-    guard let record = (name ?? device(ofCall: id)).flatMap({ devices[$0] }), pending.isAwaited(id, from: record) else {
-      return false
-    }
+    guard let record = (name ?? device(ofCall: id)).flatMap({ devices[$0] }),
+      pending.isAwaited(id, from: record) || isKept(id, of: record.device.name)
+    else { return false }
     received(id: id, status: status, detail: detail, from: name)
     return true
   }
@@ -227,7 +232,9 @@ extension DeviceLoop {
   }
 
   /// The device of an open call.
-  package func device(ofCall id: String) -> String? { pending.lane(ofCall: id)?.device.name }
+  package func device(ofCall id: String) -> String? {
+    pending.lane(ofCall: id)?.device.name ?? kept?.calls.call(wireID: id)?.call.device
+  }
 
   /// A result has arrived on a link of the device that sent it.
   package func received(id: String, status: RPCStatus, detail: RPCValue?, on link: any DeviceLink) {
@@ -245,8 +252,8 @@ extension DeviceLoop {
       noteArrived(entry)
       complete(entry, .success(result(of: entry, isOneWay ? .ok : status, isOneWay ? nil : detail, at: now)))
       pump(entry.lane, now: now)
-    case .ended: noteStray(id, record?.device.name, isLate: true)
-    case .unknown: noteStray(id, record?.device.name, isLate: false)
+    case .ended: if !takeLate(id, status, detail, from: record) { noteStray(id, record?.device.name, isLate: true) }
+    case .unknown: if !takeLate(id, status, detail, from: record) { noteStray(id, record?.device.name, isLate: false) }
     }
   }
 

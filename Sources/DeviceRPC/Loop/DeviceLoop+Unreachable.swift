@@ -33,6 +33,7 @@ extension DeviceLoop {
       connected(record, link, now: now)
       record.device.isReady = true
       pump(record, now: now)
+      sendKept(record)
     }
   }
 

@@ -44,6 +44,8 @@ package actor DeviceLoop {
   var unreachable: Deque<(record: DeviceRecord, since: Duration)> = []
   var keptLinks = 0
   var replacements = Replacements()
+  // Nil when no calls are kept.
+  let kept: LoopJournal?
   var presenceAlarm: (any LoopAlarm)?
   var presenceDue: Duration?
   private var alarm: (any LoopAlarm)?
@@ -56,7 +58,7 @@ package actor DeviceLoop {
 
   init(
     driver: any LoopDriver, firstSerial: UInt32, step: UInt32, instance: UInt64, limits: Limits, log: PeerLog,
-    hub: Hub<DeviceEvent>, metrics: ServerMetrics
+    hub: Hub<DeviceEvent>, metrics: ServerMetrics, journal: (any CallJournal)? = nil
   ) {
     self.driver = driver
     var limits = limits
@@ -73,6 +75,7 @@ package actor DeviceLoop {
     pending = PendingCalls(firstSerial: firstSerial, step: step)
     history = CallHistory(
       limit: limits.endedCalls, limitPerDevice: limits.endedCallsPerDevice, byteLimit: limits.endedCallBytes)
+    kept = journal.map { LoopJournal($0, pacing: limits.pacing) }
     self.instance = instance
     idEpoch = Int64(epoch.timeIntervalSince1970 * 1_000)
     if metrics.areCollected { driver.measurePasses { [pass = metrics.loopPass] in pass.recordNanoseconds($0) } }
@@ -138,7 +141,7 @@ package actor DeviceLoop {
     guard let device = known ?? makeDevice(name, now: now) else {
       throw .limitExceeded("\(limits.devices) devices are known, as many as this server remembers")
     }
-    let serial = pending.reserve()
+    let serial = reserveSerial()
     let id = Pending.id(method: call.method, serial: serial)
     if call.wait != wait { call.wait = wait }
     // A call that cannot be encoded is refused at once, before it waits for its turn.
@@ -150,6 +153,13 @@ package actor DeviceLoop {
     pump(device, now: now)
     if entry.sent == nil { hub.send(.callQueued(info(entry))) }
     if alarmDeadline.map({ entry.nextAlarm < $0 }) ?? true { updateAlarm() }
+  }
+
+  /// A number for a new call, which no persistent call has.
+  func reserveSerial() -> UInt32 {
+    var serial = pending.reserve()
+    while kept?.isTaken(serial) == true { serial = pending.reserve() }
+    return serial
   }
 
   func pump(_ device: DeviceRecord, now: Duration) {
@@ -183,12 +193,16 @@ package actor DeviceLoop {
   }
 
   func complete(_ entry: Pending.Entry, _ outcome: Outcome) {
-    metrics.count(outcome)
-    hub.send(.callEnded(info(entry, outcome, ended: driver.now)))
-    // Before anybody learns of the end, who may end the trace.
-    if let trace = entry.completion.trace { trace.record(info(entry, outcome, ended: driver.now)) }
-    note(entry, outcome)
-    entry.completion.caller?.resume(returning: outcome)
+    if let persistent = entry.completion.persistent {
+      attemptEnded(persistent, outcome)
+    } else {
+      metrics.count(outcome)
+      hub.send(.callEnded(info(entry, outcome, ended: driver.now)))
+      // Before anybody learns of the end, who may end the trace.
+      if let trace = entry.completion.trace { trace.record(info(entry, outcome, ended: driver.now)) }
+      note(entry, outcome)
+      entry.completion.caller?.resume(returning: outcome)
+    }
     if isEnding, pending.isEmpty { finishDraining() }
   }
 
@@ -247,10 +261,12 @@ package actor DeviceLoop {
   /// Refuses new calls, and returns when the open ones have ended. Those that are open after `grace` fail.
   func drain(_ grace: Duration) async {
     isEnding = true
-    if pending.isEmpty { return }
-    drainDeadline = driver.now + grace
-    updateAlarm()
-    await withUnsafeContinuation { drainers.append($0) }
+    if !pending.isEmpty {
+      drainDeadline = driver.now + grace
+      updateAlarm()
+      await withUnsafeContinuation { drainers.append($0) }
+    }
+    await writeRest()
   }
 
   private func finishDraining() {
@@ -285,6 +301,7 @@ package actor DeviceLoop {
     presenceAlarm = nil
     waitAlarm?.cancel()
     waitAlarm = nil
+    kept?.close()
     history.removeAll()
     watched = PresenceQueue()
   }

@@ -1,6 +1,8 @@
 // Server: `DeviceRPCServer`, the type that a back end uses, with its limits and events.
 // The top layer of this module. The lower rooms use its limits and events; only `Device` uses the server.
 
+internal import Logging
+
 /// Whatever calls devices on behalf of others: the interface that HTTP, consoles and other front ends are built on.
 ///
 /// `DeviceRPCServer` is one. Calls are objects here: a call is begun, looked at, waited for and cancelled by its `CallID`, from
@@ -19,6 +21,18 @@ public protocol DeviceCaller: Sendable {
     _ call: Call, on device: String, waiting patience: Duration?
   ) async throws(CallError) -> CallInfo
 
+  /// Makes a persistent call, which is kept until it is done, and returns it when the journal has it. By default no calls are kept.
+  ///
+  /// - Parameters:
+  ///   - call: what is called; its `wait` does not count.
+  ///   - persistence: how long it is kept, and how often it may be sent.
+  ///   - device: the name of the device, which need not have connected yet.
+  /// - Throws: `CallError` when the call was refused, and so has no id: `.notKept` when there is no journal, or it cannot be
+  ///   written to, `.limitExceeded` when it is full.
+  nonisolated(nonsending) func submit(
+    _ call: Call, _ persistence: CallPersistence, on device: String
+  ) async throws(CallError) -> CallInfo
+
   /// Looks at a call, when it has ended or when `patience` is over. Nil when no such call is known, or it has ended and is not
   /// remembered: see `Limits.endedCalls`.
   nonisolated(nonsending) func info(of call: CallID, waiting patience: Duration?) async -> CallInfo?
@@ -28,13 +42,8 @@ public protocol DeviceCaller: Sendable {
   /// A call that was sent may still be run by the device; its evidence tells.
   nonisolated(nonsending) func cancel(_ call: CallID) async -> CallInfo?
 
-  /// The calls to a device, or with nil to all devices, newest first: those that are open and those that are remembered.
-  ///
-  /// - Parameters:
-  ///   - device: the name of the device.
-  ///   - limit: how many at most.
-  ///   - id: only calls that were made before this one; nil for the newest.
-  nonisolated(nonsending) func calls(of device: String?, limit: Int, before id: CallID?) async -> [CallInfo]
+  /// The calls that a query asks for, newest first: of those that are open, those that are remembered, and persistent ones.
+  nonisolated(nonsending) func calls(_ query: CallQuery) async -> [CallInfo]
 
   /// What is known of a device. Nil when it has never connected.
   nonisolated(nonsending) func info(of device: String) async -> DeviceInfo?
@@ -61,7 +70,50 @@ public protocol DeviceCaller: Sendable {
 extension DeviceCaller {
   public func recordMetrics() async {}
 
+  nonisolated(nonsending) public func submit(
+    _ call: Call, _ persistence: CallPersistence, on device: String
+  ) async throws(CallError) -> CallInfo {
+    throw .notKept(reason: "this server has no journal of calls")
+  }
+
   public func events(onLoss: @escaping @Sendable () -> Void) -> AsyncStream<DeviceEvent> { events() }
+
+  /// The calls to a device, or with nil to all devices, newest first.
+  ///
+  /// - Parameters:
+  ///   - device: the name of the device.
+  ///   - limit: how many at most.
+  ///   - id: only calls that were made before this one; nil for the newest.
+  nonisolated(nonsending) public func calls(
+    of device: String? = nil, limit: Int = 100, before id: CallID? = nil
+  ) async -> [CallInfo] {
+    await calls(CallQuery(device: device, before: id, limit: limit))
+  }
+}
+
+/// Which calls are asked for.
+public struct CallQuery: Sendable, Hashable {
+  /// Only calls to this device; nil for all devices.
+  public var device: String?
+  /// Only calls that are in one of these states.
+  public var states: Set<CallInfo.State>
+  /// Only persistent calls that are in one of these states; nil for all calls.
+  public var persistentStates: Set<PersistentCall.State>?
+  /// Only calls that were made before this one, the last one of the page before; nil for the newest.
+  public var before: CallID?
+  /// How many at most.
+  public var limit: Int
+
+  public init(
+    device: String? = nil, states: Set<CallInfo.State> = Set(CallInfo.State.allCases),
+    persistentStates: Set<PersistentCall.State>? = nil, before: CallID? = nil, limit: Int = 100
+  ) {
+    self.device = device
+    self.states = states
+    self.persistentStates = persistentStates
+    self.before = before
+    self.limit = limit
+  }
 }
 
 /// Which devices are asked for.
@@ -94,22 +146,70 @@ extension DeviceRPCServer: DeviceCaller {
     try await directory.home(of: device).begin(call, on: device, waiting: patience)
   }
 
+  nonisolated(nonsending) public func submit(
+    _ call: Call, _ persistence: CallPersistence = CallPersistence(), on device: String
+  ) async throws(CallError) -> CallInfo {
+    try await directory.home(of: device).submit(call, persistence, on: device)
+  }
+
   nonisolated(nonsending) public func info(of call: CallID, waiting patience: Duration? = .zero) async -> CallInfo? {
-    await directory.loop(of: call)?.call(call, waiting: patience)
+    let loop = directory.loop(of: call)
+    if let info = await loop?.call(call, waiting: patience) { return info }
+    guard let (kept, home) = await kept(call) else { return nil }
+    // One that is open was made when there were more or fewer loops.
+    if !kept.isOver, home !== loop, let info = await home.call(call, waiting: patience) { return info }
+    return kept.info
   }
 
   @discardableResult
   nonisolated(nonsending) public func cancel(_ call: CallID) async -> CallInfo? {
-    await directory.loop(of: call)?.cancel(call)
+    let loop = directory.loop(of: call)
+    if let info = await loop?.delete(call) { return info }
+    if let info = await loop?.cancel(call) { return info }
+    // It may have been made when there were more or fewer loops.
+    if let (kept, home) = await kept(call), !kept.isOver, let info = await home.delete(call) { return info }
+    return await info(of: call)
   }
 
-  nonisolated(nonsending) public func calls(
-    of device: String? = nil, limit: Int = 100, before id: CallID? = nil
-  ) async -> [CallInfo] {
-    if let device { return await directory.home(of: device).calls(of: device, limit: limit, before: id) }
+  // What the journal has of a call, and the home of its device.
+  nonisolated(nonsending) private func kept(_ id: CallID) async -> (call: PersistentCall, home: DeviceLoop)? {
+    do throws(CallJournalError) {
+      return try await journal?.call(id).map { ($0, directory.home(of: $0.device)) }
+    } catch {
+      log.error("cannot read the journal of calls", metadata: ["error": "\(error)"])
+      return nil
+    }
+  }
+
+  nonisolated(nonsending) public func calls(_ query: CallQuery) async -> [CallInfo] {
     var all: [CallInfo] = []
-    for loop in directory.loops { all += await loop.calls(of: nil, limit: limit, before: id) }
-    return Array(all.sorted { $0.id > $1.id }.prefix(max(0, limit)))
+    if query.persistentStates == nil {
+      let loops = query.device.map { [directory.home(of: $0)] } ?? directory.loops
+      for loop in loops { all += await loop.calls(query) }
+    }
+    do throws(CallJournalError) {
+      if let journal { all += try await Self.kept(query, journal) }
+    } catch {
+      log.error("cannot read the journal of calls", metadata: ["error": "\(error)"])
+    }
+    return Array(all.sorted { $0.id > $1.id }.prefix(max(0, query.limit)))
+  }
+
+  nonisolated(nonsending) private static func kept(
+    _ query: CallQuery, _ journal: any CallJournal
+  ) async throws(CallJournalError) -> [CallInfo] {
+    var kept: [CallInfo] = []
+    var page = CallJournalQuery(
+      device: query.device, states: query.persistentStates ?? Set(PersistentCall.State.allCases), before: query.before, limit: query.limit)
+    while kept.count < query.limit {
+      let found = try await journal.calls(page)
+      kept += found.map(\.info).filter { query.states.contains($0.state) }
+      guard found.count == page.limit, let last = found.last else { break }
+      page.before = last.id
+      // Some states are rare, so further looks are longer.
+      page.limit = max(page.limit, 1_000)
+    }
+    return kept
   }
 
   nonisolated(nonsending) public func info(of device: String) async -> DeviceInfo? {

@@ -17,10 +17,13 @@ public final class DeviceRPCServer: Service {
 
   private let transport: any DeviceTransport
   let directory: DeviceDirectory
-  private let log: Logger
+  let log: Logger
   private let hub: Hub<DeviceEvent>
+  let journal: (any CallJournal)?
   private let metrics = ServerMetrics()
   private let life = Mutex(Life())
+  // Reads the journal, until it is read.
+  private let loading = Mutex<Task<Void, any Error>?>(nil)
 
   private struct Life {
     enum Phase { case idle, starting, running, ending, ended }
@@ -32,12 +35,13 @@ public final class DeviceRPCServer: Service {
   /// - Parameter firstSerial: the number in the id of the first call. It is random by default, so that a late result from
   ///   before a restart matches no call.
   package init(
-    transport: any DeviceTransport, limits: Limits, log: Logger,
+    transport: any DeviceTransport, limits: Limits, log: Logger, journal: (any CallJournal)? = InMemoryCallJournal(),
     firstSerial: UInt32 = .random(in: 0x1000...0xffff)
   ) {
     self.transport = transport
     self.limits = limits
     self.log = log
+    self.journal = journal
     hub = Hub<DeviceEvent>(buffered: limits.bufferedEvents)
     let metrics = metrics
     let drivers = transport.drivers
@@ -51,7 +55,7 @@ public final class DeviceRPCServer: Service {
       loops: drivers.enumerated().map { number, driver in
         DeviceLoop(
           driver: driver, firstSerial: first + UInt32(number), step: step, instance: instance, limits: limits, log: peerLog,
-          hub: hub, metrics: metrics)
+          hub: hub, metrics: metrics, journal: journal)
       })
   }
 
@@ -64,6 +68,7 @@ public final class DeviceRPCServer: Service {
   public func start() async throws {
     guard await enter(.starting, from: [.idle]) else { return }
     do {
+      await load()
       try await transport.start(directory)
     } catch {
       leave(to: .idle)
@@ -71,6 +76,39 @@ public final class DeviceRPCServer: Service {
     }
     leave(to: .running)
     log.info("listening", metadata: ["addresses": "\(addresses.joined(separator: ", "))"])
+  }
+
+  /// Has the loops know the calls that were open when the last server with this journal ended, before their devices connect.
+  ///
+  /// When they cannot be read, new ones are refused, and it is tried again: a damaged disk must not keep devices away.
+  private func load() async {
+    guard let journal, loading.withLock({ $0 == nil }) else { return }
+    do throws(CallJournalError) {
+      try await load(journal)
+      loading.withLock { $0 = Task {} }
+    } catch {
+      log.error("cannot read the journal of calls; persistent calls are refused until it can be read", metadata: ["error": "\(error)"])
+      for loop in directory.loops { await loop.noteUnreadable(error) }
+      let task = Task {
+        while true {
+          try await Task.sleep(for: .seconds(5))
+          guard let _ = try? await self.load(journal) else { continue }
+          return self.log.notice("the journal of calls can be read again")
+        }
+      }
+      loading.withLock { $0 = task }
+    }
+  }
+
+  private func load(_ journal: any CallJournal) async throws(CallJournalError) {
+    let calls = try await journal.openCalls()
+    for (number, loop) in directory.loops.enumerated() {
+      let own = calls.filter { directory.number(of: $0.device) == number }
+      // Each loop gives numbers of its own, which calls of other loops' devices may have from when there were more or fewer.
+      let taken = calls.filter { Int($0.id.serial) % directory.loops.count == number && directory.number(of: $0.device) != number }
+      await loop.load(own, taken: taken.map(\.id.serial))
+    }
+    if !calls.isEmpty { log.info("open calls in the journal", metadata: ["calls": "\(calls.count)"]) }
   }
 
   /// Enters a phase that takes time, after waiting for the end of such a phase that is under way. Returns false if the current
@@ -158,6 +196,7 @@ public final class DeviceRPCServer: Service {
   /// device gets a last notification, 5.03 (RFC 7641 §4.2). Further calls of this method only wait for the end of the first.
   public func shutdown() async {
     guard await enter(.ending, from: [.idle, .running]) else { return }
+    loading.withLock { $0?.cancel() }
     await withTaskGroup { group in
       for loop in directory.loops { group.addTask { await loop.drain(self.limits.grace) } }
     }

@@ -22,6 +22,12 @@ public struct Limits: Sendable, Hashable {
   public var remembersAllCalls = false
   /// The memory of the ended calls that one loop remembers, parameters and details included, in bytes. 16 MiB.
   public var endedCallBytes = 16 << 20
+  /// Persistent calls to one device that wait to be sent. 10,000. How many there may be in all is a limit of the journal.
+  public var persistentCallsPerDevice = 10_000
+  /// The longest parameters of a persistent call, in bytes of memory. 1 MiB.
+  public var persistentCallBytes = 1 << 20
+  /// Which persistent call to a device is sent next, when another is under way. As many as the device's link takes.
+  public var pacing = CallPacing.burst
   /// Time to wait for a result when the call sets no timeout. 10 s.
   public var defaultTimeout: Duration = .seconds(10)
   /// The longest time that a call may wait for its device, and for its result. 24 h each; longer times are reduced to it.

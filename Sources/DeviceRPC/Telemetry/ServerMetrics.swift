@@ -31,6 +31,13 @@ final class ServerMetrics: Sendable {
 
   init() { areCollected = !(MetricsSystem.factory is NOOPMetricsHandler) }
 
+  func count(_ outcome: CallOutcome) {
+    switch outcome {
+    case .result(let result): count(.success(result))
+    case .error(let error): count(.failure(error))
+    }
+  }
+
   func count(_ outcome: Result<CallResult, CallError>) {
     ended[CallEnd(outcome).rawValue].increment()
     guard case .success(let result) = outcome else { return }
@@ -83,7 +90,7 @@ package let metricDescriptions: [String: String] = [
 /// How a call has ended, as the metrics tell it.
 private enum CallEnd: Int, CaseIterable {
   case ok, refused, unknownDevice, offline, invalidCall, limitExceeded, notSent, undelivered, unconfirmed, unanswered, rejected
-  case unreadable, revoked, cancelled, shuttingDown
+  case unreadable, revoked, cancelled, shuttingDown, notKept, expired
 
   init(_ outcome: Result<CallResult, CallError>) {
     self =
@@ -105,6 +112,8 @@ private enum CallEnd: Int, CaseIterable {
         case .revoked: .revoked
         case .cancelled: .cancelled
         case .shuttingDown: .shuttingDown
+        case .notKept: .notKept
+        case .expired: .expired
         }
       }
   }

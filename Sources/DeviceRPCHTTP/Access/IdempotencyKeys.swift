@@ -37,7 +37,7 @@ actor IdempotencyKeys {
 
   /// Begins the call, or joins the one of the same key, and returns it when it has ended or `patience` is over.
   func perform(
-    _ call: Call, on device: String, as key: Key, body: [UInt8], waiting patience: Duration
+    _ request: CallRequest, on device: String, as key: Key, body: [UInt8], waiting patience: Duration
   ) async throws(Problem) -> CallInfo {
     var hash = SHA256()
     hash.update(data: Array("\(device.utf8.count):\(device)".utf8))
@@ -58,7 +58,7 @@ actor IdempotencyKeys {
     }
     let begun = Task { [caller] () -> Result<CallInfo, Problem> in
       do throws(Problem) {
-        let info = try await CallRoutes.begin(call, on: device, caller, waiting: .zero)
+        let info = try await CallRoutes.begin(request, on: device, caller, waiting: .zero)
         Task { await self.note(caller.info(of: info.id, waiting: nil) ?? info, of: key) }
         return .success(info)
       } catch {

@@ -106,7 +106,7 @@ struct GoliothCalls: Sendable {
   /// back in the meantime.
   private func perform(_ call: Call, on device: String) async throws(Problem) -> CallInfo {
     let time = call.timeout ?? Self.defaultTime
-    let info = try await CallRoutes.begin(call, on: device, caller, waiting: time)
+    let info = try await CallRoutes.begin(CallRequest(call), on: device, caller, waiting: time)
     if case .error(.cancelled) = info.outcome { return info }
     let ended = info.outcome == nil ? await caller.cancel(info.id) ?? info : info
     switch ended.outcome {

@@ -21,8 +21,8 @@ extension ProblemKind {
     case .tooManyRequests, .limitExceeded: .resourceExhausted
     case .methodNotAllowed, .notImplemented: .unimplemented
     // No readable answer has come in time, as Golioth's service would say of it.
-    case .requestTimeout, .notSent, .undelivered, .unconfirmed, .unanswered, .unreadable: .deadlineExceeded
-    case .offline, .rejected, .shuttingDown: .unavailable
+    case .requestTimeout, .notSent, .undelivered, .unconfirmed, .unanswered, .unreadable, .expired: .deadlineExceeded
+    case .offline, .rejected, .shuttingDown, .notKept: .unavailable
     case .revoked, .preconditionFailed: .aborted
     case .cancelled: .cancelled
     case .internalError: .internalError

@@ -40,7 +40,16 @@ enum CallDocument {
       ("acknowledged", time(call.evidence.acknowledgedAfter)), ("answered", time(call.evidence.resultAfter)),
       ("ended", call.ended.map { .string(timestamp($0)) } ?? .null),
     ]
+    if let persistence = call.persistence { members.append(("persistent", value(of: persistence))) }
     return .object(RPCObject(members))
+  }
+
+  private static func value(of persistence: CallInfo.Persistence) -> RPCValue {
+    [
+      "state": .string(persistence.state.rawValue), "expires": .string(timestamp(persistence.expires)),
+      "attempt": RPCValue(persistence.attempt), "attempts": persistence.attempts.map { RPCValue($0) } ?? .null,
+      "repeatable": .bool(persistence.isRepeatable), "reason": persistence.reason.map { .string($0) } ?? .null,
+    ]
   }
 
   /// RFC 3339, in UTC, with milliseconds.

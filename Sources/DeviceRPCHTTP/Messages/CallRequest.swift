@@ -50,8 +50,17 @@ struct Members {
   }
 }
 
-extension Call {
-  /// From the body of a request.
+/// What the body of a request asks for.
+struct CallRequest: Sendable {
+  let call: Call
+  /// Nil for a call that is not persistent.
+  let persistence: CallPersistence?
+
+  init(_ call: Call, _ persistence: CallPersistence? = nil) {
+    self.call = call
+    self.persistence = persistence
+  }
+
   init(body: RPCValue) throws(Problem) {
     var members = try Members(body)
     guard let method = try members.string("method") else {
@@ -63,9 +72,40 @@ extension Call {
       guard case .array = given else { throw Members.wrong("params", "a list") }
       params = given
     }
+    let wait = try members.seconds("wait")
+    let persistence = try members.take("persistent").map { value throws(Problem) in try CallPersistence(value) }
+    if wait != nil, persistence != nil { throw Members.wrong("wait", "left out of a persistent call, which waits until it expires") }
     self.init(
-      method, params: params, timeout: try members.seconds("timeout"), wait: try members.seconds("wait") ?? .zero,
-      isOneWay: try members.bool("oneWay") ?? false)
+      Call(
+        method, params: params, timeout: try members.seconds("timeout"), wait: wait ?? .zero,
+        isOneWay: try members.bool("oneWay") ?? false), persistence)
+    try members.end()
+  }
+}
+
+extension CallPersistence {
+  /// The longest time for which a call may be kept: a year.
+  static let longest = 31_536_000.0
+  static let mostAttempts = 1_000_000
+
+  fileprivate init(_ value: RPCValue) throws(Problem) {
+    guard case .object = value else { throw Members.wrong("persistent", "an object") }
+    self.init()
+    var members = try Members(value)
+    if let given = members.take("expires") {
+      guard let seconds = given.doubleValue, (0.001...Self.longest).contains(seconds) else {
+        throw Members.wrong("expires", "a number of seconds from 0.001 to \(Int(Self.longest))")
+      }
+      expires = .seconds(seconds)
+    }
+    if let given = members.take("attempts") {
+      guard let count = given.intValue, (1...Self.mostAttempts).contains(count) else {
+        throw Members.wrong("attempts", "a whole number from 1 to \(Self.mostAttempts)")
+      }
+      attempts = count
+    }
+    isRepeatable = try members.bool("repeatable") ?? false
+    if attempts != nil, !isRepeatable { throw Members.wrong("attempts", "left out, or the call be repeatable") }
     try members.end()
   }
 }

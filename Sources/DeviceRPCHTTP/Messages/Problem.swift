@@ -35,6 +35,8 @@ enum ProblemKind: String, CaseIterable, Sendable {
   case revoked
   case cancelled
   case shuttingDown = "shutting-down"
+  case notKept = "not-kept"
+  case expired
   case internalError = "internal-error"
 
   var path: String { "/v1/problems/\(rawValue)" }
@@ -58,8 +60,8 @@ enum ProblemKind: String, CaseIterable, Sendable {
     case .internalError: .internalServerError
     case .notImplemented: .notImplemented
     case .rejected, .unreadable: .badGateway
-    case .offline, .shuttingDown: .serviceUnavailable
-    case .notSent, .undelivered, .unconfirmed, .unanswered: .gatewayTimeout
+    case .offline, .shuttingDown, .notKept: .serviceUnavailable
+    case .notSent, .undelivered, .unconfirmed, .unanswered, .expired: .gatewayTimeout
     }
   }
 
@@ -96,6 +98,8 @@ enum ProblemKind: String, CaseIterable, Sendable {
     case .revoked: "The device is no longer trusted"
     case .cancelled: "The call was cancelled"
     case .shuttingDown: "The server is shutting down"
+    case .notKept: "The call cannot be kept"
+    case .expired: "The time of the call is over"
     case .internalError: "The server has failed"
     }
   }
@@ -134,6 +138,8 @@ enum ProblemKind: String, CaseIterable, Sendable {
     case .revoked: "The device was disabled, removed or given another key while the call was open."
     case .cancelled: "The member delivery says how far the call had come."
     case .shuttingDown: "The member delivery says how far the call had come."
+    case .notKept: "The server has no journal of persistent calls, or it cannot be written to; /readyz says why. Nothing was sent."
+    case .expired: "The device had not answered the persistent call by then. The member delivery says how far the call had come."
     case .internalError: "The log of the server says more."
     }
   }
@@ -211,6 +217,8 @@ extension Problem {
       case .revoked: .revoked
       case .cancelled: .cancelled
       case .shuttingDown: .shuttingDown
+      case .notKept: .notKept
+      case .expired: .expired
       }
     self.init(
       kind, "\(error)",

@@ -66,6 +66,19 @@ struct APIRequest: Sendable {
     return limit
   }
 
+  /// The Link header that leads to the next page: the same query, after the last item of this page (RFC 8288).
+  func nextPage(limit: Int, after last: String) -> String {
+    let items = query.filter { $0.name != "after" && $0.name != "limit" } + [("limit", "\(limit)"), ("after", last)]
+    return "<?\(items.map { "\(Self.encoded($0.name))=\(Self.encoded($0.value))" }.joined(separator: "&"))>; rel=\"next\""
+  }
+
+  private static let unreserved = CharacterSet(
+    charactersIn: "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~")
+
+  private static func encoded(_ text: String) -> String {
+    text.addingPercentEncoding(withAllowedCharacters: unreserved) ?? text
+  }
+
   /// Whether the client has the answer of this `ETag` already (RFC 9110 §13.1.2).
   func hasSeen(_ tag: String) -> Bool { Self.lists(tag, headers[values: .ifNoneMatch]) }
 

@@ -22,11 +22,11 @@ struct CallRoutes: Sendable {
           body: "CallRequest",
           responses: [
             (200, "The device has answered, with any status, or has acknowledged a one-way call.", "Call"),
-            (202, "The call is open. Location is where it can be looked at.", "Call"),
+            (202, "The call is open, or is kept. Location is where it can be looked at.", "Call"),
           ],
           problems: [
             .forbidden, .unknownDevice, .offline, .invalidCall, .limitExceeded, .notSent, .undelivered, .unconfirmed,
-            .unanswered, .rejected, .unreadable, .revoked, .cancelled, .shuttingDown, .idempotencyKeyReused,
+            .unanswered, .rejected, .unreadable, .revoked, .cancelled, .shuttingDown, .notKept, .expired, .idempotencyKeyReused,
           ]),
         handler: create),
       APIRoute(
@@ -34,11 +34,22 @@ struct CallRoutes: Sendable {
         description: RouteDescription(
           name: "listCalls", summary: "List the calls of a device, newest first.",
           parameters: [
-            Self.device, .query("limit", "The number of calls, at most.", Schemas.limit),
+            Self.device, Self.state, .query("limit", "The number of calls, at most.", Schemas.limit),
             .query("after", "The id of the last call of the page before.", Schemas.callID),
           ],
           responses: [(200, "The calls. A Link header leads to the next page, if there is one.", "CallList")],
           problems: [.forbidden]),
+        handler: list),
+      APIRoute(
+        method: .get, path: "/v1/calls", need: .key,
+        description: RouteDescription(
+          name: "listAllCalls", summary: "List calls, newest first: all that the key may read.",
+          parameters: [
+            .query("device", "Only calls of this device."), Self.state,
+            .query("limit", "The number of calls, at most.", Schemas.limit),
+            .query("after", "The id of the last call of the page before.", Schemas.callID),
+          ],
+          responses: [(200, "The calls. A Link header leads to the next page, if there is one.", "CallList")]),
         handler: list),
       APIRoute(
         method: .get, path: "/v1/calls/{id}", need: .key,
@@ -61,6 +72,9 @@ struct CallRoutes: Sendable {
 
   private static let device = RouteDescription.Parameter.path("device", "The name of the device.")
   private static let call = RouteDescription.Parameter.path("id", "The id of the call.", Schemas.callID)
+  private static let states = CallInfo.State.allCases.map(\.rawValue) + PersistentCall.State.allCases.map(\.rawValue)
+  private static let state = RouteDescription.Parameter.query(
+    "state", "Only calls in this state; in upper case, only persistent ones.", ["type": "string", "enum": .array(states.map { .string($0) })])
   private static let prefer = RouteDescription.Parameter.header(
     "Prefer", "respond-async, or wait=N with a number of seconds (RFC 7240).")
   private static let idempotencyKey = RouteDescription.Parameter.header(
@@ -70,10 +84,12 @@ struct CallRoutes: Sendable {
   @Sendable private func create(_ request: APIRequest) async throws(Problem) -> Response {
     _ = try request.queryItems([])
     let device = request.parameter("device")
-    let call = try Call(body: request.body ?? .null)
+    let wanted = try CallRequest(body: request.body ?? .null)
+    let call = wanted.call
     try request.sender.requireCall(call.method, on: device)
     let preference = request.preference
-    let patience = min(preference.wait ?? limits.longestWait, limits.longestWait)
+    // A persistent call is waited for only if that is asked for.
+    let patience = min(preference.wait ?? (wanted.persistence == nil ? limits.longestWait : .zero), limits.longestWait)
     let info: CallInfo
     do throws(Problem) {
       if let key = request.headers[.idempotencyKey] {
@@ -81,9 +97,9 @@ struct CallRoutes: Sendable {
           throw Problem(.invalidRequest, "The Idempotency-Key must have 1 to 255 bytes.")
         }
         info = try await idempotency.perform(
-          call, on: device, as: .init(sender: request.sender.id, key: key), body: request.bytes, waiting: patience)
+          wanted, on: device, as: .init(sender: request.sender.id, key: key), body: request.bytes, waiting: patience)
       } else {
-        info = try await Self.begin(call, on: device, caller, waiting: patience)
+        info = try await Self.begin(wanted, on: device, caller, waiting: patience)
       }
     } catch {
       let problem = await known.explained(error, of: device)
@@ -99,10 +115,14 @@ struct CallRoutes: Sendable {
   }
 
   static func begin(
-    _ call: Call, on device: String, _ caller: any DeviceCaller, waiting patience: Duration
+    _ request: CallRequest, on device: String, _ caller: any DeviceCaller, waiting patience: Duration
   ) async throws(Problem) -> CallInfo {
-    do {
-      return try await caller.begin(call, on: device, waiting: patience)
+    do throws(CallError) {
+      guard let persistence = request.persistence else {
+        return try await caller.begin(request.call, on: device, waiting: patience)
+      }
+      let kept = try await caller.submit(request.call, persistence, on: device)
+      return patience > .zero ? await caller.info(of: kept.id, waiting: patience) ?? kept : kept
     } catch {
       throw Problem(error)
     }
@@ -120,23 +140,41 @@ struct CallRoutes: Sendable {
   private static func path(of info: CallInfo) -> String { "/v1/calls/\(info.id)" }
 
   @Sendable private func list(_ request: APIRequest) async throws(Problem) -> Response {
-    let items = try request.queryItems(["limit", "after"])
-    let device = request.parameter("device")
-    try request.sender.requireRead(device)
+    let device = request.parameters["device"]
+    let items = try request.queryItems((device == nil ? ["device"] : []) + ["state", "limit", "after"])
     let limit = try APIRequest.limit(items["limit"])
-    let after = try items["after"].map { text throws(Problem) in
+    // One more tells whether there is another page.
+    var query = CallQuery(device: device ?? items["device"], limit: limit + 1)
+    if let device { try request.sender.requireRead(device) }
+    if let text = items["state"] { try Self.set(text, in: &query) }
+    query.before = try items["after"].map { text throws(Problem) in
       guard let id = CallID(text) else { throw APIRequest.wrong("after", "the id of a call") }
       return id
     }
-    // One more tells whether there is another page.
-    var calls = await caller.calls(of: device, limit: limit + 1, before: after)
+    // A key for some devices sees these only, so a page may need several looks.
+    var calls: [CallInfo] = []
+    while calls.count <= limit {
+      let found = await caller.calls(query)
+      calls += found.filter { request.sender.mayRead($0.device) }
+      guard found.count == query.limit, let last = found.last else { break }
+      query.before = last.id
+      query.limit = max(query.limit, 1_000)
+    }
     let hasMore = calls.count > limit
     calls = Array(calls.prefix(limit))
     var response = Response.json(["calls": .array(calls.map(CallDocument.value))])
-    if hasMore, let last = calls.last {
-      response.headers[.link] = "<?limit=\(limit)&after=\(last.id)>; rel=\"next\""
-    }
+    if hasMore, let last = calls.last { response.headers[.link] = request.nextPage(limit: limit, after: "\(last.id)") }
     return response
+  }
+
+  private static func set(_ state: String, in query: inout CallQuery) throws(Problem) {
+    if let state = CallInfo.State(rawValue: state) {
+      query.states = [state]
+    } else if let state = PersistentCall.State(rawValue: state) {
+      query.persistentStates = [state]
+    } else {
+      throw APIRequest.wrong("state", "one of \(states.joined(separator: ", "))")
+    }
   }
 
   @Sendable private func get(_ request: APIRequest) async throws(Problem) -> Response {
@@ -149,7 +187,8 @@ struct CallRoutes: Sendable {
     let patience = min(preference.wait ?? .zero, limits.longestWait)
     let waited = patience > .zero && first.state != .ended ? await caller.info(of: id, waiting: patience) : first
     guard let info = waited else { throw Self.unknown(id) }
-    let tag = "\"\(info.id)-\(info.state.rawValue)\(info.evidence.delivery == .unreadable ? "-unreadable" : "")\""
+    let kept = info.persistence.map { "-\($0.state.rawValue)-\($0.attempt)" } ?? ""
+    let tag = "\"\(info.id)-\(info.state.rawValue)\(kept)\(info.evidence.delivery == .unreadable ? "-unreadable" : "")\""
     var response =
       request.hasSeen(tag) ? Response(status: .notModified) : Response.json(CallDocument.value(of: info))
     response.headers[.eTag] = tag

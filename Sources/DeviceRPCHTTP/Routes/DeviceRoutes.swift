@@ -1,5 +1,4 @@
 internal import DeviceRPC
-internal import Foundation
 internal import HTTPTypes
 internal import Hummingbird
 
@@ -55,19 +54,8 @@ struct DeviceRoutes: Sendable {
     let hasMore = devices.count > limit
     devices = Array(devices.prefix(limit))
     var response = Response.json(["devices": .array(devices.map { Self.value(of: $0, for: request.sender) })])
-    if hasMore, let last = devices.last {
-      let kept = request.query.filter { $0.name != "after" && $0.name != "limit" } + [("limit", "\(limit)"), ("after", last.name)]
-      let next = kept.map { "\(Self.encoded($0.name))=\(Self.encoded($0.value))" }.joined(separator: "&")
-      response.headers[.link] = "<?\(next)>; rel=\"next\""
-    }
+    if hasMore, let last = devices.last { response.headers[.link] = request.nextPage(limit: limit, after: last.name) }
     return response
-  }
-
-  private static let unreserved = CharacterSet(
-    charactersIn: "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~")
-
-  private static func encoded(_ text: String) -> String {
-    text.addingPercentEncoding(withAllowedCharacters: unreserved) ?? text
   }
 
   @Sendable private func get(_ request: APIRequest) async throws(Problem) -> Response {

@@ -40,6 +40,24 @@ enum Schemas {
       "timeout": described(seconds, "Seconds to wait for the result; the server's default is 10."),
       "wait": described(seconds, "Seconds to wait for a device that is not connected; by default 0."),
       "oneWay": ["type": "boolean", "default": false, "description": "Whether no result is wanted."],
+      "persistent": [
+        "type": "object", "additionalProperties": false,
+        "description": "Keep the call until it is done, also while the device is away and over restarts of the server. The answer is a 202.",
+        "properties": [
+          "expires": [
+            "type": "number", "minimum": 0.001, "maximum": .double(CallPersistence.longest), "default": 86_400,
+            "description": "Seconds after which it is given up.",
+          ],
+          "attempts": [
+            "type": "integer", "minimum": 1, "maximum": RPCValue(CallPersistence.mostAttempts),
+            "description": "How often a repeatable call may be sent; without it any number of times.",
+          ],
+          "repeatable": [
+            "type": "boolean", "default": false,
+            "description": "Whether the device may run it more than once. If not, what it may have run is never sent again.",
+          ],
+        ],
+      ],
     ],
   ]
 
@@ -70,6 +88,16 @@ enum Schemas {
         names(Delivery.allCases.map(\.rawValue)), "How far the call has certainly come."),
       "safeToRepeat": ["type": "boolean", "description": "Whether the device has certainly not run it."],
       "created": time, "sent": timeOrNull, "acknowledged": timeOrNull, "answered": timeOrNull, "ended": timeOrNull,
+      "persistent": [
+        "type": "object", "required": ["state", "expires", "attempt", "attempts", "repeatable", "reason"],
+        "description": "Only of a persistent call.",
+        "properties": [
+          "state": names(PersistentCall.State.allCases.map(\.rawValue)), "expires": time,
+          "attempt": described(count, "How often it was sent, as far as the device may have received it."),
+          "attempts": ["type": ["integer", "null"]], "repeatable": ["type": "boolean"],
+          "reason": ["type": ["string", "null"], "description": "Why it has failed, or why the last attempt has."],
+        ],
+      ],
     ],
   ]
 

@@ -68,7 +68,7 @@ extension DeviceAdministrationError {
       case .noCredential(let device, let kind): .noCredential(device: device, kind)
       case .identityTaken(let identity, _): .identityTaken(identity)
       case .invalidName, .invalidIdentity, .invalidFingerprint: .invalid("\(error)")
-      case .missing, .cannotOpen, .notPrivate, .notADeviceStore, .newer, .damaged, .busy, .failed,
+      case .missing, .cannotOpen, .notPrivate, .notADeviceStore, .notAJournal, .newer, .damaged, .busy, .failed,
         .invalidKeyName, .keyNameTaken, .unknownKey, .tooManyKeys, .permissionsTooLong:
         .failed("\(error)")
       }

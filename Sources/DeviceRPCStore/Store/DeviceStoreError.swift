@@ -11,6 +11,8 @@ public enum DeviceStoreError: Error, Sendable, Hashable {
   case notPrivate(path: String, reason: String)
   /// The file is not a store of devices.
   case notADeviceStore(path: String)
+  /// The file is not a journal of calls.
+  case notAJournal(path: String)
   /// The file was written by a later version of this package.
   case newer(path: String)
   /// The contents of the file are corrupt.
@@ -54,6 +56,7 @@ extension DeviceStoreError: CustomStringConvertible {
     case .cannotOpen(let path, let reason): "cannot open \(path): \(reason)"
     case .notPrivate(let path, let reason): "\(path) is not private: \(reason)"
     case .notADeviceStore(let path): "\(path) is not a store of devices"
+    case .notAJournal(let path): "\(path) is not a journal of calls"
     case .newer(let path): "\(path) was written by a later version of device-rpc"
     case .damaged(let path): "\(path) is damaged"
     case .busy(let path): "\(path) is locked by another process"

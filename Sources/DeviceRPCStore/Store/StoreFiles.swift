@@ -1,14 +1,17 @@
 internal import Glibc
 internal import Logging
 
-/// The files of a store: their permissions, and a lock for opening them.
+/// The files of a database: their permissions, and a lock for opening them.
 struct StoreFiles {
   let directory: String
-  var database: String { path(of: Self.name) }
+  var database: String { path(of: name) }
 
-  private static let name = "devices.sqlite"
+  private let name: String
 
-  init(directory: String) { self.directory = directory.isEmpty ? "." : directory }
+  init(directory: String, name: String = "devices.sqlite") {
+    self.directory = directory.isEmpty ? "." : directory
+    self.name = name
+  }
 
   private func path(of name: String) -> String { directory.hasSuffix("/") ? directory + name : "\(directory)/\(name)" }
 
@@ -31,7 +34,7 @@ struct StoreFiles {
     try checkDirectory(descriptor)
     try lock(descriptor, patience)
     try prepareDatabase(descriptor, creating: creating)
-    for suffix in ["", "-wal", "-shm"] { try makePrivate(Self.name + suffix, in: descriptor, logger) }
+    for suffix in ["", "-wal", "-shm"] { try makePrivate(name + suffix, in: descriptor, logger) }
     return try body(database)
   }
 
@@ -67,10 +70,10 @@ struct StoreFiles {
   private func prepareDatabase(_ directory: Int32, creating: Bool) throws(DeviceStoreError) {
     var status = stat()
     // An existing file is not opened here: closing any descriptor of it would release the locks of this process's connections.
-    guard fstatat(directory, Self.name, &status, AT_SYMLINK_NOFOLLOW) != 0 else { return }
+    guard fstatat(directory, name, &status, AT_SYMLINK_NOFOLLOW) != 0 else { return }
     guard errno == ENOENT else { throw .cannotOpen(path: database, reason: Self.systemError) }
     guard creating else { throw .missing(directory: self.directory) }
-    let descriptor = openat(directory, Self.name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
+    let descriptor = openat(directory, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
     guard descriptor >= 0 else { throw .cannotOpen(path: database, reason: Self.systemError) }
     close(descriptor)
   }

@@ -26,6 +26,7 @@ struct CallCommand: AsyncParsableCommand {
         device-rpc call sensor-1 multiply 7 191
         device-rpc call sensor-1 setLed '{"on": true}' --timeout 3
         device-rpc call sensor-1 reboot --one-way --wait 60
+        device-rpc call sensor-1 update https://example.org/f.bin --persistent --expires 604800
         DEVICE_RPC_SERVER=https://rpc.example.org DEVICE_RPC_API_KEY=drpc_... device-rpc call sensor-1 measure
       """)
 
@@ -48,6 +49,15 @@ struct CallCommand: AsyncParsableCommand {
   var wait = 0.0
   @Flag(help: "Want no result: the call ends when the device has acknowledged it.") var oneWay = false
   @Flag(help: "Do not wait for the end: print the id of the call.") var async = false
+  @Flag(
+    help: "Keep the call until it is done, also while the device is away and over restarts of the server, and print its id.")
+  var persistent = false
+  @Option(help: ArgumentHelp("When a persistent call is given up. (default: 86400, a day)", valueName: "seconds"))
+  var expires: Double?
+  @Flag(help: "The device may run the persistent call more than once. Without this, what it may have run is never sent again.")
+  var repeatable = false
+  @Option(help: ArgumentHelp("How often a repeatable call may be sent. (default: any number of times)", valueName: "number"))
+  var attempts: Int?
   @Option(help: ArgumentHelp("Make the call only once, however often this key is used in an hour.", valueName: "key"))
   var idempotencyKey: String?
   @Flag(help: "Print the whole call as JSON, whatever came of it.") var json = false
@@ -61,6 +71,15 @@ struct CallCommand: AsyncParsableCommand {
     guard idempotencyKey.map({ (1...255).contains($0.utf8.count) }) ?? true else {
       throw ValidationError("--idempotency-key must have 1 to 255 bytes.")
     }
+    guard persistent || expires == nil && attempts == nil && !repeatable else {
+      throw ValidationError("--expires, --attempts and --repeatable are for --persistent.")
+    }
+    guard !persistent || wait == 0 else { throw ValidationError("--wait is not for --persistent, which waits until --expires.") }
+    guard expires.map({ (0.001...31_536_000).contains($0) }) ?? true else {
+      throw ValidationError("--expires must be 0.001 to 31536000 seconds.")
+    }
+    guard attempts.map({ (1...1_000_000).contains($0) }) ?? true else { throw ValidationError("--attempts must be 1 to 1000000.") }
+    guard attempts == nil || repeatable else { throw ValidationError("--attempts is for --repeatable.") }
     // Negative numbers are parameters, and everything else with a dash is a mistyped option.
     if let option = params.first(where: { $0.hasPrefix("-") && Double($0) == nil }) {
       throw ValidationError("Unknown option \(option). As a parameter it is written as a JSON string, '\"\(option)\"'.")
@@ -80,6 +99,12 @@ struct CallCommand: AsyncParsableCommand {
     if let timeout { body.append(("timeout", .double(timeout))) }
     if wait > 0 { body.append(("wait", .double(wait))) }
     if oneWay { body.append(("oneWay", true)) }
+    if persistent {
+      var how: [(String, RPCValue)] = [("repeatable", .bool(repeatable))]
+      if let expires { how.append(("expires", .double(expires))) }
+      if let attempts { how.append(("attempts", RPCValue(attempts))) }
+      body.append(("persistent", .object(RPCObject(how))))
+    }
     var headers: [(String, String)] = []
     if let idempotencyKey { headers.append(("Idempotency-Key", idempotencyKey)) }
     if async { headers.append(("Prefer", "respond-async")) }
@@ -88,7 +113,7 @@ struct CallCommand: AsyncParsableCommand {
       var answer = try await client.ask(
         .POST, "/v1/devices/\(ServerClient.encoded(device))/calls", .object(RPCObject(body)), headers: headers)
       // A server waits for some minutes at most.
-      while !async, answer.status == 202, let id = answer.body["id"]?.stringValue {
+      while !async, !persistent, answer.status == 202, let id = answer.body["id"]?.stringValue {
         answer = try await client.ask(.GET, "/v1/calls/\(id)", headers: [("Prefer", "wait=60")])
         if answer.status == 200, answer.body["state"] != "ended" { answer.status = 202 }
       }
@@ -123,7 +148,8 @@ struct CallCommand: AsyncParsableCommand {
   static func exit(for type: String) -> Exit {
     switch type.split(separator: "/").last {
     case "unknown-device", "offline": .offline
-    case "undelivered", "unconfirmed", "unanswered", "rejected", "unreadable", "revoked", "cancelled", "shutting-down": .unanswered
+    case "undelivered", "unconfirmed", "unanswered", "rejected", "unreadable", "revoked", "cancelled", "shutting-down", "expired":
+      .unanswered
     default: .failed
     }
   }

@@ -18,6 +18,9 @@ struct ServeOptions: ParsableArguments {
   @OptionGroup(title: "Where HTTP is answered")
   var http: HTTPOptions
 
+  @OptionGroup(title: "Persistent calls")
+  var journal: JournalOptions
+
   @Option(help: own.help("numbers")) var numbers: Numbers!
   @Option(help: own.help("max-payload")) var maxPayload: Int!
   @Option(help: own.help("timeout")) var timeout: Double!
@@ -32,7 +35,8 @@ struct ServeOptions: ParsableArguments {
   /// All options, those of the groups too.
   static let settings = 
     ListenOptions.settings.map { $0.within(\ServeOptions.listening) }
-    + HTTPOptions.settings.map { $0.within(\ServeOptions.http) } + own
+    + HTTPOptions.settings.map { $0.within(\ServeOptions.http) }
+    + JournalOptions.settings.map { $0.within(\ServeOptions.journal) } + own
 
   private static let own: [Setting<ServeOptions>] = [
     Setting(

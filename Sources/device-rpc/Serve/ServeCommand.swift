@@ -98,13 +98,15 @@ struct ServeCommand: AsyncParsableCommand {
     let listening = options.listening
     let store = try listening.openStore(logger)
     defer { store?.close() }
+    let journal = options.journal.open(listening.data, logger)
+    defer { (journal as? SQLiteCallJournal)?.close() }
     let metrics = PrometheusMetrics()
     let configuration = options.http.configuration(hasData: store != nil)
     // Before the server is made, which looks for it.
     if configuration != nil { MetricsSystem.bootstrap(metrics) }
-    let server = try makeServer(store, logger)
+    let server = try makeServer(store, journal, logger)
     var http: DeviceRPCHTTPServer?
-    if let configuration { http = try await makeHTTP(configuration, server, store, metrics, logger, output) }
+    if let configuration { http = try await makeHTTP(configuration, server, store, journal, metrics, logger, output) }
     let console = Console(server: server, output: output, wait: .seconds(options.wait))
     do {
       try await server.start()
@@ -137,15 +139,15 @@ struct ServeCommand: AsyncParsableCommand {
   }
 
   private func makeHTTP(
-    _ configuration: HTTPConfiguration, _ server: DeviceRPCServer, _ store: DeviceStore?, _ metrics: PrometheusMetrics,
-    _ logger: Logger, _ output: Output
+    _ configuration: HTTPConfiguration, _ server: DeviceRPCServer, _ store: DeviceStore?, _ journal: any CallJournal,
+    _ metrics: PrometheusMetrics, _ logger: Logger, _ output: Output
   ) async throws -> DeviceRPCHTTPServer {
     let http = DeviceRPCHTTPServer(
       server, keys: store, administration: store, metadata: store, configuration: configuration,
       isReady: {
         do {
           try await store?.checkWritable()
-          return nil
+          return await journal.problem().map { "calls cannot be kept: \($0)" }
         } catch {
           return "\(error)"
         }
@@ -163,7 +165,7 @@ struct ServeCommand: AsyncParsableCommand {
     return http
   }
 
-  private func makeServer(_ store: DeviceStore?, _ logger: Logger) throws -> DeviceRPCServer {
+  private func makeServer(_ store: DeviceStore?, _ journal: any CallJournal, _ logger: Logger) throws -> DeviceRPCServer {
     var configuration = options.listening.configuration(store)
     configuration.golioth.numbers = options.numbers == .floats ? .floats : .asWritten
     configuration.golioth.maximumPayload = options.maxPayload
@@ -172,8 +174,9 @@ struct ServeCommand: AsyncParsableCommand {
     limits.defaultTimeout = .seconds(options.timeout)
     limits.probeInterval = options.probeInterval == 0 ? nil : .seconds(options.probeInterval)
     limits.unansweredProbes = options.unansweredProbes
+    limits.pacing = options.journal.pacing.ofLimits
     do {
-      return try DeviceRPCServer(coap: configuration, limits: limits, logger: logger)
+      return try DeviceRPCServer(coap: configuration, limits: limits, journal: journal, logger: logger)
     } catch let error as CoAPConfigurationError {
       throw CommandFailure(Output.safe("\(error)"))
     }

@@ -43,7 +43,7 @@ final class EventCaller: DeviceCaller {
   }
   func info(of call: CallID, waiting patience: Duration?) async -> CallInfo? { nil }
   func cancel(_ call: CallID) async -> CallInfo? { nil }
-  func calls(of device: String?, limit: Int, before id: CallID?) async -> [CallInfo] { [] }
+  func calls(_ query: CallQuery) async -> [CallInfo] { [] }
   func info(of device: String) async -> DeviceInfo? { nil }
   func devices(_ query: DeviceQuery) async -> [DeviceInfo] { [] }
 }

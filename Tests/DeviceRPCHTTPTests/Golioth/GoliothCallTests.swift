@@ -312,7 +312,7 @@ private final class OpenCaller: DeviceCaller {
     cancelled.withLock { $0.append(call) }
     return ended
   }
-  func calls(of device: String?, limit: Int, before id: CallID?) async -> [CallInfo] { [] }
+  func calls(_ query: CallQuery) async -> [CallInfo] { [] }
   func info(of device: String) async -> DeviceInfo? { nil }
   func devices(_ query: DeviceQuery) async -> [DeviceInfo] { [] }
   func events() -> AsyncStream<DeviceEvent> { AsyncStream { $0.finish() } }

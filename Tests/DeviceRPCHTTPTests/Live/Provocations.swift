@@ -61,7 +61,10 @@ struct Provocation {
       Provocation(
         operation: "createCall", kind: .idempotencyKeyReused, headers: ["Idempotency-Key": "k"], body: #"{"method":"ok","params":[1]}"#,
         firstBody: #"{"method":"ok"}"#),
+      Provocation(operation: "createCall", kind: .notKept, body: #"{"method":"not-kept","persistent":{}}"#),
+      Provocation(operation: "createCall", kind: .expired, headers: ["Prefer": "wait=5"], body: #"{"method":"expired","persistent":{}}"#),
       Provocation(operation: "listCalls"),
+      Provocation(operation: "listAllCalls"),
       Provocation(operation: "getCall"),
       Provocation(operation: "getCall", status: 304, headers: ["If-None-Match": "\"\(TableCaller.known)-ended\""]),
       Provocation(operation: "getCall", kind: .unknownCall, parameters: ["id": "x"]),

@@ -31,6 +31,8 @@ struct TableCaller: DeviceCaller {
     case .revoked: .revoked(device: device, reason: reason, delivery: .delivered)
     case .cancelled: .cancelled(.delivered)
     case .shuttingDown: .shuttingDown(.delivered)
+    case .notKept: .notKept(reason: reason)
+    case .expired: .expired(device: device, delivery: .notSent)
     default: nil
     }
   }
@@ -49,12 +51,16 @@ struct TableCaller: DeviceCaller {
     return Self.info(call, on: device)
   }
 
+  func submit(_ call: Call, _ persistence: CallPersistence, on device: String) async throws(CallError) -> CallInfo {
+    try await begin(call, on: device, waiting: .zero)
+  }
+
   func info(of call: CallID, waiting patience: Duration?) async -> CallInfo? {
     call == Self.known ? Self.info(Call("ok"), on: "known") : nil
   }
 
   func cancel(_ call: CallID) async -> CallInfo? { await info(of: call, waiting: nil) }
-  func calls(of device: String?, limit: Int, before id: CallID?) async -> [CallInfo] { [Self.info(Call("ok"), on: "known")] }
+  func calls(_ query: CallQuery) async -> [CallInfo] { [Self.info(Call("ok"), on: "known")] }
   func info(of device: String) async -> DeviceInfo? { device == "known" ? .test(device) : nil }
   func devices(_ query: DeviceQuery) async -> [DeviceInfo] { [.test("known")] }
   func events() -> AsyncStream<DeviceEvent> { AsyncStream { _ in } }

@@ -1,0 +1,229 @@
+internal import FoundationEssentials
+
+// Persistent calls: to make one, to send it when its device can be reached, and what becomes of it.
+extension DeviceLoop {
+  /// Makes a persistent call, and returns when it is in the journal. Throws when it is refused.
+  nonisolated(nonsending) func submit(
+    _ call: Call, _ persistence: CallPersistence, on name: String
+  ) async throws(CallError) -> CallInfo {
+    let kept: Result<CallInfo, CallError> = await withUnsafeContinuation { continuation in
+      run { loop in
+        do throws(CallError) {
+          try loop.keep(call, persistence, on: name) { continuation.resume(returning: $0) }
+        } catch {
+          loop.metrics.count(.failure(error))
+          continuation.resume(returning: .failure(error))
+        }
+      }
+    }
+    return try kept.get()
+  }
+
+  private func keep(
+    _ call: Call, _ persistence: CallPersistence, on name: String, _ answer: @escaping @Sendable (Result<CallInfo, CallError>) -> Void
+  ) throws(CallError) {
+    guard let kept else { throw .notKept(reason: "this server has no journal of calls") }
+    if isEnding { throw .shuttingDown(.notSent) }
+    guard kept.isLoaded else { throw .notKept(reason: kept.problem?.description ?? "the server has not started yet") }
+    if devices[name] == nil, DeviceName.problem(with: name, longest: limits.deviceName) != nil { throw .unknownDevice(name) }
+    guard call.params.approximateBytes <= limits.persistentCallBytes else {
+      throw .limitExceeded("the parameters of a persistent call may take \(limits.persistentCallBytes) bytes")
+    }
+    guard kept.waiting.count < LoopJournal.mostWaiting else {
+      throw .limitExceeded("\(LoopJournal.mostWaiting) calls wait to be kept, as many as this server takes")
+    }
+    guard kept.calls.waitingCount(name) < limits.persistentCallsPerDevice else {
+      throw .limitExceeded("\(limits.persistentCallsPerDevice) calls to \(name) are kept, as many as it may have")
+    }
+    let serial = reserveSerial()
+    let wireID = Pending.id(method: call.method, serial: serial)
+    // A call that cannot be encoded is refused at once, if it is known how its device wants it.
+    if let link = devices[name]?.device.link { _ = try link.encode(call, id: wireID) }
+    lookAtWallClock()
+    let now = driver.now
+    let created = date(now)
+    let lifetime = min(max(persistence.expires, .zero), .seconds(10 * 365 * 86_400))
+    let persistent = PersistentCall(
+      id: newID(serial, started: now), wireID: wireID, device: name, call: call, created: created,
+      expires: created.addingTimeInterval(lifetime.seconds), attempts: persistence.attempts.map { max(1, $0) },
+      isRepeatable: persistence.isRepeatable)
+    write(.add(persistent), failed: { answer(.failure(.notKept(reason: "\($1)"))) }) { loop, outcome in
+      switch outcome {
+      case .done:
+        kept.calls.add(persistent)
+        loop.updateKeptAlarm()
+        loop.hub.send(.callQueued(persistent.info))
+        answer(.success(persistent.info))
+        if let record = loop.devices[name] { loop.sendKept(record) }
+      case .full(let limit): answer(.failure(.limitExceeded("the journal has \(limit) open calls, as many as it takes")))
+      case .invalid(let reason): answer(.failure(.invalidCall(reason)))
+      case .conflict: answer(.failure(.notKept(reason: "the journal has a call with this id already")))
+      }
+    }
+  }
+
+  // MARK: Attempts
+
+  /// Sends the persistent calls that may be sent now. That they are sent is in the journal before they are.
+  func sendKept(_ record: DeviceRecord) {
+    guard let kept, kept.calls.count > 0, !isEnding, record.device.isReady, record.device.link != nil else { return }
+    while let (entry, change) = kept.calls.next(for: record.device.name, now: driver.date) {
+      write(change) { loop, outcome in
+        if outcome == .done { loop.attempt(entry) } else { kept.calls.forget(entry) }
+      }
+    }
+  }
+
+  private func attempt(_ entry: PersistentCalls.Entry) {
+    // It may have been taken back, or have expired.
+    guard entry.isUnderWay else { return }
+    let (call, name, now) = (entry.call.call, entry.call.device, driver.now)
+    guard !isEnding, let record = devices[name], let link = record.device.link else { return attemptOver(entry, .notSent) }
+    guard pending.count < limits.calls, record.openCalls < limits.callsPerDevice else {
+      kept?.refused.insert(name)
+      return attemptOver(entry, .notSent)
+    }
+    let payload: [UInt8]
+    do throws(CallError) {
+      payload = try link.encode(call, id: entry.call.wireID)
+    } catch {
+      return attemptOver(entry, .failed(.notSent, reason: error.shortReason))
+    }
+    let timeout = min(max(call.timeout ?? limits.defaultTimeout, .zero), limits.longestTimeout)
+    let added = pending.add(
+      entry.call.id.serial, id: entry.call.wireID, call, to: record, payload: payload, timeout: timeout,
+      completion: CallCompletion(persistent: entry), now: now)
+    pump(record, now: now)
+    if pending[added.serial] === added { updateAlarm() }
+  }
+
+  func attemptAcknowledged(_ entry: PersistentCalls.Entry) {
+    guard let kept else { return }
+    if let change = kept.calls.acknowledged(entry, now: driver.date) {
+      tell(entry, change) { $0.hub.send(.callAcknowledged($1)) }
+    }
+    if let record = devices[entry.call.device] { sendKept(record) }
+  }
+
+  func attemptEnded(_ entry: PersistentCalls.Entry, _ outcome: Outcome) {
+    switch outcome {
+    case .success(let result): attemptOver(entry, .result(result.status, result.detail))
+    case .failure(let error):
+      let reason = error.shortReason
+      switch error.delivery {
+      case .notSent:
+        if case .invalidCall = error { attemptOver(entry, .failed(.notSent, reason: reason)) } else { attemptOver(entry, .notSent) }
+      // A device that has restarted may have run an earlier copy of a message that it now rejects.
+      case .sentNoAck, .refused: attemptOver(entry, .lost(reason: reason))
+      case .delivered: attemptOver(entry, .unanswered(reason: reason))
+      case .unreadable: attemptOver(entry, .failed(.unreadable, reason: reason))
+      }
+    }
+  }
+
+  private func attemptOver(_ entry: PersistentCalls.Entry, _ event: PersistentCall.Event) {
+    guard let kept else { return }
+    if let change = kept.calls.over(entry, event, now: driver.date) { tell(entry, change) }
+    let name = entry.call.device
+    if !kept.refused.isEmpty { updateKeptAlarm() }
+    if !kept.refused.contains(name), let record = devices[name] { sendKept(record) }
+  }
+
+  /// Has the journal make a change to a call, and then tells of it, first with `then`.
+  private func tell(
+    _ entry: PersistentCalls.Entry, _ change: CallJournalChange, then: @escaping @Sendable (isolated DeviceLoop, CallInfo) -> Void = { _, _ in }
+  ) {
+    let info = entry.call.info
+    if entry.call.isOver { kept?.ending[info.id.serial] = info }
+    write(change) { loop, outcome in
+      then(loop, info)
+      if outcome != .done { loop.kept?.calls.forget(entry) }
+      guard let end = info.outcome else { return }
+      loop.kept?.ending[info.id.serial] = nil
+      if outcome == .done {
+        loop.metrics.count(end)
+        loop.hub.send(.callEnded(info))
+      }
+      loop.resumeWaiters(of: info.id.serial) { info }
+    }
+  }
+
+  // MARK: Late results
+
+  /// A result that no attempt waits for any longer. Returns false if it answers no persistent call.
+  func takeLate(_ id: String, _ status: RPCStatus, _ detail: RPCValue?, from record: DeviceRecord?) -> Bool {
+    guard let kept, let entry = kept.calls.call(wireID: id), record.map({ $0.device.name == entry.call.device }) ?? true,
+      let change = kept.calls.happened(.result(status, detail), to: entry, now: driver.date)
+    else { return false }
+    tell(entry, change)
+    if let record = devices[entry.call.device] { sendKept(record) }
+    return true
+  }
+
+  /// Whether a persistent call to this device has this id on the wire, and may have been sent.
+  func isKept(_ id: String, of name: String) -> Bool {
+    kept?.calls.call(wireID: id).map { $0.call.device == name && $0.call.progress.attempt > 0 } ?? false
+  }
+
+  func isKept(_ id: String, ofOtherThan name: String) -> Bool {
+    kept?.calls.call(wireID: id).map { $0.call.device != name } ?? false
+  }
+
+  // MARK: Ends
+
+  /// Takes back a persistent call, and returns it when the journal has it so; nil when no such call is open.
+  nonisolated(nonsending) func delete(_ id: CallID) async -> CallInfo? {
+    await withUnsafeContinuation { continuation in
+      run { loop in
+        guard let kept = loop.kept, let entry = kept.calls[id],
+          let change = kept.calls.happened(.deleted, to: entry, now: loop.driver.date)
+        else { return continuation.resume(returning: nil) }
+        if kept.problem == nil {
+          loop.tell(entry, change) { continuation.resume(returning: $1) }
+        } else {
+          // It may take a long time until the journal can be written to.
+          loop.tell(entry, change)
+          continuation.resume(returning: entry.call.info)
+        }
+        loop.leave(entry)
+      }
+    }
+  }
+
+  func expireKept() {
+    guard let kept else { return }
+    while let (entry, change) = kept.calls.expire(now: driver.date) {
+      tell(entry, change)
+      leave(entry)
+    }
+  }
+
+  // Ends the attempt of a call that is over, and lets the next one have its turn.
+  private func leave(_ entry: PersistentCalls.Entry) {
+    let serial = entry.call.id.serial
+    if let attempt = pending[serial], attempt.completion.persistent === entry {
+      finish(serial, .failure(.cancelled(attempt.delivery)))
+      pump(attempt.lane, now: driver.now)
+    }
+    if let record = devices[entry.call.device] { sendKept(record) }
+  }
+}
+
+extension CallError {
+  /// The reason without the advice of the description, for a call that is kept.
+  fileprivate var shortReason: String {
+    switch self {
+    case .invalidCall(let reason), .limitExceeded(let reason), .notKept(let reason): reason
+    case .notSent(_, let reason), .undelivered(_, let reason), .rejected(_, let reason), .garbled(_, let reason),
+      .unreadableResult(_, let reason), .revoked(_, let reason, _):
+      reason
+    case .unconfirmed(_, let after): "no result within \(after.readable), and its connection knows no acknowledgements"
+    case .unanswered(_, let after): "no result within \(after.readable)"
+    case .unknownDevice, .offline: "it is not connected"
+    case .refused(let result): "\(result.status)"
+    case .cancelled: "its caller took it back"
+    case .shuttingDown: "the server was shut down"
+    case .expired: "its time was over"
+    }
+  }
+}
