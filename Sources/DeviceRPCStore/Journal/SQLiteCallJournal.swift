@@ -37,7 +37,8 @@ public final class SQLiteCallJournal: CallJournal {
   private let logger: Logger?
   private let thread = DispatchQueue(label: "CallJournal")
   private let state = Mutex(State())
-  // Used on the thread only: the number of calls, and when old ones were last looked for.
+  // Used on the thread only: whether it was closed, the number of calls, and when old ones were last looked for.
+  private nonisolated(unsafe) var isClosed = false
   private nonisolated(unsafe) var count: Int
   private nonisolated(unsafe) var swept = Date.distantPast
 
@@ -89,7 +90,15 @@ public final class SQLiteCallJournal: CallJournal {
 
   /// Closes the file. Later accesses fail.
   public func close() {
-    thread.sync { try? database.close() }
+    thread.sync {
+      isClosed = true
+      try? database.close()
+    }
+  }
+
+  // GRDB reads freed memory when a closed database is used.
+  private func checkOpen() throws(DeviceStoreError) {
+    if isClosed { throw .failed(path: path, reason: "the journal is closed") }
   }
 
   // MARK: Changes
@@ -115,6 +124,7 @@ public final class SQLiteCallJournal: CallJournal {
     let before = count
     var outcomes: [[CallJournalOutcome]] = []
     do {
+      try checkOpen()
       try database.inTransaction(.immediate) { db in
         try forgetOld(db)
         outcomes = try batches.map { batch in try batch.changes.map { try make($0, db) } }
@@ -198,6 +208,7 @@ public final class SQLiteCallJournal: CallJournal {
     let result: Result<[PersistentCall], CallJournalError> = await withCheckedContinuation { continuation in
       thread.async {
         do {
+          try self.checkOpen()
           let calls = try self.database.read { db in
             var calls: [PersistentCall] = []
             let rows = try Row.fetchCursor(
@@ -226,6 +237,7 @@ public final class SQLiteCallJournal: CallJournal {
     return await withCheckedContinuation { continuation in
       thread.async {
         let error = Result {
+          try self.checkOpen()
           try self.database.inTransaction(.immediate) { db in
             try db.execute(sql: "PRAGMA user_version = \(UInt16.random(in: .min ... .max))")
             return .commit
