@@ -216,7 +216,13 @@ let package = Package(
       ],
       exclude: ["Resources"], swiftSettings: strictForTests),
     .testTarget(
-      name: "CommandTests", dependencies: ["device-rpc", "DeviceRPC", "DeviceRPCStore", "TestSupport"],
+      name: "CommandTests",
+      dependencies: [
+        "device-rpc", "DeviceRPC", "DeviceRPCStore", "DeviceSimulator", "TestSupport",
+        .product(name: "AsyncHTTPClient", package: "async-http-client"),
+        .product(name: "GRDB", package: "GRDB.swift"),
+        .product(name: "NIOCore", package: "swift-nio"),
+      ],
       swiftSettings: strictForTests),
   ],
   swiftLanguageModes: [.v6]
