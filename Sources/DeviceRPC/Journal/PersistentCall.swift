@@ -18,22 +18,8 @@ public struct CallPersistence: Sendable, Hashable {
 
 /// A call that is kept in a journal until it is done, also while its device is away and over restarts of the server.
 ///
-/// ```
-///            ┌──────────── another attempt ────────────┐
-///            ▼                                         │
-///   QUEUED ─► SENT ──► TIMEOUT ────────────────────────┘
-///    │         │  └──────┐ │ a late acknowledgement
-///    │         ▼         ▼ ▼
-///    │       DELIVERED (the end of a one-way call)
-///    │         │
-///    │         ├─► SUCCESSFUL   the device has answered with OK
-///    ├─────────┼─► FAILED       it has answered otherwise, or cannot be given the call
-///    ├─────────┼─► EXPIRED      its time was over
-///    └─────────┴─► DELETED      its caller took it back
-/// ```
-///
-/// SENT and TIMEOUT have the same four ends. A state is in the journal before the datagram leaves the server: a call that is still
-/// QUEUED after a crash was certainly not sent.
+/// A state is in the journal before the datagram leaves the server: a call that is still `queued` after a crash was certainly not
+/// sent. The states and what leads from one to another are in <doc:PersistentCalls>.
 public struct PersistentCall: Sendable, Hashable, Identifiable {
   /// How far the call has come, in ThingsBoard's words.
   public enum State: String, Sendable, Hashable, CaseIterable {

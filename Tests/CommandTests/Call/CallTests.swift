@@ -57,6 +57,21 @@ import Testing
     }
   }
 
+  @Test func `a persistent call prints its id, and is done when its device comes`() async throws {
+    try await withServer { place in
+      let kept = try await call(place.url, "sensor-1", "multiply", "7", "191", "--persistent", "--expires", "60", "--repeatable", "--attempts", "2")
+      let id = try #require(kept.output.first)
+      #expect(kept.output.count == 1 && kept.error.isEmpty && kept.code == 0)
+      let simulate = try RunningCommand(["simulate", "--port", place.coapPort, "--quiet"])
+      defer { simulate.send(SIGKILL) }
+      let ended = try await curl("-H", "Prefer: wait=20", "\(place.url)/v1/calls/\(id)")
+      #expect(ended.first?.contains(#""detail":{"value":1337.0}"#) == true && ended.first?.contains(#""state":"SUCCESSFUL""#) == true)
+      for wrong in [["--expires", "5"], ["--persistent", "--attempts", "2"], ["--persistent", "--wait", "1"], ["--persistent", "--expires", "0"]] {
+        #expect(try await run(["call", "--server", place.url, "sensor-1", "m"] + wrong).code == 64, "\(wrong)")
+      }
+    }
+  }
+
   @Test func `curl calls a device, and a page of somebody else cannot`() async throws {
     try await withDevice { place in
       let answer = try await curl(
