@@ -59,10 +59,15 @@ public final class InMemoryDevices: Sendable {
 
 extension DeviceRPCServer {
   /// Creates a server whose devices are in memory.
+  ///
+  /// - Parameter journal: where persistent calls are kept; nil for in memory, by the clock that stands still.
   public convenience init(
-    _ devices: InMemoryDevices, limits: Limits = Limits(), journal: (any CallJournal)? = InMemoryCallJournal(),
+    _ devices: InMemoryDevices, limits: Limits = Limits(), journal: (any CallJournal)? = nil,
     logger: Logger = Logger(label: "device-rpc")
   ) {
-    self.init(transport: devices.transport, limits: limits, log: logger, journal: journal)
+    let transport = devices.transport
+    self.init(
+      transport: transport, limits: limits, log: logger,
+      journal: journal ?? InMemoryCallJournal(date: { [clock = transport.loops[0]] in clock.date }))
   }
 }

@@ -9,16 +9,11 @@ import Testing
 /// A device whose reactions a test decides, and the calls that it has run.
 private final class Bench: Sendable {
   let devices: InMemoryDevices
-  let journal: any CallJournal
   let server: DeviceRPCServer
   private let runs = Mutex<[String]>([])
   private let reactions = Mutex<[InMemoryDevices.Reaction]>([])
 
-  init(
-    _ journal: any CallJournal = InMemoryCallJournal(date: { Date(timeIntervalSince1970: 1_790_000_000) }), loops: Int = 1,
-    limits: Limits = .testing()
-  ) async throws {
-    self.journal = journal
+  init(_ journal: (any CallJournal)? = nil, loops: Int = 1, limits: Limits = .testing()) async throws {
     devices = InMemoryDevices(loops: loops)
     server = DeviceRPCServer(devices, limits: limits, journal: journal, logger: silentLog)
     try await server.start()
@@ -77,7 +72,7 @@ extension CallInfo {
 
 @Suite(.timeLimit(.minutes(1))) struct PersistentServerTests {
   private func withBench(
-    _ journal: any CallJournal = InMemoryCallJournal(date: { Date(timeIntervalSince1970: 1_790_000_000) }), loops: Int = 1,
+    _ journal: (any CallJournal)? = nil, loops: Int = 1,
     limits: Limits = .testing(), _ body: (Bench) async throws -> Void
   ) async throws {
     let bench = try await Bench(journal, loops: loops, limits: limits)
@@ -317,7 +312,7 @@ extension CallInfo {
       try await bench.submit("m", to: "c")
       #expect(await bench.server.info(of: first) == nil)
     }
-    let server = DeviceRPCServer(InMemoryDevices(), journal: nil, logger: silentLog)
+    let server = DeviceRPCServer(transport: InMemoryTransport(), limits: .testing(), log: silentLog, journal: nil)
     try await server.start()
     await #expect(throws: CallError.notKept(reason: "this server has no journal of calls")) { try await server.submit(Call("m"), on: "a") }
     await server.shutdown()
