@@ -69,6 +69,7 @@ extension CallJournal {
       [], [nil, true, false, 7, -7, 7.0, 0.1, 1e300, .unsigned(.max), .integer(.min), "Grüße \"\\\n\u{0}", .bytes([0, 255]), .bytes([])],
       [.double(.infinity), .double(-.infinity), ["a": ["b": [[:], []]]], ["$bytes": "AP8="], ["$$": .bytes([1]), "$number": "nan"]],
       [["$number": .double(.infinity)], ["$bytes": 7], ["": "$bytes"]],
+      .array(Array(repeating: .bytes([]), count: 40_000)),
     ]
     try await kind.with { journal, _ in
       for (number, value) in values.enumerated() {
@@ -185,6 +186,9 @@ extension CallJournal {
         return
       }
       #expect(reason.contains("nested deeper than") && outcome[1] == .done)
+      var cut = call(3)
+      cut = PersistentCall(id: cut.id, wireID: "m/3", device: "a\0b", call: Call("m"), created: cut.created, expires: cut.expires)
+      #expect(try await journal.make([.add(cut)]) == [.invalid(reason: "a name has no U+0000")])
       var answer = progress(.successful, ended: Date(timeIntervalSince1970: 1_790_000_003))
       answer.detail = deep
       #expect(try await journal.make([.update(call(2).id, revision: 1, answer)]) == [.done])
@@ -218,14 +222,19 @@ extension CallJournal {
       #expect(throws: DeviceStoreError.notAJournal(path: "\(directory)/calls.sqlite")) { try SQLiteCallJournal(directory: directory) }
       try FileManager.default.removeItem(atPath: "\(directory)/calls.sqlite")
       let journal = try SQLiteCallJournal(directory: directory)
-      _ = try await journal.make((1...3).map { .add(call($0)) })
+      _ = try await journal.make((1...9).map { .add(call($0)) })
       journal.close()
       let database = try DatabaseQueue(path: journal.path)
-      try await database.write { db in try db.execute(sql: "UPDATE calls SET params = '[' WHERE wireId = 'm/2'") }
+      try await database.write { db in
+        for (number, change) in [
+          "params = '['", "attempt = -1", "attempt = 9223372036854775807", "revision = 9223372036854775807", "revision = 0", "state = 'LOST'",
+        ].enumerated() { try db.execute(sql: "UPDATE calls SET \(change) WHERE wireId = 'm/\(number + 2)'") }
+        try db.execute(sql: "UPDATE calls SET expires = -9223372036854775808, timeout = 9223372036854775807, attempts = -1 WHERE wireId = 'm/9'")
+      }
       try database.close()
       let again = try SQLiteCallJournal(directory: directory)
       defer { again.close() }
-      #expect(try await again.open().map(\.id.serial) == [1, 3])
+      #expect(try await again.open().map(\.id.serial) == [1, 8, 9])
     }
   }
 }

@@ -26,11 +26,18 @@ extension DeviceLoop {
     if isEnding { throw .shuttingDown(.notSent) }
     guard kept.isLoaded else { throw .notKept(reason: kept.problem?.description ?? "the server has not started yet") }
     if devices[name] == nil, DeviceName.problem(with: name, longest: limits.deviceName) != nil { throw .unknownDevice(name) }
+    // SQLite would cut it there.
+    if call.method.utf8.contains(0) { throw .invalidCall("the name of a method has no U+0000") }
+    var call = call
+    call.timeout = call.timeout.map { min(max($0, .zero), limits.longestTimeout) }
     guard call.params.approximateBytes <= limits.persistentCallBytes else {
       throw .limitExceeded("the parameters of a persistent call may take \(limits.persistentCallBytes) bytes")
     }
     guard kept.waiting.count < LoopJournal.mostWaiting else {
       throw .limitExceeded("\(LoopJournal.mostWaiting) calls wait to be kept, as many as this server takes")
+    }
+    guard kept.calls.bytes < limits.persistentBytes else {
+      throw .limitExceeded("the open persistent calls take \(limits.persistentBytes) bytes of memory, as many as they may")
     }
     guard kept.calls.waitingCount(name) < limits.persistentCallsPerDevice else {
       throw .limitExceeded("\(limits.persistentCallsPerDevice) calls to \(name) are kept, as many as it may have")
@@ -69,7 +76,7 @@ extension DeviceLoop {
     guard let kept, kept.calls.count > 0, !isEnding, record.device.isReady, record.device.link != nil else { return }
     while let (entry, change) = kept.calls.next(for: record.device.name, now: driver.date) {
       write(change) { loop, outcome in
-        if outcome == .done { loop.attempt(entry) } else { kept.calls.forget(entry) }
+        if outcome == .done { loop.attempt(entry) } else { loop.lose(entry) }
       }
     }
   }
@@ -79,8 +86,8 @@ extension DeviceLoop {
     guard entry.isUnderWay else { return }
     let (call, name, now) = (entry.call.call, entry.call.device, driver.now)
     guard !isEnding, let record = devices[name], let link = record.device.link else { return attemptOver(entry, .notSent) }
-    guard pending.count < limits.calls, record.openCalls < limits.callsPerDevice else {
-      kept?.refused.insert(name)
+    // A call that was made while the journal could not be read may have its number.
+    guard pending.count < limits.calls, record.openCalls < limits.callsPerDevice, pending[entry.call.id.serial] == nil else {
       return attemptOver(entry, .notSent)
     }
     let payload: [UInt8]
@@ -89,7 +96,8 @@ extension DeviceLoop {
     } catch {
       return attemptOver(entry, .failed(.notSent, reason: error.shortReason))
     }
-    let timeout = min(max(call.timeout ?? limits.defaultTimeout, .zero), limits.longestTimeout)
+    // Not shorter, since attempts follow each other for as long as the call is open.
+    let timeout = min(max(call.timeout ?? limits.defaultTimeout, LoopJournal.retryInterval), limits.longestTimeout)
     let added = pending.add(
       entry.call.id.serial, id: entry.call.wireID, call, to: record, payload: payload, timeout: timeout,
       completion: CallCompletion(persistent: entry), now: now)
@@ -100,7 +108,7 @@ extension DeviceLoop {
   func attemptAcknowledged(_ entry: PersistentCalls.Entry) {
     guard let kept else { return }
     if let change = kept.calls.acknowledged(entry, now: driver.date) {
-      tell(entry, change) { $0.hub.send(.callAcknowledged($1)) }
+      tell(entry, change, then: { $0.hub.send(.callAcknowledged($1)) })
     }
     if let record = devices[entry.call.device] { sendKept(record) }
   }
@@ -125,19 +133,26 @@ extension DeviceLoop {
     guard let kept else { return }
     if let change = kept.calls.over(entry, event, now: driver.date) { tell(entry, change) }
     let name = entry.call.device
-    if !kept.refused.isEmpty { updateKeptAlarm() }
-    if !kept.refused.contains(name), let record = devices[name] { sendKept(record) }
+    if entry.call.maySend {
+      // It is the next one again: not at once, whatever the reason is.
+      kept.refused.insert(name)
+      updateKeptAlarm()
+    } else if let record = devices[name] {
+      sendKept(record)
+    }
   }
 
-  /// Has the journal make a change to a call, and then tells of it, first with `then`.
+  /// Has the journal make a change to a call, and then tells of it, first with `then`. `delayed` is called when that takes longer
+  /// than usual.
   private func tell(
-    _ entry: PersistentCalls.Entry, _ change: CallJournalChange, then: @escaping @Sendable (isolated DeviceLoop, CallInfo) -> Void = { _, _ in }
+    _ entry: PersistentCalls.Entry, _ change: CallJournalChange, delayed: (@Sendable () -> Void)? = nil,
+    then: @escaping @Sendable (isolated DeviceLoop, CallInfo) -> Void = { _, _ in }
   ) {
     let info = entry.call.info
     if entry.call.isOver { kept?.ending[info.id.serial] = info }
-    write(change) { loop, outcome in
+    write(change, delayed: delayed) { loop, outcome in
       then(loop, info)
-      if outcome != .done { loop.kept?.calls.forget(entry) }
+      if outcome != .done { loop.lose(entry) }
       guard let end = info.outcome else { return }
       loop.kept?.ending[info.id.serial] = nil
       if outcome == .done {
@@ -148,15 +163,24 @@ extension DeviceLoop {
     }
   }
 
+  /// Somebody else has changed a call in the journal, which then knows more of it than this server.
+  private func lose(_ entry: PersistentCalls.Entry) {
+    kept?.calls.forget(entry)
+    for continuation in waiters.end(entry.call.id.serial) { continuation.resume(returning: .success(nil)) }
+  }
+
   // MARK: Late results
 
   /// A result that no attempt waits for any longer. Returns false if it answers no persistent call.
-  func takeLate(_ id: String, _ status: RPCStatus, _ detail: RPCValue?, from record: DeviceRecord?) -> Bool {
-    guard let kept, let entry = kept.calls.call(wireID: id), record.map({ $0.device.name == entry.call.device }) ?? true,
+  func takeLate(_ id: String, _ status: RPCStatus, _ detail: RPCValue?, from name: String?) -> Bool {
+    guard let kept, let entry = kept.calls.call(wireID: id), name.map({ $0 == entry.call.device }) ?? true,
+      pending[entry.call.id.serial].map({ $0.completion.persistent === entry }) ?? true,
       let change = kept.calls.happened(.result(status, detail), to: entry, now: driver.date)
     else { return false }
     tell(entry, change)
-    if let record = devices[entry.call.device] { sendKept(record) }
+    // Another attempt may wait for its turn behind the message that was answered.
+    devices[entry.call.device]?.device.link?.hasArrived(entry.call.id.serial)
+    leave(entry)
     return true
   }
 
@@ -178,13 +202,11 @@ extension DeviceLoop {
         guard let kept = loop.kept, let entry = kept.calls[id],
           let change = kept.calls.happened(.deleted, to: entry, now: loop.driver.date)
         else { return continuation.resume(returning: nil) }
-        if kept.problem == nil {
-          loop.tell(entry, change) { continuation.resume(returning: $1) }
-        } else {
-          // It may take a long time until the journal can be written to.
-          loop.tell(entry, change)
-          continuation.resume(returning: entry.call.info)
-        }
+        let info = entry.call.info
+        let answer = OnlyOnce { continuation.resume(returning: info) }
+        // It may take a long time until the journal can be written to.
+        if kept.problem != nil { answer.give() }
+        loop.tell(entry, change, delayed: { answer.give() }) { _, _ in answer.give() }
         loop.leave(entry)
       }
     }
@@ -206,6 +228,19 @@ extension DeviceLoop {
       pump(attempt.lane, now: driver.now)
     }
     if let record = devices[entry.call.device] { sendKept(record) }
+  }
+}
+
+/// An answer that several may want to give.
+// Unchecked, because it is used on one loop only.
+private final class OnlyOnce: @unchecked Sendable {
+  private var answer: (() -> Void)?
+
+  init(_ answer: @escaping () -> Void) { self.answer = answer }
+
+  func give() {
+    answer?()
+    answer = nil
   }
 }
 

@@ -1,13 +1,23 @@
+internal import DequeModule
 public import FoundationEssentials
-internal import OrderedCollections
 internal import Synchronization
 
 /// A journal in memory, which is gone with the process.
 public final class InMemoryCallJournal: CallJournal {
   private let limits: CallJournalLimits
   private let date: @Sendable () -> Date
-  // In the order in which they were added.
-  private let calls = Mutex<OrderedDictionary<CallID, PersistentCall>>([:])
+  private struct State {
+    var calls: [CallID: PersistentCall] = [:]
+    // Those that are over, from the first on.
+    var ended: Deque<CallID> = []
+    var bytes = 0
+
+    mutating func forgetOldest() {
+      if let id = ended.popFirst(), let call = calls.removeValue(forKey: id) { bytes -= call.approximateBytes }
+    }
+  }
+
+  private let state = Mutex(State())
 
   /// - Parameters:
   ///   - limits: how much is kept.
@@ -18,40 +28,38 @@ public final class InMemoryCallJournal: CallJournal {
   }
 
   public func write(_ changes: [CallJournalChange]) async throws(CallJournalError) -> [CallJournalOutcome] {
-    let now = date()
-    return calls.withLock { calls in
+    let oldest = date().addingTimeInterval(-limits.endedAge.seconds)
+    return state.withLock { state in
       changes.map { change in
         switch change {
         case .add(let call):
-          guard calls[call.id] == nil else { return .conflict }
-          forgetOld(&calls, now)
-          guard calls.count < limits.calls else { return .full(limit: limits.calls) }
-          calls[call.id] = call
+          guard state.calls[call.id] == nil else { return .conflict }
+          while let first = state.ended.first, let ended = state.calls[first]?.progress.ended, ended < oldest { state.forgetOldest() }
+          while state.calls.count >= limits.calls || state.bytes >= limits.memory, !state.ended.isEmpty { state.forgetOldest() }
+          guard state.calls.count < limits.calls, state.bytes < limits.memory else { return .full(limit: limits.calls) }
+          state.calls[call.id] = call
+          state.bytes += call.approximateBytes
         case .update(let id, let revision, let progress):
-          guard let call = calls[id], call.revision == revision else { return .conflict }
-          calls[id] = call.updated(progress)
+          guard let call = state.calls[id], call.revision == revision else { return .conflict }
+          let updated = call.updated(progress)
+          state.calls[id] = updated
+          state.bytes += updated.approximateBytes - call.approximateBytes
+          if updated.isOver, !call.isOver { state.ended.append(id) }
         }
         return .done
       }
     }
   }
 
-  private func forgetOld(_ calls: inout OrderedDictionary<CallID, PersistentCall>, _ now: Date) {
-    let oldest = now.addingTimeInterval(-limits.endedAge.seconds)
-    while let first = calls.values.first, let ended = first.progress.ended, ended < oldest { calls.removeFirst() }
-    guard calls.count >= limits.calls, let index = calls.values.firstIndex(where: \.isOver) else { return }
-    calls.remove(at: index)
-  }
-
   public func openCalls() async throws(CallJournalError) -> [PersistentCall] {
-    calls.withLock { $0.values.filter { !$0.isOver } }.sorted { $0.id < $1.id }
+    state.withLock { $0.calls.values.filter { !$0.isOver } }.sorted { $0.id < $1.id }
   }
 
-  public func call(_ id: CallID) async throws(CallJournalError) -> PersistentCall? { calls.withLock { $0[id] } }
+  public func call(_ id: CallID) async throws(CallJournalError) -> PersistentCall? { state.withLock { $0.calls[id] } }
 
   public func calls(_ query: CallJournalQuery) async throws(CallJournalError) -> [PersistentCall] {
-    let all = calls.withLock { calls in
-      calls.values.filter { call in
+    let all = state.withLock { state in
+      state.calls.values.filter { call in
         query.device.map { $0 == call.device } ?? true && query.states.contains(call.progress.state)
           && query.before.map { call.id < $0 } ?? true
       }
@@ -60,4 +68,8 @@ public final class InMemoryCallJournal: CallJournal {
   }
 
   public func problem() async -> CallJournalError? { nil }
+}
+
+extension PersistentCall {
+  fileprivate var approximateBytes: Int { 512 + call.params.approximateBytes + (progress.detail?.approximateBytes ?? 0) }
 }

@@ -14,6 +14,8 @@ final class LoopJournal: @unchecked Sendable {
     let done: @Sendable (isolated DeviceLoop, CallJournalOutcome) -> Void
     /// The journal cannot be written to. Nil for a change that is tried again until it can.
     let failed: (@Sendable (isolated DeviceLoop, CallJournalError) -> Void)?
+    /// Called when the change could not be made at first.
+    var delayed: (@Sendable () -> Void)?
   }
 
   /// New calls that wait for the journal; beyond that they are refused.
@@ -35,7 +37,7 @@ final class LoopJournal: @unchecked Sendable {
   var problem: CallJournalError?
   // Until then no calls are taken.
   var isLoaded = false
-  // Devices to which a call could not be sent for a reason that passes.
+  // Devices to which a call is to be sent again, after a while.
   var refused: Set<String> = []
   var alarm: (any LoopAlarm)?
   var alarmDeadline: Duration?
@@ -73,16 +75,19 @@ extension DeviceLoop {
     for name in Set(calls.map(\.device)) { if let record = devices[name] { sendKept(record) } }
   }
 
+  /// Why the open calls are not known yet; nil when they are.
+  var loadProblem: CallJournalError? { kept.flatMap { $0.isLoaded ? nil : $0.problem } }
+
   /// The journal could not be read.
   func noteUnreadable(_ error: CallJournalError) { kept?.problem = error }
 
   /// Has the journal make a change, in one transaction with all others of this pass of the loop.
   func write(
     _ change: CallJournalChange, failed: (@Sendable (isolated DeviceLoop, CallJournalError) -> Void)? = nil,
-    done: @escaping @Sendable (isolated DeviceLoop, CallJournalOutcome) -> Void
+    delayed: (@Sendable () -> Void)? = nil, done: @escaping @Sendable (isolated DeviceLoop, CallJournalOutcome) -> Void
   ) {
     guard let kept else { return }
-    kept.waiting.append(LoopJournal.Write(change: change, done: done, failed: failed))
+    kept.waiting.append(LoopJournal.Write(change: change, done: done, failed: failed, delayed: delayed))
     guard !kept.isWriting, !kept.isScheduled else { return }
     kept.isScheduled = true
     driver.execute { self.onLoop { $0.writeWaiting() } }
@@ -118,7 +123,10 @@ extension DeviceLoop {
     case .failure(let error):
       if kept.problem != error { log.error("cannot write to the journal of calls", metadata: ["error": "\(error)"]) }
       kept.problem = error
-      for write in batch { write.failed?(self, error) }
+      for write in batch {
+        write.failed?(self, error)
+        write.delayed?()
+      }
       kept.waiting = batch.filter { $0.failed == nil } + kept.waiting
       kept.pausedUntil = driver.now + LoopJournal.retryInterval
       updateKeptAlarm()

@@ -25,11 +25,14 @@ package struct PersistentCalls {
     package fileprivate(set) var isUnderWay = false
     // The last attempt was acknowledged.
     fileprivate var isAcknowledged = false
+    // It is in the queue of its device.
+    fileprivate var isWaiting = false
 
     fileprivate init(_ call: PersistentCall) { self.call = call }
   }
 
-  private struct Queue {
+  // A class, since a copy of the waiting calls would be made for each change.
+  private final class Queue {
     // In the order in which they were made.
     var waiting: Deque<Entry> = []
     var underWay = 0
@@ -38,12 +41,21 @@ package struct PersistentCalls {
     var isEmpty: Bool { waiting.isEmpty && underWay == 0 }
 
     // A call that is sent again has its place before those that were made later.
-    mutating func wait(_ entry: Entry) {
+    func wait(_ entry: Entry) {
+      entry.isWaiting = true
       let index = waiting.lastIndex { $0.call.id < entry.call.id }.map { $0 + 1 } ?? 0
       waiting.insert(entry, at: index)
     }
 
-    mutating func leave(_ entry: Entry) {
+    func next() -> Entry? {
+      let entry = waiting.popFirst()
+      entry?.isWaiting = false
+      return entry
+    }
+
+    func leave(_ entry: Entry) {
+      guard entry.isWaiting else { return }
+      entry.isWaiting = false
       if let index = waiting.firstIndex(where: { $0 === entry }) { waiting.remove(at: index) }
     }
   }
@@ -60,6 +72,9 @@ package struct PersistentCalls {
   private var entries: [UInt32: Entry] = [:]
   private var queues: [String: Queue] = [:]
   private var expiries = Heap<Expiry>()
+
+  /// The memory of the parameters of all calls.
+  package private(set) var bytes = 0
 
   package init(pacing: CallPacing) { self.pacing = pacing }
 
@@ -87,29 +102,35 @@ package struct PersistentCalls {
   package mutating func add(_ call: PersistentCall) -> Entry {
     let entry = Entry(call)
     entries[call.id.serial] = entry
+    bytes += call.call.params.approximateBytes
     expiries.insert(Expiry(date: call.expires, serial: call.id.serial))
     if call.maySend { wait(entry) }
     return entry
   }
 
-  private mutating func wait(_ entry: Entry) { queues[entry.call.device, default: Queue()].wait(entry) }
+  private mutating func wait(_ entry: Entry) {
+    let device = entry.call.device
+    if let queue = queues[device] { return queue.wait(entry) }
+    let queue = Queue()
+    queue.wait(entry)
+    queues[device] = queue
+  }
 
   // MARK: Attempts
 
   /// The next call to send to a device that can be reached, with what the journal has to be told before it is sent; nil when none
   /// may be sent now. `over` then has to be called for the attempt.
   package mutating func next(for device: String, now: Date) -> (entry: Entry, change: CallJournalChange)? {
-    guard var queue = queues[device], mayFollow(queue) else { return nil }
-    while let entry = queue.waiting.popFirst() {
+    guard let queue = queues[device], mayFollow(queue) else { return nil }
+    while let entry = queue.next() {
       guard let change = note(.sending, entry, now) else { continue }
       entry.isUnderWay = true
       entry.isAcknowledged = false
       queue.underWay += 1
       queue.unacknowledged += 1
-      queues[device] = queue
       return (entry, change)
     }
-    queues[device] = queue.isEmpty ? nil : queue
+    if queue.isEmpty { queues[device] = nil }
     return nil
   }
 
@@ -188,6 +209,7 @@ package struct PersistentCalls {
     let (serial, device) = (entry.call.id.serial, entry.call.device)
     guard entries[serial] === entry else { return }
     entries[serial] = nil
+    bytes -= entry.call.call.params.approximateBytes
     queues[device]?.leave(entry)
     if queues[device]?.isEmpty == true { queues[device] = nil }
     // Late expiries of calls that were done long ago must not pile up.

@@ -43,6 +43,15 @@ struct CallWaiters<Completion> {
     return ended.map(\.completion)
   }
 
+  /// Everybody.
+  mutating func endAll() -> [(serial: UInt32, completion: Completion)] {
+    let all = waiters.flatMap { serial, waiters in waiters.map { (serial, $0.completion) } }
+    waiters = [:]
+    alarms = Heap()
+    count = 0
+    return all
+  }
+
   /// Somebody waits no longer; nil when it was over before.
   mutating func remove(_ number: UInt64, for serial: UInt32) -> Completion? {
     guard let index = waiters[serial]?.firstIndex(where: { $0.number == number }),

@@ -35,7 +35,9 @@ extension DeviceLoop {
       }
       return (id.serial, loop.waiters.add(continuation, for: id.serial, until: deadline))
     }
-    return try? look.get()
+    // A call that was made while the journal could not be read may have the number of a persistent one.
+    guard let info = try? look.get(), info.id != id else { return try? look.get() }
+    return await now(id)
   }
 
   /// Ends a call as cancelled by its caller, and returns how far it had come. One that has ended before stays as it is; nil if
@@ -90,7 +92,7 @@ extension DeviceLoop {
           let deadline = patience.map { loop.driver.now + min(max($0, .zero), loop.limits.longestTimeout) }
           guard let place = enter(loop, deadline, continuation) else { return }
           // The call may have ended meanwhile: then there is nobody to let go.
-          if patience == .zero || visit.isCancelled { return loop.letGo(place) }
+          if patience == .zero || visit.isCancelled || loop.hasParted { return loop.letGo(place) }
           visit.place = place
           loop.updateWaitAlarm()
         }
@@ -107,6 +109,11 @@ extension DeviceLoop {
   private func letGo(_ place: (serial: UInt32, number: UInt64)) {
     guard let continuation = waiters.remove(place.number, for: place.serial) else { return }
     continuation.resume(returning: .success(openInfo(place.serial)))
+  }
+
+  /// The server ends, and persistent calls stay open.
+  func letAllGo() {
+    for (serial, continuation) in waiters.endAll() { continuation.resume(returning: .success(openInfo(serial))) }
   }
 
   func expireWaiters() {
@@ -152,7 +159,11 @@ extension DeviceLoop {
   private func openCall(_ id: CallID) -> Pending.Entry? { pending[id.serial].flatMap { self.id(of: $0) == id ? $0 : nil } }
 
   /// A call that is under way, or is persistent and not yet over in the journal.
-  private func openInfo(_ id: CallID) -> CallInfo? { openInfo(id.serial).flatMap { $0.id == id ? $0 : nil } }
+  private func now(_ id: CallID) -> CallInfo? { openInfo(id) ?? endedCall(id) }
+
+  private func openInfo(_ id: CallID) -> CallInfo? {
+    kept?.info(id.serial).flatMap { $0.id == id ? $0 : nil } ?? openCall(id).map { info($0) }
+  }
 
   private func openInfo(_ serial: UInt32) -> CallInfo? { kept?.info(serial) ?? pending[serial].map { info($0) } }
 

@@ -197,7 +197,11 @@ extension DeviceLoop {
   package func received(id: String, status: RPCStatus, detail: RPCValue?, from name: String?) {
     let record = name.flatMap { devices[$0] }
     // A named sender without a record cannot have been called.
-    if name != nil && record == nil { return noteStray(id, name, isLate: false) }
+    if name != nil && record == nil {
+      // But for one that was called before this server was started.
+      if !takeLate(id, status, detail, from: name) { noteStray(id, name, isLate: false) }
+      return
+    }
     received(id: id, status: status, detail: detail, from: record)
   }
 
@@ -205,7 +209,7 @@ extension DeviceLoop {
   /// ignores the result, if the call is to another device.
   package func received(id: String, status: RPCStatus, detail: RPCValue?, proved name: String) -> Bool {
     let record = devices[name]
-    guard !pending.isForeign(id, to: record), !isKept(id, ofOtherThan: name) else {
+    guard isKept(id, of: name) || !pending.isForeign(id, to: record) && !isKept(id, ofOtherThan: name) else {
       forbid(id, from: name)
       return false
     }
@@ -216,8 +220,8 @@ extension DeviceLoop {
   /// A result has arrived, from `name` if that is known, above the sender's rate limit. Returns false, and does nothing, if no
   /// open call waits for it.
   package func receivedIfAwaited(id: String, status: RPCStatus, detail: RPCValue?, from name: String?) -> Bool {
-    guard let record = (name ?? device(ofCall: id)).flatMap({ devices[$0] }),
-      pending.isAwaited(id, from: record) || isKept(id, of: record.device.name)
+    guard let device = name ?? device(ofCall: id),
+      isKept(id, of: device) || devices[device].map({ pending.isAwaited(id, from: $0) }) ?? false
     else { return false }
     received(id: id, status: status, detail: detail, from: name)
     return true
@@ -252,8 +256,8 @@ extension DeviceLoop {
       noteArrived(entry)
       complete(entry, .success(result(of: entry, isOneWay ? .ok : status, isOneWay ? nil : detail, at: now)))
       pump(entry.lane, now: now)
-    case .ended: if !takeLate(id, status, detail, from: record) { noteStray(id, record?.device.name, isLate: true) }
-    case .unknown: if !takeLate(id, status, detail, from: record) { noteStray(id, record?.device.name, isLate: false) }
+    case .ended: if !takeLate(id, status, detail, from: record?.device.name) { noteStray(id, record?.device.name, isLate: true) }
+    case .unknown: if !takeLate(id, status, detail, from: record?.device.name) { noteStray(id, record?.device.name, isLate: false) }
     }
   }
 

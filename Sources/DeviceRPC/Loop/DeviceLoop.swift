@@ -295,6 +295,7 @@ package actor DeviceLoop {
     isEnding = true
     hasParted = true
     finishDraining()
+    letAllGo()
     alarm?.cancel()
     alarm = nil
     presenceAlarm?.cancel()

@@ -190,6 +190,12 @@ public final class DeviceRPCServer: Service {
     return all
   }
 
+  /// Why persistent calls cannot be kept at the moment; nil when they can, and when there is no journal.
+  public func journalProblem() async -> CallJournalError? {
+    for loop in directory.loops { if let problem = await loop.loadProblem { return problem } }
+    return await journal?.problem()
+  }
+
   /// Shuts the server down, and returns when all sockets are closed.
   ///
   /// New calls fail with `CallError.shuttingDown`. Open calls have `Limits.grace` to end, and then fail with that error too. Each
@@ -201,6 +207,8 @@ public final class DeviceRPCServer: Service {
       for loop in directory.loops { group.addTask { await loop.drain(self.limits.grace) } }
     }
     for loop in directory.loops { await loop.part() }
+    // Results that have come since.
+    for loop in directory.loops { await loop.writeRest() }
     await transport.close()
     for loop in directory.loops { await loop.close() }
     hub.finish()

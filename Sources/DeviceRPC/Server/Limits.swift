@@ -26,6 +26,8 @@ public struct Limits: Sendable, Hashable {
   public var persistentCallsPerDevice = 10_000
   /// The longest parameters of a persistent call, in bytes of memory. 1 MiB.
   public var persistentCallBytes = 1 << 20
+  /// The memory of the parameters of all open persistent calls of one loop, in bytes; beyond that new ones are refused. 64 MiB.
+  public var persistentBytes = 64 << 20
   /// Which persistent call to a device is sent next, when another is under way. As many as the device's link takes.
   public var pacing = CallPacing.burst
   /// Time to wait for a result when the call sets no timeout. 10 s.

@@ -18,6 +18,8 @@ actor IdempotencyKeys {
     let begun: Task<Result<CallInfo, Problem>, Never>
     /// The call when it has ended.
     var ended: CallInfo?
+    /// It is found by its id for longer than the key is remembered.
+    let isPersistent: Bool
   }
 
   private let caller: any DeviceCaller
@@ -59,14 +61,14 @@ actor IdempotencyKeys {
     let begun = Task { [caller] () -> Result<CallInfo, Problem> in
       do throws(Problem) {
         let info = try await CallRoutes.begin(request, on: device, caller, waiting: .zero)
-        Task { await self.note(caller.info(of: info.id, waiting: nil) ?? info, of: key) }
+        if request.persistence == nil { Task { await self.note(caller.info(of: info.id, waiting: nil) ?? info, of: key) } }
         return .success(info)
       } catch {
         self.forget(key)
         return .failure(error)
       }
     }
-    let entry = Entry(digest: digest, created: now(), begun: begun)
+    let entry = Entry(digest: digest, created: now(), begun: begun, isPersistent: request.persistence != nil)
     entries[key] = entry
     order.append(key)
     counts[key.sender, default: 0] += 1
@@ -96,9 +98,9 @@ actor IdempotencyKeys {
 
   private func forgetOld() {
     let now = now()
-    // An open call keeps its key: the client may still be waiting for it.
+    // An open call keeps its key, if it is not persistent: the client may still be waiting for it.
     let old = order.prefix { entries[$0].map { now - $0.created >= limits.idempotencyTime } ?? true }
-    for key in old where entries[key]?.ended != nil { forget(key) }
+    for key in old where entries[key].map({ $0.ended != nil || $0.isPersistent }) ?? false { forget(key) }
   }
 
   /// How many keys are remembered.

@@ -84,7 +84,9 @@ enum JournalSchema {
     let values: [(any DatabaseValueConvertible)?] = [
       progress.state.rawValue, progress.attempt, progress.delivery.rawValue, progress.sent?.milliseconds,
       progress.acknowledged?.milliseconds, progress.answered?.milliseconds, progress.ended?.milliseconds, progress.status?.rawValue,
-      progress.detail.map(JournalValue.shortened), progress.reason,
+      progress.detail.map(JournalValue.shortened),
+      // SQLite would cut it there.
+      progress.reason?.replacing("\0", with: "\u{fffd}"),
     ]
     return StatementArguments(values)
   }
@@ -95,7 +97,8 @@ enum JournalSchema {
       let params = row.text(4).flatMap(JournalValue.value), let isOneWay = row.integer(6), let created = row.date(7),
       let expires = row.date(8), let isRepeatable = row.integer(10), let revision = row.integer(11),
       let state = row.text(12).flatMap(PersistentCall.State.init), let attempt = row.integer(13),
-      let delivery = row.text(14).flatMap(Delivery.init), let detail = detail(row)
+      let delivery = row.text(14).flatMap(Delivery.init), let detail = detail(row), (0...Int64(Int32.max)).contains(attempt),
+      (1...Int64.max / 2).contains(revision)
     else { return nil }
     var progress = PersistentCall.Progress()
     progress.state = state
@@ -134,8 +137,11 @@ enum JournalValue {
   static func shortened(_ value: RPCValue) -> String { text(of: value) ?? text(of: .string("\(value)")) ?? "null" }
 
   static func value(_ text: String) -> RPCValue? {
-    (try? JSONReader.read(Array(text.utf8), limits: .standard)).flatMap(unescaped)
+    (try? JSONReader.read(Array(text.utf8), limits: limits)).flatMap(unescaped)
   }
+
+  // As many as there may be: what JSON does not have is more than one value.
+  private static let limits = JSONLimits(maxItems: .max)
 
   private static func escaped(_ value: RPCValue) -> RPCValue {
     switch value {

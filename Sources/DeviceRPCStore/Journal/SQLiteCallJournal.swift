@@ -64,6 +64,8 @@ public final class SQLiteCallJournal: CallJournal {
   ) throws(DeviceStoreError) {
     let files = StoreFiles(directory: directory, name: "calls.sqlite")
     path = files.database
+    var limits = limits
+    limits.endedAge = min(max(limits.endedAge, .zero), .seconds(100 * 365 * 86_400))
     self.limits = limits
     self.logger = logger
     self.date = date
@@ -143,6 +145,10 @@ public final class SQLiteCallJournal: CallJournal {
   private func make(_ change: CallJournalChange, _ db: Database) throws -> CallJournalOutcome {
     switch change {
     case .add(let call):
+      // SQLite would cut them there.
+      guard ![call.wireID, call.device, call.call.method].contains(where: { $0.utf8.contains(0) }) else {
+        return .invalid(reason: "a name has no U+0000")
+      }
       guard let params = JournalValue.text(of: call.call.params) else {
         return .invalid(reason: "its parameters are nested deeper than \(JSONLimits.standard.maxDepth) levels")
       }

@@ -106,7 +106,7 @@ struct ServeCommand: AsyncParsableCommand {
     if configuration != nil { MetricsSystem.bootstrap(metrics) }
     let server = try makeServer(store, journal, logger)
     var http: DeviceRPCHTTPServer?
-    if let configuration { http = try await makeHTTP(configuration, server, store, journal, metrics, logger, output) }
+    if let configuration { http = try await makeHTTP(configuration, server, store, metrics, logger, output) }
     let console = Console(server: server, output: output, wait: .seconds(options.wait))
     do {
       try await server.start()
@@ -139,15 +139,15 @@ struct ServeCommand: AsyncParsableCommand {
   }
 
   private func makeHTTP(
-    _ configuration: HTTPConfiguration, _ server: DeviceRPCServer, _ store: DeviceStore?, _ journal: any CallJournal,
-    _ metrics: PrometheusMetrics, _ logger: Logger, _ output: Output
+    _ configuration: HTTPConfiguration, _ server: DeviceRPCServer, _ store: DeviceStore?, _ metrics: PrometheusMetrics,
+    _ logger: Logger, _ output: Output
   ) async throws -> DeviceRPCHTTPServer {
     let http = DeviceRPCHTTPServer(
       server, keys: store, administration: store, metadata: store, configuration: configuration,
       isReady: {
         do {
           try await store?.checkWritable()
-          return await journal.problem().map { "calls cannot be kept: \($0)" }
+          return await server.journalProblem().map { "calls cannot be kept: \($0)" }
         } catch {
           return "\(error)"
         }

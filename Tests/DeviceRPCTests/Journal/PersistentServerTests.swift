@@ -299,6 +299,10 @@ extension CallInfo {
       $0.persistentCallBytes = 1_000
     }
     try await withBench(InMemoryCallJournal(limits: kept), limits: limits) { bench in
+      await #expect(throws: CallError.invalidCall("the name of a method has no U+0000")) { try await bench.submit("a\0b", to: "a") }
+      let forever = try await bench.server.submit(Call("m", timeout: .seconds(Int64.max)), CallPersistence(expires: .seconds(Int64.max)), on: "z")
+      #expect(forever.call.timeout == .seconds(86_400))
+      _ = await bench.server.cancel(forever.id)
       let long = Call("m", params: [.string(String(repeating: "x", count: 1_000))])
       await #expect(throws: CallError.limitExceeded("the parameters of a persistent call may take 1000 bytes")) {
         try await bench.server.submit(long, on: "a")
@@ -318,6 +322,121 @@ extension CallInfo {
     await server.shutdown()
     await #expect(throws: CallError.shuttingDown(.notSent)) {
       try await DeviceRPCServer(InMemoryDevices(), logger: silentLog).shutDown().submit(Call("m"), on: "a")
+    }
+  }
+
+  @Test func `who waits for a call is told how far it is when the server ends`() async throws {
+    let bench = try await Bench()
+    let id = try await bench.submit("open")
+    async let ended = bench.end(of: id)
+    while await bench.server.status().waiters == 0 { await Task.yield() }
+    await bench.server.shutdown()
+    #expect(try await ended.stage == .queued)
+    #expect(try await bench.end(of: id).stage == .queued)
+  }
+
+  @Test func `an attempt that waits for its turn is not sent when the one before is answered after all`() async throws {
+    try await withBench { bench in
+      await bench.connect()
+      bench.react(.lost)
+      let id = try await bench.submit("read", CallPersistence(isRepeatable: true))
+      await bench.advance(12)
+      #expect(try await bench.now(id).persistence?.attempt == 2)
+      #expect(bench.received == ["read"])
+      await bench.server.directory.loops[0].received(id: try await bench.now(id).wireID, status: .ok, detail: nil, from: "sensor-1")
+      #expect(try await bench.end(of: id).stage == .successful)
+      await bench.reconnect()
+      await bench.advance(5)
+      #expect(bench.received == ["read"])
+      #expect(await bench.server.device("sensor-1").info?.openCalls == 0)
+    }
+  }
+
+  @Test func `attempts have a pause between them, however short their timeout is`() async throws {
+    try await withBench { bench in
+      await bench.connect()
+      bench.react(.lost)
+      try await bench.submit("first")
+      let call = Call("second", timeout: .zero)
+      let id = try await bench.server.submit(call, on: "sensor-1").id
+      for _ in 1...20 { await bench.advance(1) }
+      let kept = try #require(try await bench.server.journal?.call(id))
+      #expect((20...60).contains(kept.revision) && kept.progress.attempt <= 1)
+      #expect(bench.received == ["first"])
+    }
+  }
+
+  @Test func `a call that was made before the journal was read keeps its number`() async throws {
+    let journal = InMemoryCallJournal()
+    let id = CallID(milliseconds: 1_790_000_000_000, instance: 1, serial: 0x74e4)
+    _ = try await journal.write([
+      .add(PersistentCall(id: id, wireID: "m/74e4", device: "sensor-1", call: Call("m"), created: Date(), expires: .distantFuture))
+    ])
+    let transport = InMemoryTransport()
+    let server = DeviceRPCServer(transport: transport, limits: .testing(), log: silentLog, journal: journal, firstSerial: 0x74e4)
+    let early = try await server.begin(Call("early", wait: .seconds(60)), on: "sensor-1")
+    #expect(early.wireID == "early/74e4")
+    try await server.start()
+    #expect(await server.info(of: early.id)?.call.method == "early")
+    #expect(await server.info(of: id)?.call.method == "m")
+    let link = ScriptedLink("sensor-1")
+    await transport.connect("sensor-1", link)
+    await server.directory.loops[0].received(id: early.wireID, status: .ok, detail: "early", from: "sensor-1")
+    guard case .result(let result) = await server.info(of: early.id, waiting: nil)?.outcome else {
+      Issue.record("it has no result")
+      return
+    }
+    #expect(result.detail == "early")
+    await server.shutdown()
+  }
+
+  @Test func `a result of a call from before a restart counts also when its device has not connected again`() async throws {
+    let journal = InMemoryCallJournal(date: { Date(timeIntervalSince1970: 1_790_000_000) })
+    let killed = try await Bench(journal)
+    await killed.connect()
+    killed.react(.silence)
+    let id = try await killed.submit("open")
+    await killed.settle()
+    try await withBench(journal) { bench in
+      let home = bench.server.directory.home(of: "sensor-1")
+      let wireID = try await bench.now(id).wireID
+      await home.received(id: wireID, status: .ok, detail: nil, from: "sensor-2")
+      #expect(try await bench.now(id).stage == .delivered)
+      #expect(await home.receivedIfAwaited(id: wireID, status: .ok, detail: nil, from: "sensor-1"))
+      #expect(try await bench.end(of: id).stage == .successful)
+    }
+    await killed.server.shutdown()
+  }
+
+  @Test func `what somebody else has changed in the journal is theirs`() async throws {
+    let journal = InMemoryCallJournal(date: { Date(timeIntervalSince1970: 1_790_000_000) })
+    try await withBench(journal) { bench in
+      let id = try await bench.submit("open")
+      var progress = PersistentCall.Progress()
+      progress.state = .expired
+      progress.ended = Date(timeIntervalSince1970: 1_790_000_000)
+      _ = try await journal.write([.update(id, revision: 1, progress)])
+      async let ended = bench.end(of: id)
+      while await bench.server.status().waiters == 0 { await Task.yield() }
+      await bench.connect()
+      #expect(try await ended.stage == .expired)
+      #expect(bench.received.isEmpty)
+    }
+  }
+
+  @Test func `a call can be taken back while the journal cannot be written to`() async throws {
+    let journal = BrokenJournal()
+    try await withBench(journal) { bench in
+      let ids = [try await bench.submit("first"), try await bench.submit("second")]
+      journal.breaks()
+      for id in ids { #expect(await bench.server.cancel(id)?.stage == .deleted) }
+      journal.heals()
+      while await !bench.server.directory.loops[0].isPaused { await Task.yield() }
+      await bench.devices.advance(by: .seconds(2))
+      await bench.connect()
+      await bench.settle()
+      #expect(bench.received.isEmpty)
+      #expect(try await journal.call(ids[0])?.progress.state == .deleted)
     }
   }
 
