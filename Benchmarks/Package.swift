@@ -32,6 +32,7 @@ let package = Package(
         .product(name: "DeviceSimulator", package: "swift-device-rpc"),
         .product(name: "DeviceRPCCoAP", package: "swift-device-rpc"),
         .product(name: "DeviceRPCHTTP", package: "swift-device-rpc"),
+        .product(name: "DeviceRPCStore", package: "swift-device-rpc"),
         .product(name: "HTTPTypes", package: "swift-http-types"),
         .product(name: "Hummingbird", package: "hummingbird"),
         .product(name: "Logging", package: "swift-log"),

@@ -192,6 +192,7 @@ import Testing
     ("{}", #"The member "method" is missing."#), ("[]", "The body must be a JSON object."),
     (#"{"method":7}"#, #"The member "method" must be a string."#),
     (#"{"method":""}"#, #"The member "method" must be a string that is not empty."#),
+    (#"{"method":"a\u0000b"}"#, #"The member "method" must be a string without U+0000."#),
     (#"{"method":"m","params":{}}"#, #"The member "params" must be a list."#),
     (#"{"method":"m","timeout":-1}"#, #"The member "timeout" must be a number of seconds from 0 to 86400."#),
     (#"{"method":"m","wait":"3"}"#, #"The member "wait" must be a number of seconds from 0 to 86400."#),

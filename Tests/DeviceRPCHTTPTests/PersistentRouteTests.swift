@@ -62,9 +62,7 @@ import Testing
     (#""persistent":{"expires":0}"#, #"The member "expires" must be a number of seconds from 0.001 to 31536000."#),
     (#""persistent":{"expires":"7d"}"#, #"The member "expires" must be a number of seconds from 0.001 to 31536000."#),
     (#""persistent":{"repeatable":true,"attempts":0}"#, #"The member "attempts" must be a whole number from 1 to 1000000."#),
-    (#""persistent":{"attempts":3}"#, #"The member "attempts" must be left out, or the call be repeatable."#),
     (#""persistent":{"retries":3}"#, #"The member "retries" is unknown; known are attempts, expires, repeatable."#),
-    (#""wait":5,"persistent":{}"#, #"The member "wait" must be left out of a persistent call, which waits until it expires."#),
   ]) func `what is wrong is named`(_ members: String, _ detail: String) async throws {
     try await withAPI { (api) async throws in
       let answer = try await api.call("valve-7", #"{"method":"m",\#(members)}"#)

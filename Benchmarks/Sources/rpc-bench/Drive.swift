@@ -168,7 +168,7 @@ struct Drive: AsyncParsableCommand {
 }
 
 /// Whose turn it is.
-private final class Turns: Sendable {
+final class Turns: Sendable {
   private let last = Atomic(0)
   func next() -> Int { last.add(1, ordering: .relaxed).oldValue }
 }
@@ -180,7 +180,7 @@ func monotonic() -> UInt64 {
 }
 
 /// Seconds of the processor that this process has used.
-private func processorTime() -> (user: Double, system: Double) {
+func processorTime() -> (user: Double, system: Double) {
   var usage = rusage()
   getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
   func seconds(_ time: timeval) -> Double { Double(time.tv_sec) + Double(time.tv_usec) * 1e-6 }
@@ -195,7 +195,7 @@ private func mostResidentBytes() -> Int {
 }
 
 /// Bytes of physical memory that the process holds; `/proc/self/statm` counts pages.
-private func residentBytes() -> Int {
+func residentBytes() -> Int {
   guard let file = fopen("/proc/self/statm", "r") else { return 0 }
   defer { fclose(file) }
   var text = [CChar](repeating: 0, count: 128)

@@ -22,7 +22,7 @@ public final class DeviceRPCServer: Service {
   let journal: (any CallJournal)?
   private let metrics = ServerMetrics()
   private let life = Mutex(Life())
-  // Reads the journal, until it is read.
+  // Reads the journal until that succeeds; nil where it did at once.
   private let loading = Mutex<Task<Void, any Error>?>(nil)
 
   private struct Life {
@@ -85,7 +85,6 @@ public final class DeviceRPCServer: Service {
     guard let journal, loading.withLock({ $0 == nil }) else { return }
     do throws(CallJournalError) {
       try await load(journal)
-      loading.withLock { $0 = Task {} }
     } catch {
       log.error("cannot read the journal of calls; persistent calls are refused until it can be read", metadata: ["error": "\(error)"])
       for loop in directory.loops { await loop.noteUnreadable(error) }

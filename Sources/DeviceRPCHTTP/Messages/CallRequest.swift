@@ -67,17 +67,17 @@ struct CallRequest: Sendable {
       throw Problem(.invalidRequest, "The member \"method\" is missing.", members: [("member", "method")])
     }
     guard !method.isEmpty else { throw Members.wrong("method", "a string that is not empty") }
+    // Firmware in C would read only what is before it.
+    guard !method.utf8.contains(0) else { throw Members.wrong("method", "a string without U+0000") }
     var params: RPCValue = []
     if let given = members.take("params") {
       guard case .array = given else { throw Members.wrong("params", "a list") }
       params = given
     }
-    let wait = try members.seconds("wait")
     let persistence = try members.take("persistent").map { value throws(Problem) in try CallPersistence(value) }
-    if wait != nil, persistence != nil { throw Members.wrong("wait", "left out of a persistent call, which waits until it expires") }
     self.init(
       Call(
-        method, params: params, timeout: try members.seconds("timeout"), wait: wait ?? .zero,
+        method, params: params, timeout: try members.seconds("timeout"), wait: try members.seconds("wait") ?? .zero,
         isOneWay: try members.bool("oneWay") ?? false), persistence)
     try members.end()
   }
@@ -105,7 +105,6 @@ extension CallPersistence {
       attempts = count
     }
     isRepeatable = try members.bool("repeatable") ?? false
-    if attempts != nil, !isRepeatable { throw Members.wrong("attempts", "left out, or the call be repeatable") }
     try members.end()
   }
 }

@@ -35,10 +35,13 @@ enum Schemas {
   private static let callRequest: RPCValue = [
     "type": "object", "required": ["method"], "additionalProperties": false,
     "properties": [
-      "method": ["type": "string", "minLength": 1, "description": "The name of the function that the firmware registered."],
+      "method": [
+        "type": "string", "minLength": 1, "pattern": "^[^\\u0000]*$",
+        "description": "The name of the function that the firmware registered, without U+0000.",
+      ],
       "params": ["type": "array", "items": .object(RPCObject()), "default": [], "description": .string("Positional parameters. \(paramLimits)")],
       "timeout": described(seconds, "Seconds to wait for the result; the server's default is 10."),
-      "wait": described(seconds, "Seconds to wait for a device that is not connected; by default 0."),
+      "wait": described(seconds, "Seconds to wait for a device that is not connected; by default 0. A persistent call waits until it expires."),
       "oneWay": ["type": "boolean", "default": false, "description": "Whether no result is wanted."],
       "persistent": [
         "type": "object", "additionalProperties": false,
@@ -50,7 +53,7 @@ enum Schemas {
           ],
           "attempts": [
             "type": "integer", "minimum": 1, "maximum": RPCValue(CallPersistence.mostAttempts),
-            "description": "How often a repeatable call may be sent; without it any number of times.",
+            "description": "How often the call may be sent, if it is repeatable; without it any number of times.",
           ],
           "repeatable": [
             "type": "boolean", "default": false,
