@@ -8,10 +8,9 @@ internal import Logging
 /// Persistent calls beside ordinary ones, with each kind of journal in turn.
 struct Persist: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Call the devices of a fleet with persistent calls, and print one JSON line for each kind of journal.",
+    abstract: "Start a server, wait for a fleet, call its devices with persistent calls and print one JSON line.",
     discussion: """
-      One server after the other on the same port; the fleet comes back to each. A call is made, waited for until the \
-      journal has its result, and followed by the next. Times are in microseconds.
+      A call is made, waited for until the journal has its result, and followed by the next. Times are in microseconds.
       """)
 
   enum Kind: String, CaseIterable, ExpressibleByArgument {
@@ -22,24 +21,18 @@ struct Persist: AsyncParsableCommand {
     case full
   }
 
+  @Argument(help: "The journal: ordinary for calls that are not kept, memory, normal or full for SQLite's synchronous.") var kind: Kind
   @Option(help: "Devices to wait for, named d0, d1, …") var devices = 1_000
   @Option(help: "Calls under way at any time.") var inFlight = 1_000
-  @Option(help: "Length of each measurement.") var seconds = 3.0
-  @Option(help: "Rounds of all kinds in turn.") var rounds = 1
+  @Option(help: "Length of the measurement.") var seconds = 3.0
   @Option(help: "Port to listen on.") var port: UInt16 = 5_690
-  @Option(help: "Where the journals are made.") var directory = FileManager.default.temporaryDirectory.path
+  @Option(help: "Where the journal is made.") var directory = FileManager.default.temporaryDirectory.path
 
   func validate() throws {
-    guard seconds > 0, seconds <= 600, (1...100).contains(rounds) else {
-      throw ValidationError("--seconds must be above 0, at most 600, and --rounds 1 to 100.")
-    }
+    guard seconds > 0, seconds <= 600 else { throw ValidationError("--seconds must be above 0, at most 600.") }
   }
 
   func run() async throws {
-    for _ in 1...rounds { for kind in Kind.allCases { try await measure(kind) } }
-  }
-
-  private func measure(_ kind: Kind) async throws {
     let place = "\(directory)/rpc-bench-\(UUID().uuidString)"
     defer { try? FileManager.default.removeItem(atPath: place) }
     let file = kind == .normal || kind == .full ? try SQLiteCallJournal(directory: place, durability: kind == .full ? .full : .normal) : nil

@@ -71,7 +71,7 @@ public struct CallJournalQuery: Sendable, Hashable {
 /// How much a journal keeps.
 public struct CallJournalLimits: Sendable, Hashable {
   /// The number of calls. When there is no room for a new one, the oldest that is over makes room. 100,000; those that are open
-  /// are also in the server's memory, about 1 KB each.
+  /// are also in the server's memory, about 600 bytes each.
   public var calls = 100_000
   /// The memory of a journal in memory, in bytes. 64 MiB.
   public var memory = 64 << 20
