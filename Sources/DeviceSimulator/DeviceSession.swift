@@ -5,19 +5,28 @@ internal import Synchronization
 final class DeviceSession: Sendable {
   private struct State {
     var token: CoAPToken?
+    /// How often the device has asked to be registered.
+    var registrations = 0
     var wasConnected = false
     var heard = ContinuousClock.now
     /// When a response or notification last showed that the server knows the observation.
     var observed = ContinuousClock.now
   }
 
+  /// A notification, and the number of the registration that it is for.
+  private typealias Notification = (registration: Int, message: CoAPResponse)
+
   private let device: SimulatedDevice
+  private let dialect: any DeviceDialect
   private let state = Mutex(State())
   // As many calls as a server may have under way for one device; real firmware would lose them much earlier.
-  private let notifications = AsyncStream.makeStream(of: CoAPResponse.self, bufferingPolicy: .bufferingOldest(1_024))
+  private let notifications = AsyncStream.makeStream(of: Notification.self, bufferingPolicy: .bufferingOldest(1_024))
   private let ends = AsyncStream.makeStream(of: String.self, bufferingPolicy: .bufferingOldest(1))
 
-  init(_ device: SimulatedDevice) { self.device = device }
+  init(_ device: SimulatedDevice) {
+    self.device = device
+    dialect = device.messages
+  }
 
   var wasConnected: Bool { state.withLock(\.wasConnected) }
 
@@ -46,16 +55,9 @@ final class DeviceSession: Sendable {
 
   // MARK: Observation
 
-  private var observeRequest: CoAPClientRequest {
-    var request = CoAPClientRequest(.get, [".rpc"])
-    request.query = device.query
-    request.accept = device.format.contentFormat
-    return request
-  }
-
   private func listen(_ peer: CoAPPeer) async {
     guard let answer = await observe(peer) else { return }
-    var request = observeRequest
+    var request = dialect.observeRequest
     request.observe = 0
     state.withLock { $0.wasConnected = true }
     device.onEvent?(.connected(request: SimulatedMessage(request, "GET"), answer: SimulatedMessage(answer)))
@@ -68,11 +70,15 @@ final class DeviceSession: Sendable {
   /// Registers, in place of an earlier registration. Returns nil if that fails and the session ends.
   private func observe(_ peer: CoAPPeer) async -> CoAPResponse? {
     let notifications = notifications.continuation
+    let registration = state.withLock { state in
+      state.registrations += 1
+      return state.registrations
+    }
     let answer: CoAPResponse
     let token: CoAPToken
     do throws(CoAPFailure) {
-      (answer, token) = try await peer.observe(observeRequest, timeout: device.responseTimeout) {
-        notifications.yield($0)
+      (answer, token) = try await peer.observe(dialect.observeRequest, timeout: device.responseTimeout) {
+        notifications.yield((registration, $0))
       }
     } catch {
       end(error.description)
@@ -86,8 +92,8 @@ final class DeviceSession: Sendable {
       end("the server does not offer an observation")
       return nil
     }
-    guard answer.payload == device.format.established else {
-      end("the server's first answer is not \"OK\": \(answer.summary)")
+    if let problem = dialect.problem(withFirst: answer) {
+      end(problem)
       return nil
     }
     let earlier = state.withLock { state in
@@ -103,7 +109,7 @@ final class DeviceSession: Sendable {
     guard let token = state.withLock(\.token) else { return }
     // An unreachable server must not delay the end of the device.
     let timeout = min(device.responseTimeout, .seconds(1))
-    let answer = try? await peer.stopObserving(observeRequest, token: token, timeout: timeout)
+    let answer = try? await peer.stopObserving(dialect.observeRequest, token: token, timeout: timeout)
     if answer?.code.isSuccess == true { device.onEvent?(.deregistered) }
   }
 
@@ -115,24 +121,25 @@ final class DeviceSession: Sendable {
     }
   }
 
-  /// Sends a keep-alive when nothing was heard for `keepAlive`, and registers again when there was no notification for
-  /// `renewal`. Ends with the session.
+  /// Sends the dialect's keep-alive, if it has one, when nothing was heard for `keepAlive`, and registers again when there was
+  /// no notification for `renewal`. Ends with the session.
   private func keepAlive(_ peer: CoAPPeer) async {
+    let request = dialect.keepAliveRequest
     while !Task.isCancelled {
       let now = ContinuousClock.now
       let (due, renewal) = state.withLock { ($0.heard + device.keepAlive, $0.observed + device.renewal) }
       if renewal <= now {
         guard await observe(peer) != nil else { return }
-      } else if due <= now {
+      } else if let request, due <= now {
         do throws(CoAPFailure) {
           // Firmware accepts any response code.
-          _ = try await peer.request(CoAPClientRequest(.delete, []), timeout: device.responseTimeout)
+          _ = try await peer.request(request, timeout: device.responseTimeout)
           state.withLock { $0.heard = .now }
         } catch {
           return end(error.description)
         }
       } else {
-        try? await Task.sleep(until: min(due, renewal))
+        try? await Task.sleep(until: request == nil ? renewal : min(due, renewal))
       }
     }
   }
@@ -142,11 +149,15 @@ final class DeviceSession: Sendable {
   private func answerCalls(_ peer: CoAPPeer) async {
     await withTaskGroup(of: Void.self) { calls in
       var running = 0
-      for await notification in notifications.stream {
-        heardOfObservation()
-        guard notification.code.isSuccess else {
+      for await (registration, notification) in notifications.stream {
+        // Every notification has the Observe option (RFC 7641 §4.2). A message without it ends the observation, as ThingsBoard's
+        // 2.02 does when another device registers with the same token.
+        guard notification.code.isSuccess, notification.observe != nil else {
+          // The server may end an earlier registration because a later one has replaced it.
+          guard registration == state.withLock(\.registrations) else { continue }
           return end("the server ended the observation: \(notification.summary)")
         }
+        heardOfObservation()
         guard let call = call(in: notification) else { continue }
         if running == max(1, device.concurrentCalls) {
           await calls.next()
@@ -160,16 +171,11 @@ final class DeviceSession: Sendable {
 
   private func call(in notification: CoAPResponse) -> SimulatedCall? {
     let message = SimulatedMessage(notification)
-    guard notification.contentFormat == device.format.contentFormat else {
-      device.onEvent?(.dropped(message, reason: "it is not \(device.format.contentFormat)"))
-      return nil
-    }
-    guard let value = try? device.format.value(of: notification.payload) else {
-      device.onEvent?(.dropped(message, reason: "it is not well-formed"))
-      return nil
-    }
-    guard let call = SimulatedCall(value) else {
-      device.onEvent?(.dropped(message, reason: "it has not an id, a method and a list of params"))
+    let call: SimulatedCall
+    do throws(NoCall) {
+      call = try dialect.call(in: notification)
+    } catch {
+      device.onEvent?(.dropped(message, reason: error.reason))
       return nil
     }
     device.onEvent?(.called(id: call.id, method: call.method, params: call.params, message: message))
@@ -180,7 +186,7 @@ final class DeviceSession: Sendable {
     let result =
       await device.functions[call.method]?(call.params) ?? device.panel?.result(call.method, call.params) ?? .notFound
     guard !Task.isCancelled else { return }
-    let request = call.request(result, format: device.format)
+    let request = dialect.request(result, of: call)
     do throws(CoAPFailure) {
       let answer = try await peer.request(request, timeout: device.responseTimeout)
       state.withLock { $0.heard = .now }
@@ -195,7 +201,7 @@ final class DeviceSession: Sendable {
 
 extension CoAPResponse {
   /// The code and the diagnostic text, for people.
-  fileprivate var summary: String {
+  var summary: String {
     guard !payload.isEmpty, let text = String(validating: payload, as: UTF8.self) else { return code.description }
     return "\(code) \(text)"
   }

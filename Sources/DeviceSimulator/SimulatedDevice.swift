@@ -1,10 +1,11 @@
 internal import CoAP
 
-/// A simulated device: it observes `/.rpc` for calls, runs its functions and POSTs the results.
+/// A simulated device: it observes a resource of the server for calls, runs its functions and POSTs the results.
 ///
 /// It behaves like Golioth's firmware SDK 0.22, including its keep-alive and its reconnects, with two differences. Without
 /// credentials it gives its name in the query (`ep`). It also registers again from time to time (RFC 7641 §3.3.1), since over
-/// plain CoAP it would not notice the restart of a server.
+/// plain CoAP it would not notice the restart of a server. In ThingsBoard's dialect, whose API has no keep-alive request, this
+/// takes the place of one.
 ///
 /// ```swift
 /// let device = SimulatedDevice(name: "sensor-1")
@@ -17,17 +18,23 @@ public struct SimulatedDevice: Sendable {
   public var server: String
   /// The server's port. 5683.
   public var port: UInt16
+  /// The API of the server. Golioth's by default.
+  public var dialect = SimulatedDialect.golioth
+  /// What identifies the device in ThingsBoard's dialect, 1 to 255 bytes.
+  ///
+  /// If nil, it is the name; with credentials, which identify the device, its paths have no token.
+  public var accessToken: String?
   /// The transport to the server. Plain CoAP over UDP by default.
   public var transport = SimulatedTransport.coap
   /// The credentials for DTLS and TLS.
   public var credentials: SimulatedCredentials?
-  /// The format of its calls and results. CBOR by default, as for firmware.
+  /// The format of its calls and results. CBOR by default, as for firmware; ThingsBoard's dialect has JSON only.
   public var format: SimulatedFormat
   /// Its functions, by name. A call of another name is for the panel, or is answered with status 5, NOT_FOUND.
   public var functions: [String: SimulatedFunction]
   /// Pins, switch, slider and lamp, with functions of their own; nil for none.
   public var panel: SimulatedPanel? = SimulatedPanel()
-  /// Silence of the server after which the device sends a keep-alive request. 9 s.
+  /// Silence of the server after which the device sends a keep-alive request. 9 s; not in ThingsBoard's dialect.
   public var keepAlive: Duration = .seconds(9)
   /// Time without a notification after which the device registers again. Firmware on DTLS needs about as long to return to a
   /// server that was restarted. 20 s.
@@ -65,11 +72,10 @@ public struct SimulatedDevice: Sendable {
     guard let address = CoAPAddress(host: server, port: port) else { throw .notAnAddress(server) }
     // The query item `ep=` and the name share an option of 255 bytes (RFC 7252 §5.10).
     guard (1...252).contains(name.utf8.count) else { throw .notAName(name) }
+    // It is one segment of the path (RFC 7252 §5.10).
+    if let count = accessToken?.utf8.count, !(1...255).contains(count) { throw .notAnAccessToken(bytes: count) }
     return address
   }
-
-  /// The query of its observe request; over DTLS and TLS the credentials identify the device.
-  var query: [String] { credentials == nil ? ["ep=\(name)"] : [] }
 
   func run(on client: CoAPClient, to address: CoAPAddress) async {
     var delay = reconnectDelay.lowerBound
@@ -122,6 +128,8 @@ public enum SimulatedCredentials: Sendable {
 public enum SimulatorError: Error, Sendable, Hashable, CustomStringConvertible {
   case notAnAddress(String)
   case notAName(String)
+  /// Without its text, which is a secret.
+  case notAnAccessToken(bytes: Int)
   /// The system has no thread or descriptor left.
   case system(String)
 
@@ -129,6 +137,7 @@ public enum SimulatorError: Error, Sendable, Hashable, CustomStringConvertible {
     switch self {
     case .notAnAddress(let text): "\"\(text)\" is not an IPv4 or IPv6 address"
     case .notAName(let name): "a device's name has 1 to 252 bytes, this one \(name.utf8.count)"
+    case .notAnAccessToken(let bytes): "an access token has 1 to 255 bytes, this one \(bytes)"
     case .system(let text): text
     }
   }

@@ -7,9 +7,6 @@ public enum SimulatedFormat: String, Sendable, CaseIterable {
 
   var contentFormat: ContentFormat { self == .cbor ? .cbor : .json }
 
-  /// The first response to an observation: the text `OK`. Firmware compares the bytes.
-  var established: [UInt8] { self == .cbor ? [0x62, 0x4f, 0x4b] : Array("\"OK\"".utf8) }
-
   func value(of payload: [UInt8]) throws -> SimulatedValue {
     switch self {
     case .cbor: try SimulatedValue(cbor: payload)
@@ -22,7 +19,7 @@ public enum SimulatedFormat: String, Sendable, CaseIterable {
 public struct SimulatedMessage: Sendable, Hashable {
   /// `GET`, `POST`, or the code of a response: `2.05`.
   public var code: String
-  /// `/.rpc?ep=sensor-1`; nil in a response.
+  /// `/.rpc?ep=sensor-1`; nil in a response. To ThingsBoard it has the access token: `/api/v1/A1_TEST_TOKEN/rpc`.
   public var target: String?
   /// The number in the Observe option.
   public var observe: UInt32?
@@ -82,7 +79,7 @@ extension SimulatedFormat {
 public enum SimulatedEvent: Sendable {
   /// The server has accepted the observation with its first response: calls may arrive.
   case connected(request: SimulatedMessage, answer: SimulatedMessage)
-  /// A call has arrived in a notification.
+  /// A call has arrived in a notification. ThingsBoard's ids are numbers: `12`.
   case called(id: String, method: String, params: [SimulatedValue], message: SimulatedMessage)
   /// The server has responded to a result.
   case answered(id: String, result: SimulatedResult, message: SimulatedMessage, answer: SimulatedMessage)

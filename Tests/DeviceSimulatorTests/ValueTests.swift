@@ -1,5 +1,4 @@
 import CBOR
-import CoAP
 import Testing
 
 @testable import DeviceSimulator
@@ -57,39 +56,6 @@ import Testing
     let value: SimulatedValue = ["a": [.int(7), .double(7), .bytes([0, 255])], "b": "x\u{1b}[31m\u{9b}\"\\"]
     #expect(value.description == #"{"a":[7,7.0,h'00ff'],"b":"x\u001b[31m\u009b\"\\"}"#)
     #expect(SimulatedValue.array([.double(.nan), .double(-.infinity)]).description == "[NaN,-Infinity]")
-  }
-
-  @Test("A result in CBOR is the firmware's, byte for byte")
-  func goldenResult() throws {
-    let call = try #require(
-      SimulatedCall(["id": "multiply/74e4", "method": "multiply", "params": [.double(7), .double(191)]]))
-    let request = call.request(SimulatedResult(detail: ["value": .double(1_337)]), format: .cbor)
-    // As seen of golioth-firmware-sdk 0.22.0.
-    #expect(
-      request.payload == [0xbf, 0x62] + Array("id".utf8) + [0x6d] + Array("multiply/74e4".utf8)
-        + [0x66] + Array("detail".utf8) + [0xbf, 0x65] + Array("value".utf8)
-        + [0xfb, 0x40, 0x94, 0xe4, 0, 0, 0, 0, 0, 0xff, 0x6a] + Array("statusCode".utf8) + [0x00, 0xff])
-    #expect(request.path == [".rpc", "status"])
-    #expect(request.contentFormat == .cbor)
-  }
-
-  @Test("A result in JSON is the documentation's; what JSON cannot express becomes INTERNAL")
-  func jsonResult() throws {
-    let call = try #require(SimulatedCall(["id": "f/1", "method": "f", "params": []]))
-    let good = call.request(SimulatedResult(status: 5), format: .json)
-    #expect(String(decoding: good.payload, as: UTF8.self) == #"{"id":"f/1","status":5}"#)
-    let bad = call.request(SimulatedResult(detail: .double(.nan)), format: .json)
-    #expect(String(decoding: bad.payload, as: UTF8.self) == #"{"id":"f/1","status":13}"#)
-  }
-
-  @Test(
-    "What the firmware would drop is no call",
-    arguments: [
-      [:], .null, ["id": .int(1), "method": "f", "params": []], ["id": "f/1", "params": []],
-      ["id": "f/1", "method": "f"], ["id": "f/1", "method": "f", "params": [:]],
-    ] as [SimulatedValue])
-  func noCall(_ message: SimulatedValue) {
-    #expect(SimulatedCall(message) == nil)
   }
 }
 

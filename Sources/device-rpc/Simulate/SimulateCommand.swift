@@ -10,7 +10,8 @@ struct SimulateCommand: AsyncParsableCommand {
     commandName: "simulate",
     abstract: "Run devices in software that connect to a server and answer its calls.",
     discussion: """
-      A simulated device behaves on the wire as Golioth's firmware does, and has these functions:
+      A simulated device behaves on the wire as Golioth's firmware does, or, with --dialect thingsboard, as ThingsBoard \
+      documents its device API over CoAP. It has these functions:
 
         multiply A B           {"value": A times B}
         echo PARAMETER ...     {"value": what it was given}
@@ -19,7 +20,8 @@ struct SimulateCommand: AsyncParsableCommand {
 
       and those that ThingsBoard's dashboards call: getGpioStatus, setGpioStatus, getValue, setValue, getState, setState, checkStatus.
 
-      Calls of anything else are answered with NOT_FOUND (5). The devices connect again when the server goes away, at the latest 20 s after it has been restarted. \
+      Calls of anything else are answered with NOT_FOUND (5). ThingsBoard's results have no status; there a failure is \
+      {"error": TEXT, "status": STATUS}. The devices connect again when the server goes away, at the latest 20 s after it has been restarted. \
       Ctrl-C or SIGTERM deregisters them from the server, with exit code 0; a second one ends the command at once.
 
       Examples:
@@ -28,6 +30,7 @@ struct SimulateCommand: AsyncParsableCommand {
         device-rpc simulate --devices 1000 --name bench- --quiet
         device-rpc simulate --server ::1 --port 5700 --seconds 60
         device-rpc simulate --transport coaps --key "the key that device-rpc devices add has printed"
+        device-rpc simulate --dialect thingsboard --access-token A1_TEST_TOKEN
       """)
 
   @Option(help: ArgumentHelp("How many devices, 1 to 100000.", valueName: "count"))
@@ -57,8 +60,18 @@ struct SimulateCommand: AsyncParsableCommand {
   @Option(help: ArgumentHelp("The identity of that key. (default: the name of the device)", valueName: "identity"))
   var identity: String?
 
-  @Option(help: "What the devices want their calls in: cbor, as firmware does, or json.")
-  var format = SimulatedFormat.cbor
+  @Option(help: "The device API that they speak.")
+  var dialect = SimulatedDialect.golioth
+
+  @Option(
+    help: ArgumentHelp(
+      "The access token of a single device, for thingsboard, 1 to 255 bytes. - reads it from standard input, after the key. "
+        + "(default: the name of the device, or none with --key)", valueName: "text"))
+  var accessToken: String?
+
+  @Option(
+    help: "What the devices want their calls in: cbor, as firmware does, or json. (default: cbor, or json for thingsboard)")
+  var format: SimulatedFormat?
 
   @Option(help: ArgumentHelp("End after this time; by default they run until Ctrl-C.", valueName: "seconds"))
   var seconds: Double?
@@ -79,6 +92,14 @@ struct SimulateCommand: AsyncParsableCommand {
     guard identity == nil || (key != nil && devices == 1) else {
       throw ValidationError("--identity goes with --key and a single device.")
     }
+    guard dialect == .golioth || format != .cbor else {
+      throw ValidationError("--format cbor is not for --dialect thingsboard, which has json only.")
+    }
+    if let accessToken {
+      guard dialect == .thingsboard else { throw ValidationError("--access-token is for --dialect thingsboard.") }
+      guard devices == 1 else { throw ValidationError("--access-token goes with a single device.") }
+      guard Self.isAccessToken(accessToken) else { throw ValidationError("--access-token has 1 to 255 bytes.") }
+    }
     // Checks the longest name, that of the last device. `ep=` and the name share an option of 255 bytes (RFC 7252 §5.10).
     if let name, let problem = DeviceName.problem(with: devices == 1 ? name : "\(name)\(devices)", longest: 252) {
       throw ValidationError("--name \(problem).")
@@ -90,12 +111,19 @@ struct SimulateCommand: AsyncParsableCommand {
   /// A socket for each device, two descriptors for each 64 of them, and what a command needs in any case.
   private var descriptors: Int { 63 + devices + devices / 32 }
 
+  // It is one segment of a path (RFC 7252 §5.10).
+  private static func isAccessToken(_ text: String) -> Bool { (1...255).contains(text.utf8.count) }
+
   private var isSecure: Bool { transport == .coaps || transport == .coapsTCP }
   private var serverPort: UInt16 { port ?? (isSecure ? 5_684 : 5_683) }
 
   func run() async throws {
     let key = key == "-" ? readSecret("key: ") : key
     guard !isSecure || key.flatMap(KeyOptions.key) != nil else { throw KeyOptions.notRead }
+    let accessToken = accessToken == "-" ? readSecret("access token: ") ?? "" : accessToken
+    guard accessToken.map(Self.isAccessToken) != false else {
+      throw CommandFailure("the line read from standard input is no access token, which has 1 to 255 bytes")
+    }
     let output = Output(whenUnread: Output.goesOn)
     // Without room for all of them, the last ones would try in vain for ever.
     guard descriptors <= descriptorLimit else {
@@ -109,7 +137,9 @@ struct SimulateCommand: AsyncParsableCommand {
     let names = devices == 1 ? [name ?? "sensor-1"] : (1...devices).map { (name ?? "sensor-") + "\($0)" }
     let fleet = DeviceFleet(
       names.map { name in
-        var device = SimulatedDevice(name: name, server: numericHost(server), port: serverPort, format: format)
+        var device = SimulatedDevice(name: name, server: numericHost(server), port: serverPort, format: format ?? .cbor)
+        device.dialect = dialect
+        device.accessToken = accessToken
         device.transport = transport
         if let key { device.credentials = .preSharedKey(identity: identity ?? name, key: key) }
         device.onEvent = { journal.note($0, of: name) }

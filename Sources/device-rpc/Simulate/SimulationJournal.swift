@@ -28,9 +28,11 @@ final class SimulationJournal: Sendable {
     switch event {
     case .connected: connected(device)
     case .disconnected(let reason, _): disconnected(device, reason)
-    case .called(let id, _, let params, _):
+    case .called(let id, let method, let params, _):
       guard showsCalls else { return }
-      output.line("\(device) \(id) (\(params.map(\.description).joined(separator: ", ")))")
+      // The ids of this server have the method in them in Golioth's dialect, and are bare numbers in ThingsBoard's.
+      let call = id.hasPrefix("\(method)/") ? id : "\(id) \(method)"
+      output.line("\(device) \(call) (\(params.map(\.description).joined(separator: ", ")))")
     case .answered(let id, let result, _, let answer):
       let status = RPCStatus(rawValue: result.status)
       let refusal = answer.code.hasPrefix("2.") ? "" : ", which the server refuses: \(answer.code)"

@@ -6,6 +6,7 @@ public import ArgumentParser
 public import DeviceSimulator
 public import Logging
 
+extension SimulatedDialect: ExpressibleByArgument {}
 extension SimulatedFormat: ExpressibleByArgument {}
 extension SimulatedTransport: ExpressibleByArgument {}
 

@@ -275,6 +275,9 @@ import Testing
       ["serve", "--threads", "0"], ["serve", "--probe-interval", "-1"], ["serve", "--unanswered-probes", "0"], ["serve", "--data", "x", "--cipher-suite", "RC4"],
       ["serve", "--cipher-suite", "TLS_PSK_WITH_AES_128_CCM_8"],
       ["simulate", "--name", "a\u{200b}"], ["simulate", "--name", "cafe\u{301}"],
+      ["simulate", "--dialect", "thingsboard", "--format", "cbor"], ["simulate", "--access-token", "a"],
+      ["simulate", "--dialect", "thingsboard", "--access-token", ""],
+      ["simulate", "--dialect", "thingsboard", "--access-token", "a", "--devices", "2"],
     ])
   func usage(_ arguments: [String]) async throws {
     let command = try RunningCommand(arguments)
