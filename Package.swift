@@ -55,6 +55,7 @@ let package = Package(
     .target(
       name: "DeviceRPC",
       dependencies: [
+        .product(name: "Crypto", package: "swift-crypto"),
         .product(name: "OrderedCollections", package: "swift-collections"),
         .product(name: "DequeModule", package: "swift-collections"),
         .product(name: "HashTreeCollections", package: "swift-collections"),

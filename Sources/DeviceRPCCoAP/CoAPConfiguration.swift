@@ -25,6 +25,9 @@ public struct CoAPConfiguration: Sendable {
   public var golioth = GoliothSettings()
   /// The settings of individual devices, by name.
   public var devices: [String: GoliothSettings] = [:]
+  /// The settings of devices with firmware for ThingsBoard's device API, which observe `/api/v1/{access token}/rpc`. Nil, by default,
+  /// for none: their paths are not there then.
+  public var thingsBoard: ThingsBoardSettings?
   /// The longest result that a device may send block-wise (RFC 7959), in bytes. 1 MiB.
   public var maximumResult = 1 << 20
 

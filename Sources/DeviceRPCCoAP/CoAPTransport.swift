@@ -71,9 +71,10 @@ package final class CoAPTransport: DeviceTransport {
   }
 
   package func start(_ directory: DeviceDirectory) async throws {
-    let access = DeviceAccess(directory: directory, authority: authority)
+    let access = DeviceAccess(directory: directory, authority: authority, credentials: configuration.security?.credentials)
     // A dialect is a folder and a line here.
-    let dialects: [any Dialect] = [GoliothDialect(configuration: configuration, access: access, log: log)]
+    var dialects: [any Dialect] = [GoliothDialect(configuration: configuration, access: access, log: log)]
+    if let settings = configuration.thingsBoard { dialects.append(ThingsBoardDialect(settings, access)) }
     let handlers = loops.map { _ in DeviceEndpoint(dialects: dialects, access: access) }
     // Subscribed before the first handshake, so that no change is missed.
     let changes = configuration.security?.credentials.changes()
@@ -116,10 +117,14 @@ package final class CoAPTransport: DeviceTransport {
           guard let credential = CredentialAuthority.credential(of: session) else { return "it has proved nothing" }
           return authority.objection(to: credential)
         }
-        let mustProve = session.observations.contains {
-          ($0.owner as? ObservationLink).map { authority.knows(device: $0.device) } ?? false
+        for case let link as ObservationLink in session.observations.map(\.owner) {
+          if let credential = link.credential {
+            if let objection = authority.objection(to: credential) { return objection }
+          } else if authority.knows(device: link.device) {
+            return CredentialAuthority.unproved
+          }
         }
-        return mustProve ? CredentialAuthority.unproved : nil
+        return nil
       }
       for home in directory.loops {
         home.run { home in

@@ -87,7 +87,12 @@ final class CredentialAuthority: CoAPAuthority {
 
   /// Why a credential that was used in a handshake is no longer valid; nil when it is unchanged.
   func objection(to credential: DeviceCredential) -> String? {
-    let proof = credential.kind == .preSharedKey ? "key" : "certificate"
+    let proof =
+      switch credential.kind {
+      case .preSharedKey: "key"
+      case .certificate: "certificate"
+      case .accessToken: "access token"
+      }
     guard let current = credentials.credential(credential.kind, identity: credential.identity) else {
       return "its \(proof) was removed"
     }
@@ -103,5 +108,8 @@ final class CredentialAuthority: CoAPAuthority {
     refuse(peer, device, Self.unproved)
   }
 
-  static let unproved = "a device of this name must come over DTLS or TLS, with its key or certificate"
+  /// Logs that a request had no valid access token. The token itself is not logged.
+  func refuseToken(from peer: CoAPAddress, _ reason: String) { refuse(peer, nil, reason) }
+
+  static let unproved = "a device of this name must prove it, with its key or certificate (DTLS, TLS) or its access token"
 }

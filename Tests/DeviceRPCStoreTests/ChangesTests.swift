@@ -140,6 +140,47 @@ import Testing
     }
   }
 
+  @Test func `a store of the version before access tokens keeps its credentials, and what follows from their changes`() async throws {
+    try await withStore { store in
+      for name in ["a", "b"] { try await store.add(name, identity: name, proof: key("k")) }
+      try await store.add("c", identity: "c", proof: .certificate(fingerprint: [UInt8](repeating: 7, count: 32)))
+      let before = try await store.devices()
+      store.close()
+      let queue = try shell(store)
+      // The table as it was.
+      try await queue.write { db in
+        let old = try #require(try String.fetchOne(db, sql: "SELECT sql FROM sqlite_master WHERE name = 'credentials'"))
+          .replacing("\n    OR kind = 'token' AND length(identity) = 64 AND key IS NULL AND fingerprint IS NULL", with: "")
+        #expect(!old.contains("token"))
+        let triggers = try String.fetchAll(
+          db, sql: "SELECT sql FROM sqlite_master WHERE type = 'trigger' AND name IN ('credentialAdded', 'credentialChanged', 'credentialRemoved', 'deviceRemoved')")
+        #expect(triggers.count == 4)
+        try db.execute(
+          sql: """
+            CREATE TEMP TABLE kept AS SELECT * FROM credentials;
+            DROP TRIGGER deviceRemoved;
+            DROP TABLE credentials;
+            \(old);
+            INSERT INTO credentials SELECT * FROM kept;
+            \(triggers.joined(separator: ";\n"));
+            DELETE FROM grdb_migrations WHERE identifier LIKE '6:%'
+            """)
+      }
+      try queue.close()
+      let updated = try DeviceStore(directory: store.directory)
+      defer { updated.close() }
+      #expect(try await updated.devices() == before)
+      #expect(updated.credential(.preSharedKey, identity: "a")?.proof == (try key("k")))
+      let token = AccessToken.generated()
+      try await updated.add("a", identity: token.digest, proof: .accessToken)
+      var changes = updated.changes().makeAsyncIterator()
+      try await shell(updated).write { try $0.execute(sql: "DELETE FROM devices WHERE name = 'a'") }
+      try await awaitChange(&changes) { updated.credential(.accessToken, identity: token.digest) == nil }
+      #expect(updated.credential(.preSharedKey, identity: "b") != nil)
+      #expect(try updated.integrity() == ["ok"])
+    }
+  }
+
   @Test func `what was written by hand and is no name is left out with a warning, and can be listed and removed`() async throws {
     try await withDirectory { directory in
       let log = RecordingLog()

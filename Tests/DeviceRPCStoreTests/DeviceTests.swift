@@ -43,6 +43,33 @@ import Testing
     }
   }
 
+  @Test func `a device has an access token, of which only the digest is in the files`() async throws {
+    try await withStore { store in
+      let token = AccessToken.generated()
+      try await store.add("pump", identity: "pump", proof: key("k"))
+      let device = try await store.add("pump", identity: token.digest, proof: .accessToken)
+      #expect(device.credentials.map(\.kind) == [.preSharedKey, .accessToken])
+      #expect(store.credential(.accessToken, identity: token.digest) == DeviceCredential(device: "pump", token: token))
+      await #expect(throws: DeviceStoreError.hasCredential(device: "pump", .accessToken)) {
+        try await store.add("pump", identity: AccessToken.generated().digest, proof: .accessToken)
+      }
+      await #expect(throws: DeviceStoreError.identityTaken(token.digest, device: "pump")) {
+        try await store.add("lamp", identity: token.digest, proof: .accessToken)
+      }
+      await #expect(throws: DeviceStoreError.invalidIdentity("lamp")) {
+        try await store.add("lamp", identity: "lamp", proof: .accessToken)
+      }
+      let next = AccessToken.generated()
+      try await store.rotate("pump", to: .accessToken, identity: next.digest)
+      #expect(store.credential(.accessToken, identity: token.digest) == nil)
+      #expect(store.credential(.accessToken, identity: next.digest)?.device == "pump")
+      for file in try FileManager.default.contentsOfDirectory(atPath: store.directory) {
+        let content = try Data(contentsOf: URL(fileURLWithPath: store.directory).appendingPathComponent(file))
+        #expect(content.range(of: Data(next.text.utf8)) == nil)
+      }
+    }
+  }
+
   @Test func `an identity is that of one device, for each kind`() async throws {
     try await withStore { store in
       try await store.add("a", identity: "shared", proof: key("k"))

@@ -43,6 +43,7 @@ package struct CoAPCode: RawRepresentable, Hashable, Sendable, CustomStringConve
   package static let tooManyRequests = CoAPCode(4, 29)
   package static let internalServerError = CoAPCode(5, 0)
   package static let serviceUnavailable = CoAPCode(5, 3)
+  package static let gatewayTimeout = CoAPCode(5, 4)
   package static let proxyingNotSupported = CoAPCode(5, 5)
 }
 

@@ -9,10 +9,12 @@ struct MessageWriter {
   /// An empty confirmable message, which a peer answers with a Reset: a ping (RFC 7252 §4.3).
   static func ping(_ messageID: UInt16) -> [UInt8] { [0x40, 0, UInt8(messageID >> 8), UInt8(messageID & 0xff)] }
 
-  /// A confirmable message with a response code.
-  static func confirmable(_ response: CoAPResponse, messageID: UInt16, token: CoAPToken) -> [UInt8] {
+  /// A confirmable or non-confirmable message with a response code.
+  static func response(
+    _ response: CoAPResponse, isConfirmable: Bool = true, messageID: UInt16, token: CoAPToken
+  ) -> [UInt8] {
     message(payload: response.payload.count) { writer in
-      writer.append(0x40 | token.count)
+      writer.append((isConfirmable ? 0x40 : 0x50) | token.count)
       writer.append(response.code.rawValue)
       writer.append(UInt64(messageID), count: 2)
       writer.append(token.value, count: Int(token.count))

@@ -44,8 +44,10 @@ package final class CoAPObservation: @unchecked Sendable {
   // Not weak: a weak reference would cost a side table for every observer.
   package private(set) var owner: (any CoAPObservationOwner)?
   private let exponent: UInt8?
+  private let isConfirmable: Bool
   private var hasEnded = false
-  /// The message id of the outstanding notification, until it is acknowledged or given up.
+  /// The message id of the outstanding notification, until it is acknowledged or given up. Of notifications that are not
+  /// confirmable, it is the last one, so that a Reset in answer to it ends the observation (RFC 7641 §3.6).
   private(set) var outstanding: UInt16?
   private var outstandingNumber: UInt32 = 0
   // The last notification, if it was sent in blocks. Its acknowledgement is that of its first block.
@@ -64,7 +66,7 @@ package final class CoAPObservation: @unchecked Sendable {
 
   init(
     session: CoAPSession, token: CoAPToken, transfer: TransferKey, sequence: UInt32,
-    owner: any CoAPObservationOwner, exponent: UInt8?
+    owner: any CoAPObservationOwner, exponent: UInt8?, isConfirmable: Bool
   ) {
     self.session = session
     self.token = token
@@ -72,14 +74,15 @@ package final class CoAPObservation: @unchecked Sendable {
     self.sequence = sequence
     self.owner = owner
     self.exponent = exponent
+    self.isConfirmable = isConfirmable
   }
 
   func nextSequence() -> UInt32 { (sequence + 1) & 0xff_ffff }
 
-  /// Sends a confirmable notification.
+  /// Sends a notification.
   ///
-  /// The outcome is reported to the owner with `number`. Send the next notification after that (NSTART 1), or after
-  /// `hasArrived(_:)`.
+  /// The outcome of a confirmable one is reported to the owner with `number`. Send the next notification after that (NSTART 1),
+  /// or after `hasArrived(_:)`. Of one that is not confirmable, only a Reset is reported.
   ///
   /// - Throws: `CoAPFailure.tooLong` when the peer has no room for it, `CoAPFailure.closed` when the observation has ended or
   ///   nothing could be sent. The owner is not called then.
@@ -94,17 +97,21 @@ package final class CoAPObservation: @unchecked Sendable {
       let first = session.firstBlock(of: response, transfer, exponent: exponent, notification: number)
     else { throw session.room < 16 ? .tooLong : .closed }
     if first.block2?.more == true { body = Body(number) }
-    guard let mid = session.transmit(first, token: token, as: { _ in .notification(number, self) }) else { throw .closed }
+    if !isConfirmable, let mid = outstanding { session.takeBack(mid) }
+    guard
+      let mid = session.transmit(
+        first, token: token, isConfirmable: isConfirmable, as: { _ in .notification(number, self) })
+    else { throw .closed }
     (outstanding, outstandingNumber) = (mid, number)
     session.allowRequest()
   }
 
-  /// Ends the observation with a last, non-confirmable message with an error code (RFC 7641 §4.2). It is sent again at the
-  /// next request of the peer, which may be unreachable now.
-  package func end(with response: CoAPResponse) {
+  /// Ends the observation with a last, non-confirmable message, usually with an error code (RFC 7641 §4.2). It is sent again at the
+  /// next request of the peer, which may be unreachable now, unless `isRepeated` is false.
+  package func end(with response: CoAPResponse, isRepeated: Bool = true) {
     if let handle = session.handle, !hasEnded {
       _ = session.send(response, token: token, isConfirmable: false, on: handle)
-      session.farewells.append((token, response))
+      if isRepeated { session.farewells.append((token, response)) }
     }
     session.drop(self, reason: .closed)
   }
@@ -173,6 +180,7 @@ package final class CoAPObservation: @unchecked Sendable {
     settle(number)
     // The observation stays. The peer may be back, and the owner decides whether it is reachable.
     if failure == .notAcknowledged {
+      guard isConfirmable else { return }
       owner?.notification(number, failed: failure, on: self)
       return
     }

@@ -157,10 +157,11 @@ package final class CoAPSession: @unchecked Sendable {
 
   /// Registers the sender of `request` as an observer. An earlier registration with the same token is replaced, and its
   /// sequence is continued (RFC 7641 §4.1). Otherwise the sequence begins with `sequence`, of which 24 bits are used.
+  /// Notifications are confirmable unless `isConfirmable` is false.
   ///
   /// Nil when the peer has as many observations as `CoAPLimits.observationsPerSession` allows.
   package func observe(
-    _ request: CoAPRequest, owner: any CoAPObservationOwner, sequence: UInt32 = 2
+    _ request: CoAPRequest, owner: any CoAPObservationOwner, sequence: UInt32 = 2, isConfirmable: Bool = true
   ) -> CoAPObservation? {
     assert(loop.isCurrent)
     var sequence = sequence
@@ -172,7 +173,7 @@ package final class CoAPSession: @unchecked Sendable {
     guard let handle, observations.count < shard.limits.observationsPerSession else { return nil }
     let observation = CoAPObservation(
       session: self, token: request.token, transfer: TransferKey(request), sequence: sequence, owner: owner,
-      exponent: request.block2?.exponent)
+      exponent: request.block2?.exponent, isConfirmable: isConfirmable)
     observations.append(observation)
     // The session stays and will remember more exchanges. Memory reserved now is close to its other memory.
     exchanges.reserveCapacity(shard.limits.exchangesPerSession)

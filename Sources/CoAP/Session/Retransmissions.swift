@@ -83,7 +83,12 @@ extension CoAPTransmission {
 extension CoAPSession {
   /// Sends a confirmable message with a response code, with retransmissions. The outcome is reported to the value that
   /// `message` returns for its message id, at the end of an event loop pass. Nil when it could not be sent.
-  func transmit(_ response: CoAPResponse, token: CoAPToken, as message: (UInt16) -> SentMessage) -> UInt16? {
+  ///
+  /// A message that is not confirmable is sent once. It has failed if the peer answers it with a Reset, and after a while as not
+  /// acknowledged.
+  func transmit(
+    _ response: CoAPResponse, token: CoAPToken, isConfirmable: Bool = true, as message: (UInt16) -> SentMessage
+  ) -> UInt16? {
     guard let handle, !isLost else { return nil }
     guard !scheme.isStream else {
       // There is no acknowledgement to wait for.
@@ -93,10 +98,13 @@ extension CoAPSession {
       return mid
     }
     let mid = coap_new_message_id(handle)
-    let bytes = MessageWriter.confirmable(response, messageID: mid, token: token)
+    let bytes = MessageWriter.response(response, isConfirmable: isConfirmable, messageID: mid, token: token)
+    let transmission = shard.transmission
     transmit(
-      Confirmable(message: message(mid), bytes: bytes, timeout: shard.pump.retransmissions.firstTimeout(shard.transmission),
-        due: 0, retransmissionsLeft: max(1, shard.transmission.maxRetransmit)), mid)
+      Confirmable(
+        message: message(mid), bytes: bytes,
+        timeout: isConfirmable ? shard.pump.retransmissions.firstTimeout(transmission) : transmission.patience, due: 0,
+        retransmissionsLeft: isConfirmable ? max(1, transmission.maxRetransmit) : 0), mid)
     return mid
   }
 

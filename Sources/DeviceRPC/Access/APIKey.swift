@@ -1,5 +1,5 @@
-// Access: who may call devices through a front door such as HTTP: API keys, what they may do, and where they are looked up.
-// Pure values without cryptography; whoever stores or checks a key computes its digest.
+// Access: API keys of back ends and access tokens of devices: their texts, what a key may do, and where they are looked up.
+// Front doors check keys, of which only digests are stored; the doors of devices look tokens up here.
 
 public import FoundationEssentials
 

@@ -40,7 +40,8 @@ public struct CallResult: Sendable, Hashable {
   /// The value that the function returned, or details of its error; nil when the device sent none.
   public let detail: RPCValue?
   /// What is known of the call's way to the device and back. Its `delivery` is `.delivered`, or `.refused` for a status other
-  /// than OK.
+  /// than OK. It is `.sentNoAck` for a one-way call over a connection whose dialect knows no acknowledgements: ThingsBoard's
+  /// non-confirmable observations, and HTTP.
   public let evidence: CallEvidence
 
   public init(

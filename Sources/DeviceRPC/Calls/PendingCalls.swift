@@ -128,8 +128,8 @@ package struct PendingCalls<Device, Completion> {
   ///   - step: the distance between two numbers. With the number of loops as the step, each loop has its own numbers.
   ///   - recentLimit: the number of ended calls that are remembered.
   package init(firstSerial: Serial, step: Serial = 1, recentLimit: Int = 4_096) {
-    nextSerial = firstSerial
-    self.step = max(1, step)
+    self.step = min(max(1, step), Self.largestSerial)
+    nextSerial = firstSerial <= Self.largestSerial ? firstSerial : firstSerial % self.step
     recent = Array(repeating: nil, count: max(1, recentLimit))
   }
 
@@ -157,8 +157,8 @@ package struct PendingCalls<Device, Completion> {
 
   // Plain wrapping would change the residue, which identifies the loop in an id.
   private mutating func advance() {
-    let (next, overflow) = nextSerial.addingReportingOverflow(step)
-    nextSerial = overflow ? nextSerial % step : next
+    let next = nextSerial + step
+    nextSerial = next > Self.largestSerial ? nextSerial % step : next
   }
 
   /// Enters a call at the end of its lane. If the lane is closed, the call waits for the device. `id` is the id for the method
@@ -313,7 +313,7 @@ package struct PendingCalls<Device, Completion> {
 
   // `lane` is nil when the sender is not known to be a device.
   private func sentEntry(id: String, from lane: Lane?) -> Entry? {
-    guard let serial = Self.serial(in: id), let entry = entries[serial], entry.id == id,
+    guard let serial = Self.serial(in: id), let entry = entries[serial], Self.isID(id, of: entry.id),
       lane == nil || lane === entry.lane
     else { return nil }
     // A call that was not sent cannot have a result.
@@ -325,13 +325,13 @@ package struct PendingCalls<Device, Completion> {
 
   /// The lane of the open call with this id.
   package func lane(ofCall id: String) -> Lane? {
-    Self.serial(in: id).flatMap { entries[$0] }.flatMap { $0.id == id ? $0.lane : nil }
+    Self.serial(in: id).flatMap { entries[$0] }.flatMap { Self.isID(id, of: $0.id) ? $0.lane : nil }
   }
 
   /// Whether the id belongs to a call to another device that is open or ended recently.
   package func isForeign(_ id: String, to lane: Lane?) -> Bool {
     guard let serial = Self.serial(in: id) else { return false }
-    if let entry = entries[serial] { return entry.id == id && entry.lane !== lane }
+    if let entry = entries[serial] { return Self.isID(id, of: entry.id) && entry.lane !== lane }
     guard let ended = recent[place(of: serial)], ended.serial == serial else { return false }
     return ended.lane != lane.map(ObjectIdentifier.init)
   }
@@ -346,7 +346,7 @@ package struct PendingCalls<Device, Completion> {
       return .ended
     }
     // A call that was not sent cannot have a result.
-    guard entry.id == id, lane == nil || lane === entry.lane, entry.sent != nil else { return .unknown }
+    guard Self.isID(id, of: entry.id), lane == nil || lane === entry.lane, entry.sent != nil else { return .unknown }
     entry.lane.settle(serial)
     return end(serial).map(ResultMatch.call) ?? .unknown
   }

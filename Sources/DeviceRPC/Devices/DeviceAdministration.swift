@@ -32,7 +32,7 @@ public protocol DeviceAdministration: Sendable {
   ///   - name: The name of the device.
   ///   - proof: The key, or what a certificate must be; nil for no credential.
   ///   - identity: The PSK identity, or the name in the certificate. Nil for the current one; without a current one it is the name
-  ///     of the device.
+  ///     of the device. An access token needs its digest.
   /// - Returns: The device, and whether it was added.
   /// - Throws: `hasCredential`, `identityTaken`, `invalid`, `failed`.
   @discardableResult
@@ -45,7 +45,7 @@ public protocol DeviceAdministration: Sendable {
   /// - Parameters:
   ///   - proof: The key, or what a certificate must be.
   ///   - identity: The PSK identity, or the name in the certificate. Nil for the current one; without a current one it is the name
-  ///     of the device.
+  ///     of the device. An access token needs its digest.
   ///   - name: The name of the device.
   ///   - change: What the credential may be in place of.
   /// - Throws: `unknownDevice`, `hasCredential`, `noCredential`, `identityTaken`, `invalid`, `failed`.
@@ -98,7 +98,8 @@ public struct RegisteredDevice: Sendable, Hashable {
   /// A credential, without the key.
   public struct Credential: Sendable, Hashable {
     public let kind: DeviceCredential.Kind
-    /// The PSK identity, or the name in the certificate: its first DNS name, or else the last common name of its subject.
+    /// The PSK identity, or the name in the certificate: its first DNS name, or else the last common name of its subject. Of an
+    /// access token it is the digest.
     public let identity: String
     /// The SHA-256 of the DER form of the only certificate that is accepted. Nil for a key, and if any certificate with that name
     /// is accepted.
@@ -176,6 +177,7 @@ extension DeviceCredential.Kind {
     switch self {
     case .preSharedKey: "a key"
     case .certificate: "a certificate"
+    case .accessToken: "an access token"
     }
   }
 }

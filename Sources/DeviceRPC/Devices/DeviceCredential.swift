@@ -1,11 +1,13 @@
 internal import Synchronization
 
-/// A credential: what a device proves its identity with in the handshake of DTLS or TLS, and the device that it identifies.
+/// A credential: what a device proves its identity with, and the device that it identifies. Keys and certificates are for the
+/// handshake of DTLS or TLS, access tokens for the requests of ThingsBoard's device API.
 public struct DeviceCredential: Sendable, Hashable {
-  /// The kind of proof; a handshake looks up a credential by its kind and identity.
+  /// The kind of proof; a credential is looked up by its kind and identity.
   public enum Kind: String, Sendable, Hashable, CaseIterable {
     case preSharedKey = "psk"
     case certificate = "x509"
+    case accessToken = "token"
   }
 
   /// The secret or certificate with which a device proves its identity.
@@ -15,11 +17,14 @@ public struct DeviceCredential: Sendable, Hashable {
     /// A certificate issued by a CA that the server trusts. With a fingerprint, the SHA-256 of the certificate's DER form, only
     /// that certificate is accepted.
     case certificate(fingerprint: [UInt8]?)
+    /// An access token, of which only the digest is kept: it is the identity.
+    case accessToken
 
     public var kind: Kind {
       switch self {
       case .preSharedKey: .preSharedKey
       case .certificate: .certificate
+      case .accessToken: .accessToken
       }
     }
   }
@@ -27,7 +32,7 @@ public struct DeviceCredential: Sendable, Hashable {
   /// The name under which the device is called. If it is not valid, see `DeviceName`, the device cannot connect.
   public let device: String
   /// The PSK identity, `name@project` by Golioth's convention, or the name in the certificate: its first DNS name, or else the
-  /// last common name of its subject. An identity that is not valid, see `DeviceName`, is never accepted.
+  /// last common name of its subject, or `AccessToken.digest`. An identity that is not valid, see `DeviceName`, is never accepted.
   public let identity: String
   public let proof: Proof
   /// False for a device that is known but must not connect.
@@ -38,6 +43,11 @@ public struct DeviceCredential: Sendable, Hashable {
     self.identity = identity
     self.proof = proof
     self.isEnabled = isEnabled
+  }
+
+  /// The credential of an access token.
+  public init(device: String, token: AccessToken, isEnabled: Bool = true) {
+    self.init(device: device, identity: token.digest, proof: .accessToken, isEnabled: isEnabled)
   }
 
   public var kind: Kind { proof.kind }
@@ -83,7 +93,8 @@ public struct DeviceKey: Sendable, Hashable, CustomStringConvertible, CustomDebu
 public protocol DeviceCredentials: Sendable {
   /// Returns the credential of an identity, also a disabled one; nil when there is none.
   ///
-  /// Called on the threads of the loops during a handshake, so it must answer from memory and never block.
+  /// Called on the threads of the loops during a handshake, and for each request with an access token, so it must answer from
+  /// memory and never block.
   func credential(_ kind: DeviceCredential.Kind, identity: String) -> DeviceCredential?
 
   /// Returns whether a device of this name has a credential, also a disabled one. If so, nobody can use its name without proof.

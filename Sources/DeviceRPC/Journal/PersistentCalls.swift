@@ -89,7 +89,8 @@ package struct PersistentCalls {
 
   /// The call with an id on the wire.
   package func call(wireID: String) -> Entry? {
-    PendingCalls<DeviceState, Never>.serial(in: wireID).flatMap { entries[$0] }.flatMap { $0.call.wireID == wireID ? $0 : nil }
+    typealias Pending = PendingCalls<DeviceState, Never>
+    return Pending.serial(in: wireID).flatMap { entries[$0] }.flatMap { Pending.isID(wireID, of: $0.call.wireID) ? $0 : nil }
   }
 
   /// All calls to a device, or to all devices, in no order.

@@ -6,10 +6,12 @@ extension DeviceLoop {
   /// A device has opened a link, which replaces any other link of it. Returns false if the server has no room for another
   /// device, or has ended all links at shutdown.
   ///
-  /// Call `ready(_:)` when calls may be sent on the link.
-  package func observed(_ name: String, on link: any DeviceLink) -> Bool {
+  /// Call `ready(_:)` when calls may be sent on the link. `credential` is what the device has proved its name with, if that was
+  /// on this link and not before.
+  package func observed(_ name: String, on link: any DeviceLink, by credential: DeviceCredential? = nil) -> Bool {
     let now = driver.now
     guard !hasParted, let record = devices[name] ?? makeDevice(name, now: now) else { return false }
+    if let credential { record.device.proof = .init(credential) }
     // A kept link does not count as replaced: its device was unreachable, and may reconnect from any address.
     if let open = record.device.link, open !== link { noteReplaced(name, open, by: link, now: now) }
     let earlier = record.device.link ?? takeKept(of: record)
@@ -129,6 +131,14 @@ extension DeviceLoop {
       if entry.call.isOneWay { finish(serial, .success(result(of: entry, .ok, nil, at: nil))) }
     }
     pump(record, now: now)
+  }
+
+  /// The message that carried a call has left the server on a link without acknowledgements, and none is missed: a one-way call has
+  /// ended.
+  package func left(_ serial: UInt32, on link: any DeviceLink) {
+    guard let record = link.record, let entry = pending[serial], entry.lane === record, entry.call.isOneWay else { return }
+    finish(serial, .success(result(of: entry, .ok, nil, .sentNoAck, at: nil)))
+    pump(record, now: driver.now)
   }
 
   /// The message that carried a call will not be acknowledged any more. Also call `unobserved` if the link has ended.
@@ -297,12 +307,12 @@ extension DeviceLoop {
     return nil
   }
 
-  // `time` is nil for a one-way call that was acknowledged and has no result.
+  // `time` is nil for a one-way call that was acknowledged, or need not be, and has no result.
   private func result(
-    of entry: Pending.Entry, _ status: RPCStatus, _ detail: RPCValue?, at time: Duration?
+    of entry: Pending.Entry, _ status: RPCStatus, _ detail: RPCValue?, _ delivery: Delivery? = nil, at time: Duration?
   ) -> CallResult {
     CallResult(
       id: entry.id, device: entry.lane.device.name, method: entry.call.method, status: status, detail: detail,
-      evidence: entry.evidence(status == .ok ? .delivered : .refused, result: time))
+      evidence: entry.evidence(delivery ?? (status == .ok ? .delivered : .refused), result: time))
   }
 }

@@ -126,7 +126,8 @@ package enum Acknowledgement: Sendable, Hashable {
   /// There are no acknowledgements, as over TCP, and no message waits for one. The answer to a ping that was sent after a
   /// message shows that the message has arrived; a device need not give one.
   case ping
-  /// There are no acknowledgements, and only a result shows that a message has arrived.
+  /// There are no acknowledgements, and only a result shows that a message has arrived. If the dialect misses none, the link
+  /// calls `left(_:on:)` of the home loop for each message that it has sent.
   case none
 }
 
@@ -150,8 +151,13 @@ package enum LinkFailure: Error, Sendable, Hashable {
 /// Finds the home loop of a device by its name: the same one for as long as the process runs.
 package struct DeviceDirectory: Sendable {
   package let loops: [DeviceLoop]
+  /// The functions that devices can call.
+  package let requests: DeviceRequests
 
-  package init(loops: [DeviceLoop]) { self.loops = loops }
+  package init(requests: DeviceRequests, loops: [DeviceLoop]) {
+    self.requests = requests
+    self.loops = loops
+  }
 
   package var peerLog: PeerLog? { loops.first?.peerLog }
 

@@ -16,7 +16,7 @@ public final class DeviceRPCServer: Service {
   public let limits: Limits
 
   private let transport: any DeviceTransport
-  let directory: DeviceDirectory
+  package let directory: DeviceDirectory
   let log: Logger
   private let hub: Hub<DeviceEvent>
   let journal: (any CallJournal)?
@@ -52,6 +52,7 @@ public final class DeviceRPCServer: Service {
     // Each loop gives numbers that are congruent to its own number modulo the number of loops, so that an id identifies its loop.
     let first = drivers.count == 1 ? firstSerial : firstSerial - firstSerial % step
     directory = DeviceDirectory(
+      requests: DeviceRequests(limits: limits, log: log),
       loops: drivers.enumerated().map { number, driver in
         DeviceLoop(
           driver: driver, firstSerial: first + UInt32(number), step: step, instance: instance, limits: limits, log: peerLog,
@@ -202,6 +203,7 @@ public final class DeviceRPCServer: Service {
   public func shutdown() async {
     guard await enter(.ending, from: [.idle, .running]) else { return }
     loading.withLock { $0?.cancel() }
+    directory.requests.close()
     await withTaskGroup { group in
       for loop in directory.loops { group.addTask { await loop.drain(self.limits.grace) } }
     }

@@ -59,6 +59,15 @@ public struct Limits: Sendable, Hashable {
   /// The longest device name, in bytes. 255, the longest option value of CoAP.
   public var deviceName = DeviceName.longest
 
+  // MARK: Calls from devices
+
+  /// Functions that run at the same time for devices that have called them. 1,000; further calls are refused.
+  public var deviceRequests = 1_000
+  /// Those of one device. 4.
+  public var deviceRequestsPerDevice = 4
+  /// Time that a function has which a device has called. 10 s, as ThingsBoard's (`COAP_TIMEOUT`).
+  public var deviceRequestTimeout: Duration = .seconds(10)
+
   // MARK: Transport
 
   /// Requests per second of a device on each of its sessions, and the size of a burst. Further requests get 4.29 with a Max-Age.

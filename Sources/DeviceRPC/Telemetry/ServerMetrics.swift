@@ -80,6 +80,7 @@ package let metricDescriptions: [String: String] = [
   "device_rpc_forbidden_results_total": "Results of calls to another device than the sender.",
   "device_rpc_unreadable_results_total": "Results that cannot be read.",
   "device_rpc_rate_limited_requests_total": "Requests of devices that were answered with 4.29.",
+  "device_rpc_device_requests_total": "Calls that devices have made to the server, by outcome.",
   "device_rpc_dropped_logs_total": "Log messages of devices above the rate limit, dropped but answered with success.",
   "device_rpc_packets_total": "Datagrams and messages of devices that arrived and were sent.",
   "device_rpc_retransmissions_total": "Messages that were sent again because they were not acknowledged in time.",

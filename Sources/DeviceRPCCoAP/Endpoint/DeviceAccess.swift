@@ -10,9 +10,9 @@ struct DeviceAccess: Sendable {
   let identity: SenderIdentity
   private let numbers = ObserveNumbers()
 
-  init(directory: DeviceDirectory, authority: CredentialAuthority?) {
+  init(directory: DeviceDirectory, authority: CredentialAuthority?, credentials: (any DeviceCredentials)?) {
     self.directory = directory
-    identity = SenderIdentity(authority: authority)
+    identity = SenderIdentity(authority: authority, tokens: AccessTokens(credentials))
   }
 
   // MARK: Names
@@ -37,36 +37,58 @@ struct DeviceAccess: Sendable {
     return name
   }
 
+  /// The device that a request is from, by the access token in its path or, without one, by the proof of its session.
+  func sender(token: String?, on session: CoAPSession) throws(Refusal) -> Sender {
+    do throws(AccessTokens.Refusal) {
+      if let token { return try identity.sender(token: token, on: session) }
+    } catch {
+      var response = CoAPResponse.error(error == .tooMany ? .tooManyRequests : .unauthorized, error.description)
+      if error == .tooMany {
+        response.maxAge = 1
+      } else {
+        identity.authority?.refuseToken(from: session.address, error.description)
+      }
+      throw Refusal(response: response)
+    }
+    guard let proved = CredentialAuthority.credential(of: session) else {
+      throw Refusal(response: .error(.unauthorized, "without an access token in the path, a key or certificate is needed (DTLS, TLS)"))
+    }
+    return Sender(name: proved.device, isProved: true, link: nil)
+  }
+
   // MARK: Observations
 
   /// Begins an observation, or continues it if it was registered before.
   ///
-  /// - Parameter established: the response, which is sent before the first call.
+  /// - Parameters:
+  ///   - credential: the access token that the request has.
+  ///   - established: the response, which is sent before the first call.
   func observe(
-    _ request: CoAPRequest, as name: String, _ form: any CallForm, established: CoAPResponse, on session: CoAPSession
+    _ request: CoAPRequest, as name: String, by credential: DeviceCredential? = nil, _ form: any CallForm,
+    established: CoAPResponse, on session: CoAPSession
   ) -> CoAPResponse? {
     let home = directory.home(of: name)
     if let earlier = session.observation(token: request.token), let link = earlier.owner as? ObservationLink, link.device != name {
       // The same registration with another name: the device of the old name no longer observes.
       session.drop(earlier, reason: .deregistered)
     }
-    let link = ObservationLink(device: name, home: home, form: form, session: session)
-    let sequence = numbers.first(of: name, now: session.loop.passTime)
-    guard let observation = session.observe(request, owner: link, sequence: sequence) else {
+    let link = ObservationLink(device: name, home: home, form: form, credential: credential, session: session)
+    let sequence = form.firstNumber ?? numbers.first(of: name, now: session.loop.passTime)
+    guard let observation = session.observe(request, owner: link, sequence: sequence, isConfirmable: form.isConfirmable) else {
       return .error(.serviceUnavailable, "too many observations from one address")
     }
     link.observation = observation
     var established = established
     established.observe = observation.sequence
     if home.driver === session.loop {
-      guard home.assumeIsolated({ $0.observed(name, on: link) }) else { return .error(.serviceUnavailable, Self.full) }
+      guard home.assumeIsolated({ $0.observed(name, on: link, by: credential) }) else { return .error(.serviceUnavailable, Self.full) }
       session.loop.atEndOfPass { home.assumeIsolated { $0.ready(link) } }
       return established
     }
     // The calls of the home loop reach this loop after the response. Both steps run in one action: a call between `observed` and
     // `ready` would find the device unreachable.
     home.run { loop in
-      guard loop.observed(name, on: link) else { return link.end(Self.full) }
+      guard loop.observed(name, on: link, by: credential) else { return link.end(Self.full) }
       loop.ready(link)
     }
     return established
@@ -114,12 +136,16 @@ struct DeviceAccess: Sendable {
 
   /// Takes an answer, if its sender may give it.
   ///
-  /// - Parameter taken: the response when it was taken, or when there is no such call any more.
-  func take(_ result: DeviceAnswer, taken: CoAPCode, _ request: CoAPRequest, on session: CoAPSession) -> CoAPResponse? {
-    if request.isOverRate { return takeIfAwaited(result, taken, request, on: session) }
+  /// - Parameters:
+  ///   - taken: the response when it was taken, or when there is no such call any more.
+  ///   - known: the sender, if the dialect knows it by more than the session and `ep`.
+  func take(
+    _ result: DeviceAnswer, taken: CoAPCode, _ request: CoAPRequest, from known: Sender? = nil, on session: CoAPSession
+  ) -> CoAPResponse? {
+    if request.isOverRate { return takeIfAwaited(result, taken, request, from: known, on: session) }
     let sender: Sender
     do throws(ForbiddenSender) {
-      sender = try identity.sender(of: request, on: session)
+      if let known { sender = known } else { sender = try identity.sender(of: request, on: session) }
     } catch {
       let name = error.name
       home(ofCall: result.id, of: name).run { $0.forbid(result.id, from: name) }
@@ -164,9 +190,9 @@ struct DeviceAccess: Sendable {
   /// Handles a result above the rate limit: it is accepted if it ends an open call of its sender. Anything else is neither
   /// reported nor counted.
   private func takeIfAwaited(
-    _ result: DeviceAnswer, _ taken: CoAPCode, _ request: CoAPRequest, on session: CoAPSession
+    _ result: DeviceAnswer, _ taken: CoAPCode, _ request: CoAPRequest, from known: Sender?, on session: CoAPSession
   ) -> CoAPResponse? {
-    guard let sender = try? identity.sender(of: request, on: session) else { return session.tooManyRequests() }
+    guard let sender = known ?? (try? identity.sender(of: request, on: session)) else { return session.tooManyRequests() }
     let id = result.id
     return answer(request, on: session, from: home(ofCall: id, of: sender.name)) { [identity] loop in
       // Without proof, nothing is accepted about a call to a device that has credentials.
@@ -181,11 +207,12 @@ struct DeviceAccess: Sendable {
   /// - Parameters:
   ///   - id: the id of the call, if that can be read.
   ///   - reason: what is wrong with it; the device is told.
+  ///   - known: the sender, if the dialect knows it by more than the session and `ep`.
   func unreadable(
-    _ id: String?, _ reason: String, _ code: CoAPCode, _ request: CoAPRequest, on session: CoAPSession
+    _ id: String?, _ reason: String, _ code: CoAPCode, _ request: CoAPRequest, from known: Sender? = nil, on session: CoAPSession
   ) -> CoAPResponse {
     if request.isOverRate { return session.tooManyRequests() }
-    let sender = try? identity.sender(of: request, on: session)
+    let sender = known ?? (try? identity.sender(of: request, on: session))
     if let link = sender?.link {
       link.home.run { $0.unreadable(id: id, reason: reason, on: link) }
       return .error(code, reason)
@@ -198,5 +225,38 @@ struct DeviceAccess: Sendable {
       loop.unreadable(id: mayTell ? id : nil, reason: reason, from: mayTell ? sender?.name : nil)
     }
     return .error(code, reason)
+  }
+
+  // MARK: Calls from devices
+
+  /// Runs the function that a device calls, and responds with what `answer` makes of its result.
+  func perform(
+    _ call: DeviceRequest, _ request: CoAPRequest, on session: CoAPSession,
+    answer: @escaping @Sendable (RPCValue) -> CoAPResponse
+  ) {
+    let requests = directory.requests
+    Task {
+      let response: CoAPResponse
+      switch await requests.answer(call) {
+      case .success(let value): response = answer(value)
+      case .failure(let error): response = .error(CoAPCode(of: error), error.description)
+      }
+      session.loop.execute { session.respond(response, to: request) }
+    }
+  }
+}
+
+extension CoAPCode {
+  /// What a device is told whose call has no result.
+  fileprivate init(of error: DeviceRequestError) {
+    self =
+      switch error {
+      case .unknownMethod: .notFound
+      case .invalidParams: .badRequest
+      case .failed: .internalServerError
+      case .deadlineExceeded: .gatewayTimeout
+      case .tooMany: .tooManyRequests
+      case .shuttingDown: .serviceUnavailable
+      }
   }
 }

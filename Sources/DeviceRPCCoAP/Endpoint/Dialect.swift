@@ -26,13 +26,25 @@ protocol CallForm: AnyObject, Sendable {
   var contentFormat: ContentFormat { get }
   /// Calls that may be sent and not have ended.
   var unansweredCalls: Int { get }
+  /// Whether calls are sent in confirmable messages. If not, one-way calls have ended when they are sent.
+  var isConfirmable: Bool { get }
+  /// The Observe number of the first response; nil for one that is greater than any that the device has got before.
+  var firstNumber: UInt32? { get }
+  /// What an observer is told when its device has registered elsewhere; nil for nothing.
+  var replaced: CoAPResponse? { get }
   /// Throws `CallError.invalidCall` for what the device could not read.
   func encode(_ call: Call, id: String) throws(CallError) -> [UInt8]
 }
 
+extension CallForm {
+  var isConfirmable: Bool { true }
+  var firstNumber: UInt32? { nil }
+  var replaced: CoAPResponse? { nil }
+}
+
 /// What a device has answered to a call.
 struct DeviceAnswer: Sendable {
-  /// The id of the call on the wire.
+  /// The id of the call on the wire, or its number.
   var id: String
   var status: RPCStatus
   var detail: RPCValue?

@@ -7,6 +7,8 @@ final class ObservationLink: DeviceLink, CoAPObservationOwner {
   let device: String
   let home: DeviceLoop
   let form: any CallForm
+  /// The access token with which the device has registered; nil if its session has proved it, or nothing has.
+  let credential: DeviceCredential?
   private let session: CoAPSession
   /// Nil when it has ended. Unchecked, because it is used on the session's loop only.
   nonisolated(unsafe) var observation: CoAPObservation?
@@ -20,14 +22,15 @@ final class ObservationLink: DeviceLink, CoAPObservationOwner {
   // When the last notification was first sent. Unchecked, because it is used on the session's loop only.
   private nonisolated(unsafe) var sentAt: UInt64 = 0
 
-  init(device: String, home: DeviceLoop, form: any CallForm, session: CoAPSession) {
+  init(device: String, home: DeviceLoop, form: any CallForm, credential: DeviceCredential?, session: CoAPSession) {
     self.device = device
     self.home = home
     self.form = form
+    self.credential = credential
     self.session = session
     acknowledgement =
       switch session.scheme {
-      case .coap, .coaps: .each
+      case .coap, .coaps: form.isConfirmable ? .each : .none
       case .coapTCP, .coapsTCP: .ping
       }
     heardAt = Atomic(session.loop.passTime)
@@ -48,6 +51,7 @@ final class ObservationLink: DeviceLink, CoAPObservationOwner {
   var dialect: String { form.dialect }
   var lastHeard: Duration { .nanoseconds(Int64(clamping: heardAt.load(ordering: .relaxed))) }
   // Firmware remembers only the last message id: with two confirmable messages under way, it could run a retransmitted one twice.
+  // It counts only messages with acknowledgements.
   var window: Int { 1 }
   var unansweredWindow: Int { max(1, form.unansweredCalls) }
 
@@ -69,6 +73,8 @@ final class ObservationLink: DeviceLink, CoAPObservationOwner {
       let notification = CoAPResponse(.content, contentFormat: form.contentFormat, payload: payload)
       try observation.notify(notification, number: serial)
       sentAt = session.loop.passTime
+      guard acknowledgement == .none else { return }
+      home.driver.execute { self.home.onLoop { $0.left(serial, on: self) } }
     } catch {
       // Deferred, since the home loop is just sending calls.
       home.driver.execute {
@@ -117,7 +123,11 @@ final class ObservationLink: DeviceLink, CoAPObservationOwner {
   func replaced(by newer: any DeviceLink) {
     let isElsewhere = (newer as? ObservationLink)?.session !== session
     session.loop.execute {
-      if let observation = self.observation { self.session.drop(observation, reason: .replaced) }
+      if let observation = self.observation {
+        // Not when it has registered again from the same address: then it knows.
+        if isElsewhere, let notice = self.form.replaced { observation.end(with: notice, isRepeated: false) }
+        self.session.drop(observation, reason: .replaced)
+      }
       // The device has proved its identity on another session, and will not use this one again.
       if self.session.secured != nil, isElsewhere { self.session.close() }
     }

@@ -12,6 +12,8 @@ struct Sender {
   let isProved: Bool
   /// The open observation of that device on its session, if the session has no proof.
   let link: ObservationLink?
+  /// The access token that shows who it is, if it was one.
+  var credential: DeviceCredential?
 }
 
 /// A request that names a device which its sender may not represent.
@@ -26,6 +28,7 @@ struct ForbiddenSender: Error {
 
 struct SenderIdentity: Sendable {
   let authority: CredentialAuthority?
+  let tokens: AccessTokens
 
   /// Whether a device of this name must prove itself.
   func isReserved(_ name: String) -> Bool { authority?.knows(device: name) == true }
@@ -52,6 +55,18 @@ struct SenderIdentity: Sendable {
     guard sender.name == nil, let link = Self.link(of: nil, on: session) else { return sender }
     try mayBear(link.device)
     return Sender(name: link.device, isProved: false, link: link)
+  }
+
+  /// The device of an access token. A session that has proved to be another device cannot use it.
+  func sender(token: String, on session: CoAPSession) throws(AccessTokens.Refusal) -> Sender {
+    let now = Duration.nanoseconds(Int64(clamping: session.loop.passTime))
+    let (name, credential) = try tokens.device(token, from: session.address.host, now: now) { credential in
+      session.observations.contains { ($0.owner as? ObservationLink)?.credential == credential }
+    }
+    if let proved = CredentialAuthority.credential(of: session)?.device, proved != name {
+      throw .unknown("the access token is that of another device than the credentials")
+    }
+    return Sender(name: name, isProved: credential != nil, link: Self.link(of: name, on: session), credential: credential)
   }
 
   /// The device of a session, by its proof, or because only that one observes on it; for log lines.

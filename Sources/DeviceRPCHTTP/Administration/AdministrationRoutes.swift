@@ -126,11 +126,11 @@ struct AdministrationRoutes: Sendable {
     return await response(device, credential, status: status)
   }
 
-  /// The device, with the key if the server has made it: nobody else knows it.
+  /// The device, with the key or token if the server has made it: nobody else knows it.
   private func response(
     _ device: RegisteredDevice, _ credential: CredentialRequest? = nil, status: HTTPResponse.Status = .ok
   ) async -> Response {
     let known = KnownDevices.Device(name: device.name, registered: device, info: await known.caller.info(of: device.name))
-    return .json(DeviceDocument.value(of: known, withCredentials: true, key: credential?.generatedKey), status: status)
+    return .json(DeviceDocument.value(of: known, withCredentials: true, new: credential), status: status)
   }
 }

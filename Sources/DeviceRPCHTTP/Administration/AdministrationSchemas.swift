@@ -13,8 +13,8 @@ extension Schemas {
     "type": "object", "additionalProperties": false, "properties": ["credential": OpenAPIDocument.reference("NewCredential")],
   ]
 
-  private static let newCredential: RPCValue = ["anyOf": [key, certificate(required: ["kind"])]]
-  private static let nextCredential: RPCValue = ["anyOf": [key, certificate(required: ["kind", "fingerprint"])]]
+  private static let newCredential: RPCValue = ["anyOf": [key, certificate(required: ["kind"]), token]]
+  private static let nextCredential: RPCValue = ["anyOf": [key, certificate(required: ["kind", "fingerprint"]), token]]
 
   private static let key: RPCValue = [
     "type": "object", "additionalProperties": false,
@@ -39,6 +39,17 @@ extension Schemas {
       ],
     ]
   }
+
+  private static let token: RPCValue = [
+    "type": "object", "additionalProperties": false, "required": ["kind"],
+    "properties": [
+      "kind": names([DeviceCredential.Kind.accessToken.rawValue]),
+      "token": [
+        "type": "string", "pattern": "^[!-.0-~]{1,255}$",
+        "description": "The access token, of which only the SHA-256 is kept. Without it the server makes one, which the answer has.",
+      ],
+    ],
+  ]
 
   private static let identity: RPCValue = [
     "type": "string", "minLength": 1, "maxLength": 128,

@@ -6,11 +6,11 @@ extension DeviceDocument {
   ///
   /// - Parameters:
   ///   - withCredentials: whether the sender may see them.
-  ///   - key: a new key, which is shown this once.
-  static func value(of device: KnownDevices.Device, withCredentials: Bool, key: String? = nil) -> RPCValue {
+  ///   - new: a new credential, whose key or token is shown this once.
+  static func value(of device: KnownDevices.Device, withCredentials: Bool, new: CredentialRequest? = nil) -> RPCValue {
     var object = device.info.flatMap { value(of: $0).objectValue } ?? absent(device)
     object["registration"] = device.registered.map { registration($0, withCredentials: withCredentials) } ?? .null
-    if let key { object["key"] = .string(key) }
+    if let text = new?.generated { object[new?.proof == .accessToken ? "token" : "key"] = .string(text) }
     return .object(object)
   }
 

@@ -117,6 +117,7 @@ enum Schemas {
         "anyOf": [OpenAPIDocument.reference("Registration"), ["type": "null"]],
       ],
       "key": described(text, "The key that the server has made for this request. It is not shown again."),
+      "token": described(text, "The access token that the server has made for this request. It is not shown again."),
     ],
   ]
 

@@ -217,6 +217,7 @@ extension DeviceStore {
   private static func check(_ proof: DeviceCredential.Proof?, _ identity: String?) throws(DeviceStoreError) {
     if let identity, DeviceName.problem(with: identity, longest: longestIdentity) != nil { throw .invalidIdentity(identity) }
     if case .certificate(let fingerprint?) = proof, fingerprint.count != 32 { throw .invalidFingerprint }
+    if proof == .accessToken, let identity, !AccessToken.isDigest(identity) { throw .invalidIdentity(identity) }
   }
 }
 

@@ -56,6 +56,7 @@ enum StoreSchema {
     }
     migrator.registerMigration("4: API keys") { db in try db.execute(sql: fourth) }
     migrator.registerMigration("5: metadata of devices") { db in try db.execute(sql: fifth) }
+    migrator.registerMigration("6: access tokens") { db in try db.execute(sql: sixth) }
     return migrator
   }
 
@@ -150,6 +151,45 @@ enum StoreSchema {
     ) STRICT;
     CREATE TRIGGER metadataRemoved AFTER DELETE ON devices BEGIN
       DELETE FROM metadata WHERE device = old.name;
+    END;
+    """
+
+  // SQLite changes a constraint only with the table, and its triggers go with the old one. The identity of a token is its SHA-256.
+  private static let sixth = """
+    DROP TRIGGER deviceRemoved;
+    ALTER TABLE credentials RENAME TO oldCredentials;
+    DROP TRIGGER credentialAdded;
+    DROP TRIGGER credentialChanged;
+    DROP TRIGGER credentialRemoved;
+    CREATE TABLE credentials (
+      device INTEGER NOT NULL REFERENCES devices (id) ON DELETE CASCADE,
+      kind TEXT NOT NULL,
+      identity TEXT NOT NULL,
+      key BLOB,
+      fingerprint BLOB,
+      created INTEGER NOT NULL,
+      rotated INTEGER,
+      PRIMARY KEY (device, kind),
+      UNIQUE (kind, identity),
+      CHECK (
+        kind = 'psk' AND length(key) BETWEEN 1 AND 64 AND fingerprint IS NULL
+        OR kind = 'x509' AND key IS NULL AND (fingerprint IS NULL OR length(fingerprint) = 32)
+        OR kind = 'token' AND length(identity) = 64 AND key IS NULL AND fingerprint IS NULL)
+    ) STRICT;
+    INSERT INTO credentials (device, kind, identity, key, fingerprint, created, rotated)
+      SELECT device, kind, identity, key, fingerprint, created, rotated FROM oldCredentials;
+    DROP TABLE oldCredentials;
+    CREATE TRIGGER credentialAdded AFTER INSERT ON credentials BEGIN
+      INSERT INTO changes (device) VALUES (new.device);
+    END;
+    CREATE TRIGGER credentialChanged AFTER UPDATE ON credentials BEGIN
+      INSERT INTO changes (device) VALUES (old.device), (new.device);
+    END;
+    CREATE TRIGGER credentialRemoved AFTER DELETE ON credentials BEGIN
+      INSERT INTO changes (device) VALUES (old.device);
+    END;
+    CREATE TRIGGER deviceRemoved BEFORE DELETE ON devices BEGIN
+      DELETE FROM credentials WHERE device = old.id;
     END;
     """
 }

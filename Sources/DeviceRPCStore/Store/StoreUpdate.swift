@@ -109,6 +109,7 @@ struct StoreUpdate {
       guard let bytes: [UInt8] = row.bytes(5), let key = DeviceKey(bytes) else { return nil }
       return .preSharedKey(key)
     case .certificate: return .certificate(fingerprint: row.bytes(6))
+    case .accessToken: return .accessToken
     }
   }
 }

@@ -21,6 +21,7 @@ struct ServeOptions: ParsableArguments {
   @OptionGroup(title: "Persistent calls")
   var journal: JournalOptions
 
+  @Flag(help: own.help("thingsboard")) var thingsboard = false
   @Option(help: own.help("numbers")) var numbers: Numbers!
   @Option(help: own.help("max-payload")) var maxPayload: Int!
   @Option(help: own.help("timeout")) var timeout: Double!
@@ -39,6 +40,10 @@ struct ServeOptions: ParsableArguments {
     + JournalOptions.settings.map { $0.within(\ServeOptions.journal) } + own
 
   private static let own: [Setting<ServeOptions>] = [
+    Setting(
+      "thingsboard", \.thingsboard,
+      "Serve ThingsBoard's device API too: devices observe /api/v1/TOKEN/rpc. With --data a token is that of a device "
+        + "(device-rpc devices add NAME --access-token), without it the name of the device."),
     Setting(
       "numbers", \.numbers, default: .floats,
       "How numbers go out in CBOR: floats, the only kind that stock firmware reads, or as-written, with integers as integers.",

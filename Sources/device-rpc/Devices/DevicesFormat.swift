@@ -3,8 +3,8 @@ internal import DeviceRPCStore
 internal import Foundation
 
 extension StoredDevice {
-  /// The device as JSON, for programs. It includes the key only if that is new.
-  func json(key: String? = nil) -> RPCValue {
+  /// The device as JSON, for programs. It includes a key or a token only if that is new.
+  func json(new secret: DeviceSecret? = nil) -> RPCValue {
     var object = RPCObject([
       ("name", .string(name)),
       ("enabled", .bool(isEnabled)),
@@ -12,7 +12,8 @@ extension StoredDevice {
       ("lastSeen", lastSeen.map { .string($0.formatted(.iso8601)) } ?? .null),
       ("credentials", .array(credentials.map(\.json))),
     ])
-    if let key { object["key"] = .string(key) }
+    if let key = secret?.key { object["key"] = .string(key) }
+    if let token = secret?.token { object["token"] = .string(token) }
     return .object(object)
   }
 
@@ -45,6 +46,7 @@ extension StoredCredential {
     case .certificate:
       let accepted = fingerprint.map { "\(since), only SHA-256 \($0.hexadecimal)" } ?? "\(since), any of that name"
       return [["x509 identity", identity], ["certificate", accepted]]
+    case .accessToken: return [["access token", "\(since), not shown"]]
     }
   }
 }

@@ -87,7 +87,7 @@ struct DevicesOfServer: DevicesRegistry {
     switch proof {
     case .preSharedKey(let key): object["key"] = .string(String(decoding: key.bytes, as: UTF8.self))
     case .certificate(let fingerprint?): object["fingerprint"] = .string(fingerprint.hexadecimal)
-    case .certificate(nil): break
+    case .certificate(nil), .accessToken: break
     }
     return .object(object)
   }

@@ -9,12 +9,14 @@ enum DeviceSecret {
   case key(identity: String, DeviceKey)
   case certificate(CertificateFile)
   case commonName(String)
+  case token(AccessToken)
 
   var identity: String {
     switch self {
     case .key(let identity, _): identity
     case .certificate(let file): file.identity
     case .commonName(let name): name
+    case .token(let token): token.digest
     }
   }
 
@@ -23,6 +25,7 @@ enum DeviceSecret {
     case .key(_, let key): .preSharedKey(key)
     case .certificate(let file): .certificate(fingerprint: file.fingerprint)
     case .commonName: .certificate(fingerprint: nil)
+    case .token: .accessToken
     }
   }
 
@@ -30,6 +33,9 @@ enum DeviceSecret {
   var key: String? {
     if case .key(_, let key) = self { String(decoding: key.bytes, as: UTF8.self) } else { nil }
   }
+
+  /// The text of the access token.
+  var token: String? { if case .token(let token) = self { token.text } else { nil } }
 
   /// The settings that a user needs to connect the device to the server.
   ///
@@ -41,6 +47,7 @@ enum DeviceSecret {
     case .key(let identity, _): return keyLines(identity, key ?? "", firmware)
     case .certificate(let file): return certificateLines(file, firmware)
     case .commonName: return certificateLines(nil, firmware)
+    case .token(let token): return tokenLines(token.text, firmware)
     }
   }
 
@@ -75,6 +82,23 @@ enum DeviceSecret {
       "to be the device from here:",
       "coap-client-openssl -w -s 600 -A 50 -u \(CertificateNames.quoted(identity)) -k \(CertificateNames.quoted(key)) "
         + "\(CertificateNames.quoted(firmware.uri + "/.rpc"))",
+    ]
+  }
+
+  /// What ThingsBoard's firmware needs, and its documented commands to be the device by hand.
+  private func tokenLines(_ token: String, _ firmware: FirmwareOptions) -> [String] {
+    let host = firmware.host
+    return [
+      "token  \(token)",
+      "The token is not shown again.",
+    ] + firmware.hint + [
+      "",
+      "ThingsBoard's firmware observes, for calls from a server that runs with --thingsboard:",
+      "coap://\(host)/api/v1/\(token)/rpc",
+      "",
+      "to be the device from here, with the id of a call in place of ID:",
+      "coap-client-openssl -w -m get -s 600 \(CertificateNames.quoted("coap://\(host)/api/v1/\(token)/rpc"))",
+      "coap-client-openssl -m post -t json -e '{\"value\":1337}' \(CertificateNames.quoted("coap://\(host)/api/v1/\(token)/rpc/ID"))",
     ]
   }
 

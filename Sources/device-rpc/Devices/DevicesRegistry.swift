@@ -134,7 +134,7 @@ struct StoreAdvice {
 
   /// A command to type next.
   private func command(_ words: String, _ name: String, _ kind: DeviceCredential.Kind? = nil) -> String {
-    let options = again + (kind == .certificate ? " --certificate FILE" : "")
+    let options = again + (kind == .certificate ? " --certificate FILE" : kind == .accessToken ? " --access-token" : "")
     let quoted = CertificateNames.quoted(name)
     // A name that looks like an option must follow `--`, after all options.
     return "device-rpc \(words)" + (name.hasPrefix("-") ? "\(options) -- \(quoted)" : " \(quoted)\(options)")

@@ -169,6 +169,7 @@ struct ServeCommand: AsyncParsableCommand {
     var configuration = options.listening.configuration(store)
     configuration.golioth.numbers = options.numbers == .floats ? .floats : .asWritten
     configuration.golioth.maximumPayload = options.maxPayload
+    configuration.thingsBoard = options.thingsboard ? ThingsBoardSettings() : nil
     configuration.loops = options.threads
     var limits = Limits()
     limits.defaultTimeout = .seconds(options.timeout)

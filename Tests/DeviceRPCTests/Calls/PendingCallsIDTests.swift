@@ -26,6 +26,31 @@ import Testing
     #expect(Table.Calls.serial(in: id) == nil)
   }
 
+  @Test(arguments: [("0", 0), ("7", 7), ("007", 7), ("29924", 0x74e4), ("2147483647", 0x7fff_ffff)] as [(String, UInt32)])
+  func `a number alone is an id, too`(id: String, serial: UInt32) {
+    #expect(Table.Calls.serial(in: id) == serial)
+  }
+
+  @Test(arguments: ["2147483648", "4294967296", "99999999999999999999", "-1", "+1", " 1", "1 ", "1.0", "0x10", "１"])
+  func `what is no number up to the largest is none`(id: String) {
+    #expect(Table.Calls.serial(in: id) == nil)
+  }
+
+  @Test func `a call is found by its number alone, and not by the number of another method`() {
+    var table = Table.Calls(firstSerial: 0x74e4)
+    let lane = Table.Calls.Lane(1)
+    table.open(lane, now: .zero)
+    let entry = table.add(0x74e4, id: "m/74e4", Call("m"), to: lane, timeout: .seconds(1), completion: 0, now: .zero)
+    #expect(!table.isAwaited("29924", from: lane))
+    table.sent(entry, now: .zero)
+    #expect(table.isAwaited("29924", from: lane) && table.isAwaited("m/74e4", from: lane) && !table.isAwaited("n/74e4", from: lane))
+    #expect(table.lane(ofCall: "29924") === lane)
+    #expect(table.isForeign("29924", to: Table.Calls.Lane(2)))
+    guard case .call(let ended) = table.result(id: "29924", from: lane) else { return #expect(Bool(false), "not found") }
+    #expect(ended === entry)
+    guard case .ended = table.result(id: "29924", from: lane) else { return #expect(Bool(false), "not remembered") }
+  }
+
   @Test func `numbers begin where they are told to, and differ`() {
     var table = Table(firstSerial: 0x74e4)
     let serials = (0..<1_000).map { _ in table.call() }
@@ -46,9 +71,11 @@ import Testing
     for loops in UInt32(1)...7 {
       for loop in 0..<loops {
         // A few numbers before the end of the range, congruent to the loop's.
-        let top = UInt32.max / loops * loops - 3 * loops
+        let top = UInt32(Int32.max) / loops * loops - 3 * loops
         var table = Table(firstSerial: top + loop, step: loops)
-        for _ in 0..<10 { #expect(table.reserve() % loops == loop, "\(loops) loops, loop \(loop)") }
+        let serials = (0..<10).map { _ in table.reserve() }
+        #expect(serials.allSatisfy { $0 % loops == loop && $0 <= Int32.max }, "\(loops) loops, loop \(loop)")
+        #expect(serials.last! < 10 * loops)
       }
     }
   }
