@@ -21,6 +21,7 @@ struct API: Sendable {
   let server: DeviceRPCServer
   let devices: InMemoryDevices
   let events: EventFeed
+  let thingsBoard: ThingsBoardDevices?
   /// Sent with requests that have no other key.
   var key: String?
 
@@ -60,10 +61,13 @@ struct API: Sendable {
 
 /// - Parameters:
 ///   - keys: nil for a server that is open without keys, or with `administration` for one key that may do everything.
+///   - thingsBoard: the access tokens of ThingsBoard's API for devices; a server without credentials for `.some(nil)`, and no such
+///     API for nil.
 ///   - time: what the clock of rates and idempotency keys says.
 ///   - clock: the clock of heartbeats.
 func withAPI(
-  keys: (any APIKeyProvider)? = nil, administration: (any DeviceAdministration)? = nil, setup: TestingSetup = .router,
+  keys: (any APIKeyProvider)? = nil, administration: (any DeviceAdministration)? = nil,
+  thingsBoard: (any DeviceCredentials)?? = .none, setup: TestingSetup = .router,
   log: Logger = silentLog, metrics: PrometheusMetrics? = nil, tracer: any Tracer = NoOpTracer(),
   time: @escaping @Sendable () -> Duration = { .zero }, clock: any Clock<Duration> = ManualClock(),
   configure: (inout HTTPConfiguration) -> Void = { _ in }, _ body: @escaping @Sendable (API) async throws -> Void
@@ -79,7 +83,8 @@ func withAPI(
     return (
       server,
       DeviceRPCHTTPServer(
-        server, keys: keys ?? own, administration: administration, configuration: configuration, metrics: metrics, log: log,
+        server, keys: keys ?? own, administration: administration,
+        thingsBoard: thingsBoard.map { ThingsBoardHTTP(server, credentials: $0) }, configuration: configuration, metrics: metrics, log: log,
         date: { Date(timeIntervalSince1970: 1_790_000_000) }, now: time, clock: clock)
     )
   }
@@ -88,7 +93,7 @@ func withAPI(
   let application = Application(router: router, configuration: .init(address: .hostname("127.0.0.1", port: 0)), logger: silentLog)
   do {
     try await application.test(setup) { client in
-      try await body(API(client: client, server: server, devices: devices, events: http.routes.events, key: key))
+      try await body(API(client: client, server: server, devices: devices, events: http.routes.events, thingsBoard: http.routes.thingsBoard, key: key))
     }
   } catch {
     await server.shutdown()

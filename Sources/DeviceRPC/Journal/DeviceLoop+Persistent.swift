@@ -73,7 +73,9 @@ extension DeviceLoop {
 
   /// Sends the persistent calls that may be sent now. That they are sent is in the journal before they are.
   func sendKept(_ record: DeviceRecord) {
-    guard let kept, kept.calls.count > 0, !isEnding, record.device.isReady, record.device.link != nil else { return }
+    guard let kept, kept.calls.count > 0, !isEnding, record.device.isReady, record.device.link?.takesCalls == true else {
+      return
+    }
     while let (entry, change) = kept.calls.next(for: record.device.name, now: driver.date) {
       write(change) { loop, outcome in
         if outcome == .done { loop.attempt(entry) } else { loop.lose(entry) }

@@ -166,7 +166,7 @@ package actor DeviceLoop {
     guard device.hasWaiting, device.device.isReady, let link = device.device.link else { return }
     let acknowledgement = link.acknowledgement
     if device.device.isProbing, acknowledgement == .each { return }
-    while let entry = pending.nextToSend(device, window: link.window, unanswered: link.unansweredWindow) {
+    while link.takesCalls, let entry = pending.nextToSend(device, window: link.window, unanswered: link.unansweredWindow) {
       do throws(CallError) {
         let payload: [UInt8]
         if let encoded = entry.payload { payload = encoded } else { payload = try link.encode(entry.call, id: entry.id) }
@@ -238,6 +238,8 @@ package actor DeviceLoop {
     case .sentNoAck: return .unconfirmed(device: name, after: after)
     case .notSent where entry.lane.device.isProbing:
       return .notSent(device: name, reason: "it has not answered a ping that was sent before for \(after.readable)")
+    case .notSent where entry.lane.device.link?.takesCalls == false:
+      return .notSent(device: name, reason: "it has not asked for a call within \(after.readable)")
     case .notSent where wasReachable:
       return .notSent(device: name, reason: "its turn behind other calls did not come within \(after.readable)")
     case .notSent: return absence(of: name)

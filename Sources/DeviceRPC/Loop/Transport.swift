@@ -92,6 +92,8 @@ package protocol DeviceLink: AnyObject, Sendable {
   var window: Int { get }
   /// How many calls may be sent and not have ended; the next one waits until one of them has ended.
   var unansweredWindow: Int { get }
+  /// Whether a call can be sent now. If not, calls wait until the link calls `ready(_:)` of the home loop.
+  var takesCalls: Bool { get }
   /// How the arrival of messages on this link becomes known.
   var acknowledgement: Acknowledgement { get }
   /// The home loop's record of the device. Set and read by that loop only, for as long as the loop uses the link.
@@ -133,6 +135,7 @@ package enum Acknowledgement: Sendable, Hashable {
 
 extension DeviceLink {
   package var unansweredWindow: Int { .max }
+  package var takesCalls: Bool { true }
   package var acknowledgement: Acknowledgement { .each }
   package func hasArrived(_ serial: UInt32) {}
   package func confirm(_ serial: UInt32) {}

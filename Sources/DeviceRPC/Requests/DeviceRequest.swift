@@ -21,6 +21,8 @@ public struct DeviceRequest: Sendable, Hashable {
 
 /// Why a device did not get a result of its call. The description is sent to the device.
 public enum DeviceRequestError: Error, Sendable, Hashable, CustomStringConvertible {
+  /// The request cannot be read.
+  case malformed(String)
   /// There is no function of that name.
   case unknownMethod(String)
   /// The parameters do not have the form that the function takes.
@@ -38,7 +40,7 @@ public enum DeviceRequestError: Error, Sendable, Hashable, CustomStringConvertib
     switch self {
     case .unknownMethod(let name): "this server has no function \"\(name.prefix(64))\""
     case .invalidParams(let reason): "the parameters are not those of the function: \(reason)"
-    case .failed(let reason): reason
+    case .malformed(let reason), .failed(let reason): reason
     case .deadlineExceeded(let time): "the function has not returned within \(time.readable)"
     case .tooMany(let limit): "\(limit) calls are under way, as many as there may be"
     case .shuttingDown: "the server is shutting down"

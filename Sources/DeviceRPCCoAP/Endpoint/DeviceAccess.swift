@@ -252,7 +252,7 @@ extension CoAPCode {
     self =
       switch error {
       case .unknownMethod: .notFound
-      case .invalidParams: .badRequest
+      case .malformed, .invalidParams: .badRequest
       case .failed: .internalServerError
       case .deadlineExceeded: .gatewayTimeout
       case .tooMany: .tooManyRequests

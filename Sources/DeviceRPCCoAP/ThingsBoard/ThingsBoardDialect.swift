@@ -1,3 +1,6 @@
+// ThingsBoard: ThingsBoard's device API for RPC over CoAP: its paths, its codes, its observations.
+// Called by the CoAP endpoint for each request, and by the loops for each call. The JSON is in the room ThingsBoard of DeviceRPC.
+
 internal import CoAP
 internal import DeviceRPC
 
@@ -27,16 +30,16 @@ struct ThingsBoardDialect: Dialect {
   var links: [String] { ["</api/v1/rpc>;ct=50;obs"] }
   var hint: String { "ThingsBoard's devices observe /api/v1/TOKEN/rpc" }
 
-  func owns(_ path: String) -> Bool { ThingsBoardCodec.Path(path) != nil }
+  func owns(_ path: String) -> Bool { ThingsBoardPath(path) != nil }
 
   func mayExceedRate(_ request: CoAPRequest) -> Bool {
-    guard request.method == .post, case .result = ThingsBoardCodec.Path(request.path) else { return false }
+    guard request.method == .post, case .result = ThingsBoardPath(request.path) else { return false }
     return true
   }
 
   func respond(to request: CoAPRequest, on session: CoAPSession) -> CoAPResponse? {
     do throws(DeviceAccess.Refusal) {
-      switch (ThingsBoardCodec.Path(request.path), request.method) {
+      switch (ThingsBoardPath(request.path), request.method) {
       case (.rpc(let token), .get): return try subscription(token, request, on: session)
       case (.rpc(let token), .post): return try call(token, request, on: session)
       case (.rpc, _): return .methodNotAllowed("GET with Observe for calls, POST for a call to the server")
@@ -76,24 +79,24 @@ struct ThingsBoardDialect: Dialect {
     _ token: String?, _ id: String, _ request: CoAPRequest, on session: CoAPSession
   ) throws(DeviceAccess.Refusal) -> CoAPResponse? {
     let sender = try access.sender(token: token, on: session)
-    guard PendingCalls<DeviceState, Never>.serial(in: id) != nil, !id.contains("/") else {
+    guard ThingsBoardMessage.isID(id) else {
       return access.unreadable(nil, "the id of a call is a whole number", .badRequest, request, from: sender, on: session)
     }
-    do throws(ThingsBoardCodec.Malformed) {
+    do throws(JSONError) {
       // Any answer is a success: there is no convention for errors.
-      let result = DeviceAnswer(id: id, status: .ok, detail: try ThingsBoardCodec.result(request.payload))
+      let result = DeviceAnswer(id: id, status: .ok, detail: try ThingsBoardMessage.result(request.payload))
       return access.take(result, taken: .created, request, from: sender, on: session)
     } catch {
-      return access.unreadable(id, error.diagnostic, .badRequest, request, from: sender, on: session)
+      return access.unreadable(id, error.description, .badRequest, request, from: sender, on: session)
     }
   }
 
   private func call(_ token: String?, _ request: CoAPRequest, on session: CoAPSession) throws(DeviceAccess.Refusal) -> CoAPResponse? {
     let sender = try access.sender(token: token, on: session)
     guard let name = sender.name else { return .error(.unauthorized, "it is not known which device this is") }
-    do throws(ThingsBoardCodec.Malformed) {
+    do throws(DeviceRequestError) {
       let format = request.contentFormat ?? .json
-      access.perform(try ThingsBoardCodec.request(request.payload, from: name), request, on: session) { value in
+      access.perform(try ThingsBoardMessage.request(request.payload, from: name), request, on: session) { value in
         var bytes: [UInt8] = []
         do throws(JSONWriteError) {
           try JSONWriter.write(value, to: &bytes)
@@ -104,7 +107,7 @@ struct ThingsBoardDialect: Dialect {
       }
       return nil
     } catch {
-      return .error(.badRequest, error.diagnostic)
+      return .error(.badRequest, error.description)
     }
   }
 }
@@ -127,6 +130,6 @@ final class ThingsBoardForm: CallForm {
   var replaced: CoAPResponse? { CoAPResponse(.deleted) }
 
   func encode(_ call: Call, id: String) throws(CallError) -> [UInt8] {
-    try ThingsBoardCodec.encode(call, id: id, settings: settings)
+    try ThingsBoardMessage.encode(call, id: id, limit: settings.maximumPayload)
   }
 }

@@ -28,13 +28,15 @@ public struct DeviceRPCHTTPServer: Service {
   ///   - keys: the API keys; nil for none.
   ///   - administration: where devices are added and removed, such as a `DeviceStore`; nil for a server that cannot do that.
   ///   - metadata: what front ends keep about devices, such as a `DeviceStore`; nil to keep it in memory.
+  ///   - thingsBoard: ThingsBoard's API for devices; nil for none.
   ///   - isReady: why devices cannot be served at the moment; nil when they can.
   ///   - metrics: what `/metrics` shows; nil for no such page.
   ///   - logger: gets a line for each call.
   ///   - onListening: called with the URL when the server listens.
   public init(
     _ caller: any DeviceCaller, keys: (any APIKeyProvider)? = nil, administration: (any DeviceAdministration)? = nil,
-    metadata: (any DeviceMetadataStore)? = nil, configuration: HTTPConfiguration = HTTPConfiguration(), isReady: @escaping @Sendable () async -> String? = { nil },
+    metadata: (any DeviceMetadataStore)? = nil, thingsBoard: ThingsBoardHTTP? = nil,
+    configuration: HTTPConfiguration = HTTPConfiguration(), isReady: @escaping @Sendable () async -> String? = { nil },
     metrics: PrometheusMetrics? = nil, logger: Logger = Logger(label: "device-rpc.http"),
     onListening: @escaping @Sendable (String) async -> Void = { _ in }
   ) {
@@ -43,14 +45,14 @@ public struct DeviceRPCHTTPServer: Service {
     self.onListening = onListening
     log = logger
     routes = DeviceRPCRoutes(
-      caller, keys: keys, administration: administration, metadata: metadata, configuration: configuration, isReady: isReady,
-      metrics: metrics, logger: logger)
+      caller, keys: keys, administration: administration, metadata: metadata, thingsBoard: thingsBoard, configuration: configuration,
+      readiness: isReady, metrics: metrics, logger: logger, now: DeviceRPCRoutes.monotonic)
   }
 
   /// With clocks of a test.
   init(
     _ caller: any DeviceCaller, keys: (any APIKeyProvider)?, administration: (any DeviceAdministration)? = nil,
-    configuration: HTTPConfiguration, isReady: @escaping @Sendable () async -> String? = { nil }, metrics: PrometheusMetrics? = nil,
+    thingsBoard: ThingsBoardHTTP? = nil, configuration: HTTPConfiguration, isReady: @escaping @Sendable () async -> String? = { nil }, metrics: PrometheusMetrics? = nil,
     log: Logger, date: @escaping @Sendable () -> Date, now: @escaping @Sendable () -> Duration,
     clock: any Clock<Duration> = ContinuousClock(), onListening: @escaping @Sendable (String) async -> Void = { _ in }
   ) {
@@ -59,8 +61,8 @@ public struct DeviceRPCHTTPServer: Service {
     self.log = log
     self.onListening = onListening
     routes = DeviceRPCRoutes(
-      caller, keys: keys, administration: administration, configuration: configuration, readiness: isReady, metrics: metrics,
-      logger: log,
+      caller, keys: keys, administration: administration, thingsBoard: thingsBoard, configuration: configuration,
+      readiness: isReady, metrics: metrics, logger: log,
       date: date, now: now, clock: clock)
   }
 
@@ -124,10 +126,15 @@ public struct DeviceRPCHTTPServer: Service {
       logger: quiet)
     do {
       try await withGracefulShutdownHandler {
-        try await application.run()
+        try await withThrowingTaskGroup { group in
+          if let devices = routes.thingsBoard { group.addTask { await devices.watch() } }
+          try await application.run()
+          group.cancelAll()
+        }
       } onGracefulShutdown: {
         // Hummingbird waits for the requests under way.
         routes.deadline.end()
+        routes.thingsBoard?.polled.end()
       }
     } catch let error as IOError {
       throw HTTPStartError.cannotListen(
@@ -138,20 +145,32 @@ public struct DeviceRPCHTTPServer: Service {
   }
 
   /// All routes, and a problem document for every other path.
-  func router() -> Router<BasicRequestContext> {
-    let router = Router(options: .autoGenerateHeadEndpoints)
+  func router() -> Router<ServerContext> {
+    let router = Router(context: ServerContext.self, options: .autoGenerateHeadEndpoints)
     // It costs as much as the rest of a short request, also when nobody traces.
     if !(InstrumentationSystem.instrument is NoOpInstrument) { router.add(middleware: TracingMiddleware()) }
     router.add(middleware: NotFound(metrics: routes.metrics))
     routes.add(to: router)
+    routes.thingsBoard?.add(to: router)
     if configuration.hasConsole { routes.addConsole(to: router) }
     return router
   }
 }
 
+/// What is known of a request besides its head and body.
+struct ServerContext: RemoteAddressRequestContext {
+  var coreContext: CoreRequestContextStorage
+  let remoteAddress: SocketAddress?
+
+  init(source: ApplicationRequestContextSource) {
+    coreContext = CoreRequestContextStorage(source: source)
+    remoteAddress = source.channel.remoteAddress
+  }
+}
+
 /// Answers requests for paths that are not there.
 private struct NotFound: RouterMiddleware {
-  typealias Context = BasicRequestContext
+  typealias Context = ServerContext
 
   let metrics: HTTPMetrics
 

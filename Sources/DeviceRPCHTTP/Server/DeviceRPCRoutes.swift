@@ -17,6 +17,7 @@ public struct DeviceRPCRoutes: Sendable {
   let table: [APIRoute]
   private let console = ConsoleRoutes().routes
   let events: EventFeed
+  let thingsBoard: ThingsBoardDevices?
   private let runner: RouteRunner
   var metrics: HTTPMetrics { runner.metrics }
   var deadline: Deadline { runner.deadline }
@@ -42,7 +43,7 @@ public struct DeviceRPCRoutes: Sendable {
 
   init(
     _ caller: any DeviceCaller, keys: (any APIKeyProvider)?, administration: (any DeviceAdministration)? = nil,
-    metadata: (any DeviceMetadataStore)? = nil, configuration: HTTPConfiguration, readiness: @escaping @Sendable () async -> String?, metrics: PrometheusMetrics? = nil, logger: Logger,
+    metadata: (any DeviceMetadataStore)? = nil, thingsBoard: ThingsBoardHTTP? = nil, configuration: HTTPConfiguration, readiness: @escaping @Sendable () async -> String?, metrics: PrometheusMetrics? = nil, logger: Logger,
     date: @escaping @Sendable () -> Date = { Date() }, now: @escaping @Sendable () -> Duration,
     clock: any Clock<Duration> = ContinuousClock()
   ) {
@@ -50,7 +51,9 @@ public struct DeviceRPCRoutes: Sendable {
     let gate = Gate(
       keys: keys, isOpenWithoutKeys: configuration.isLoopback, hosts: configuration.allowedHosts,
       rates: RateLimiter(perSecond: limits.requestsPerSecond, now: now), now: date)
-    runner = RouteRunner(gate: gate, limits: limits, deadline: Deadline(limits.requestTime), metrics: HTTPMetrics(), now: now)
+    let deadline = Deadline(limits.requestTime)
+    runner = RouteRunner(gate: gate, limits: limits, deadline: deadline, metrics: HTTPMetrics(), now: now)
+    self.thingsBoard = thingsBoard.map { ThingsBoardDevices($0, gate: gate, deadline: deadline, now: now, clock: clock) }
     let audit = AuditLog(log: logger, hasParams: configuration.logsParams)
     let known = KnownDevices(caller: caller, registry: administration, audit: audit)
     let calls = CallRoutes(
@@ -104,5 +107,5 @@ public struct DeviceRPCRoutes: Sendable {
   ]
 
   private static let start = ContinuousClock.now
-  @Sendable private static func monotonic() -> Duration { ContinuousClock.now - start }
+  @Sendable static func monotonic() -> Duration { ContinuousClock.now - start }
 }

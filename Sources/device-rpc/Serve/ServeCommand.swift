@@ -143,7 +143,8 @@ struct ServeCommand: AsyncParsableCommand {
     _ logger: Logger, _ output: Output
   ) async throws -> DeviceRPCHTTPServer {
     let http = DeviceRPCHTTPServer(
-      server, keys: store, administration: store, metadata: store, configuration: configuration,
+      server, keys: store, administration: store, metadata: store,
+      thingsBoard: options.thingsboard ? ThingsBoardHTTP(server, credentials: store) : nil, configuration: configuration,
       isReady: {
         do {
           try await store?.checkWritable()
