@@ -64,7 +64,7 @@ struct DevicesListCommand: AsyncParsableCommand {
     ) { device in
       [
         device.name, device.isEnabled ? "enabled" : "disabled", device.lastSeen?.readable ?? "never",
-        device.credentials.map { "\($0.kind.rawValue) \($0.identity)" }.joined(separator: ", "),
+        device.credentials.map(\.short).joined(separator: ", "),
       ]
     }
   }

@@ -28,6 +28,9 @@ extension StoredDevice {
 }
 
 extension StoredCredential {
+  /// `psk sensor-1@lab`. The identity of an access token is nothing for people.
+  var short: String { kind == .accessToken ? kind.rawValue : "\(kind.rawValue) \(identity)" }
+
   fileprivate var json: RPCValue {
     .object(
       RPCObject([

@@ -44,6 +44,7 @@ struct ServeCommand: AsyncParsableCommand {
         device-rpc serve --data data --certificate s.pem --key s.key --ca ca.pem
         device-rpc serve --data data --listen coaps://[::] --listen coaps+tcp://[::]
         device-rpc serve --port 0 --wait 30
+        device-rpc serve --thingsboard --http 8080
         device-rpc serve --config device-rpc.json --print-config
         echo 'sensor-1 multiply 7 191' | device-rpc serve --wait 60
       """)

@@ -53,6 +53,8 @@ import Testing
     ["add"], ["add", "a", "--key", ""], ["add", "a", "--key", String(repeating: "k", count: 65)], ["add", "a", "--key", "a\u{7}"],
     ["add", "a", "--key", "k", "--common-name", "a"], ["add", "a", "--certificate", "f", "--common-name", "a"],
     ["add", "a", "--identity", "a", "--project", "p"], ["rotate", "a", "--key", "k", "--certificate", "f"], ["nonsense"],
+    ["add", "a", "--access-token", "--key", "k"], ["add", "a", "--token", "a b"], ["add", "a", "--token", ""],
+    ["rotate", "a", "--access-token", "--certificate", "f"], ["add", "a", "--token", "t", "--common-name", "a"],
     ["list", "--server", "http://127.0.0.1:1"], ["list", "--api-key", "k"],
   ] + ["a b", "a:1:2", "1:2:3", "[::1", "[a]", "[::1]7", "a:", ":5684", "a:65536"].map { ["add", "a", "--coap-host", $0] }
 
