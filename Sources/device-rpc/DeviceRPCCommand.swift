@@ -23,7 +23,7 @@ struct DeviceRPCCommand: AsyncParsableCommand {
     version: packageVersion,
     subcommands: [
       DemoCommand.self, ServeCommand.self, CallCommand.self, WatchCommand.self, SimulateCommand.self, CertsCommand.self,
-      DevicesCommand.self, KeysCommand.self,
+      DevicesCommand.self, KeysCommand.self, UsersCommand.self,
     ])
 
   static func main() async {

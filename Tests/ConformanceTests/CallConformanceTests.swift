@@ -17,7 +17,7 @@ import Testing
         let expected: RPCValue = ["value": value]
         #expect(result.status == .ok && result.detail == expected && result.evidence.delivery == .delivered)
       }
-      let several = try await sensor.call("echo", "a", 7, [true])
+      let several = try await sensor.call("echo", "a", 7, RPCValue.array([true]))
       #expect(several.detail == ["value": ["a", 7, [true]]])
       let none = try await sensor.call("echo")
       #expect(none.detail == ["value": []])

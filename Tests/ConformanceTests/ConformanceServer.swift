@@ -30,22 +30,23 @@ struct ConformanceServer: Sendable {
 
   /// The credentials that devices have at these doors.
   fileprivate static func credentials(for doors: [Door]) throws -> InMemoryCredentials {
-    let credentials = InMemoryCredentials()
+    let credentials = InMemoryCredentials([])
     for name in names {
       if doors.contains(where: \.hasKey) {
-        let proof = DeviceCredential.Proof.preSharedKey(try #require(DeviceKey(key.utf8)))
-        credentials.set(DeviceCredential(device: name, identity: name, proof: proof))
+        let key = DeviceKey(Self.key.utf8)
+        credentials.set(DeviceCredential(device: name, identity: name, proof: .preSharedKey(try #require(key))))
       }
       if doors.contains(where: \.hasToken) {
-        credentials.set(DeviceCredential(device: name, token: try #require(AccessToken(token(of: name)))))
+        let token = AccessToken(Self.token(of: name))
+        credentials.set(DeviceCredential(device: name, token: try #require(token)))
       }
     }
     return credentials
   }
 
-  /// Connects a device for the length of `body`, which begins when the device can be called. The device has left when this returns.
+  /// Connects a device for the length of `body`, which begins when the device can be called. Over CoAP it has deregistered at the end.
   func withDevice(
-    _ name: String = names[0], through door: Door, _ body: (ConformanceDevice) async throws -> Void
+    _ name: String = ConformanceServer.names[0], through door: Door, _ body: (ConformanceDevice) async throws -> Void
   ) async throws {
     let device = ConformanceDevice(name, memory: memory)
     switch door {
@@ -60,9 +61,10 @@ struct ConformanceServer: Sendable {
       if door.hasToken { simulated.accessToken = Self.token(of: name) }
       try await simulate(simulated, device, body)
     case .thingsBoardHTTP:
-      try await poll(PollingDevice(url: "\(try #require(url))/api/v1/\(Self.token(of: name))/rpc", device: device), body)
+      let server = try #require(self.url)
+      try await poll(PollingDevice(url: "\(server)/api/v1/\(Self.token(of: name))/rpc", device: device), body)
     case .memory:
-      let memory = try #require(memory)
+      let memory = try #require(self.memory)
       guard await memory.connect(name, firmware: device.firmware) else { throw NotConnected(reason: "the server takes no device") }
       try await body(device)
       await memory.disconnect(name)
@@ -71,8 +73,9 @@ struct ConformanceServer: Sendable {
 
   private func port(_ transport: SimulatedTransport) throws -> UInt16 {
     let prefix = "\(transport.rawValue)://"
-    let address = try #require(server.addresses.first(where: { $0.hasPrefix(prefix) }))
-    return try #require(address.split(separator: ":").last.flatMap { UInt16($0) })
+    let address = server.addresses.first(where: { $0.hasPrefix(prefix) })
+    let port = address?.split(separator: ":").last.flatMap { UInt16($0) }
+    return try #require(port)
   }
 
   private func simulate(

@@ -87,8 +87,12 @@ enum Door: Sendable, Hashable {
 
 extension Door: CaseIterable {
   static var allCases: [Door] {
-    SimulatedFormat.allCases.flatMap { format in SimulatedTransport.allCases.map { Door.golioth(format, $0) } }
-      + [.thingsBoardCoAP(.coap), .thingsBoardCoAP(.coaps), .thingsBoardCoAP(.coapTCP), .thingsBoardHTTP, .memory]
+    var all: [Door] = []
+    for format in SimulatedFormat.allCases {
+      for transport in SimulatedTransport.allCases { all.append(.golioth(format, transport)) }
+    }
+    all += [.thingsBoardCoAP(.coap), .thingsBoardCoAP(.coaps), .thingsBoardCoAP(.coapTCP), .thingsBoardHTTP, .memory]
+    return all
   }
 }
 

@@ -238,7 +238,7 @@ import Testing
       try await queue.write { db in
         try db.execute(
           sql: """
-            DROP TABLE apiKeys; DROP TABLE metadata; DROP TRIGGER metadataRemoved;
+            DROP TABLE apiKeys; DROP TABLE metadata; DROP TRIGGER metadataRemoved; DROP TABLE users; DROP TABLE secrets;
             DELETE FROM grdb_migrations WHERE identifier > '4'
             """)
         #expect(try String.fetchAll(db, sql: "SELECT identifier FROM grdb_migrations").count == 3)

@@ -1,5 +1,3 @@
-internal import Synchronization
-
 /// Finds devices by their access tokens, and slows down guessing.
 package final class AccessTokens: Sendable {
   /// Wrong tokens that may come from one host at once. Then one a second may, and further requests are refused unread.
@@ -20,15 +18,8 @@ package final class AccessTokens: Sendable {
     }
   }
 
-  private struct Bucket {
-    var left: Double
-    var filled: Duration
-  }
-
   private let credentials: (any DeviceCredentials)?
-  private let buckets = Mutex<[String: Bucket]>([:])
-  // Beyond it, the hosts whose buckets are full again are forgotten, and if there are none, all are.
-  private static let mostRemembered = 10_000
+  private let failures = FailureLimiter(burst: burst)
 
   /// - Parameter credentials: the credentials of all devices. Nil for a server that has none, which takes a token as the name of the
   ///   device.
@@ -49,28 +40,14 @@ package final class AccessTokens: Sendable {
     }
     let found = AccessToken(token).flatMap { credentials.credential(.accessToken, identity: $0.digest) }
     if let found, found.isEnabled, isKnown(found) { return (found.device, found) }
-    guard mayTry(host, now: now, isWrong: found?.isEnabled != true) else { throw .tooMany }
+    // Nor is it told whether the token is right.
+    guard failures.mayTry(host, now: now) else { throw .tooMany }
+    if found?.isEnabled != true { failures.note(host, now: now) }
     guard let found, DeviceName.problem(with: found.device) == nil else { throw .unknown("the access token is that of no device") }
     guard found.isEnabled else { throw .unknown("the device is disabled") }
     return (found.device, found)
   }
 
   /// The hosts that are remembered.
-  package var remembered: Int { buckets.withLock(\.count) }
-
-  // Takes one from the host's bucket for a wrong token.
-  private func mayTry(_ host: String, now: Duration, isWrong: Bool) -> Bool {
-    buckets.withLock { buckets in
-      let full = Double(Self.burst)
-      guard let bucket = buckets[host] ?? (isWrong ? Bucket(left: full, filled: now) : nil) else { return true }
-      let left = min(full, bucket.left + max(0, (now - bucket.filled).seconds))
-      if !isWrong, left >= 1 { return true }
-      if buckets.count >= Self.mostRemembered, buckets[host] == nil {
-        buckets = buckets.filter { $0.value.left + (now - $0.value.filled).seconds < full }
-        if buckets.count >= Self.mostRemembered { buckets = [:] }
-      }
-      buckets[host] = Bucket(left: left >= 1 ? left - 1 : left, filled: now)
-      return left >= 1
-    }
-  }
+  package var remembered: Int { failures.remembered }
 }

@@ -25,10 +25,12 @@ public struct CallInfo: Sendable, Hashable, Identifiable {
     public let isRepeatable: Bool
     /// Why it has failed, or why the last attempt has; nil when there is nothing to say.
     public let reason: String?
+    /// What its caller keeps with it; nil for nothing.
+    public let note: RPCValue?
 
     public init(
       state: PersistentCall.State, expires: Date, attempt: Int = 0, attempts: Int? = nil, isRepeatable: Bool = false,
-      reason: String? = nil
+      reason: String? = nil, note: RPCValue? = .none
     ) {
       self.state = state
       self.expires = expires
@@ -36,6 +38,7 @@ public struct CallInfo: Sendable, Hashable, Identifiable {
       self.attempts = attempts
       self.isRepeatable = isRepeatable
       self.reason = reason
+      self.note = note
     }
   }
 

@@ -30,8 +30,8 @@ extension DeviceLoop {
     if call.method.utf8.contains(0) { throw .invalidCall("the name of a method has no U+0000") }
     var call = call
     call.timeout = call.timeout.map { min(max($0, .zero), limits.longestTimeout) }
-    guard call.params.approximateBytes <= limits.persistentCallBytes else {
-      throw .limitExceeded("the parameters of a persistent call may take \(limits.persistentCallBytes) bytes")
+    guard call.params.approximateBytes + (persistence.note?.approximateBytes ?? 0) <= limits.persistentCallBytes else {
+      throw .limitExceeded("the parameters of a persistent call and its note may take \(limits.persistentCallBytes) bytes")
     }
     guard kept.waiting.count < LoopJournal.mostWaiting else {
       throw .limitExceeded("\(LoopJournal.mostWaiting) calls wait to be kept, as many as this server takes")
@@ -53,7 +53,7 @@ extension DeviceLoop {
     let persistent = PersistentCall(
       id: newID(serial, started: now), wireID: wireID, device: name, call: call, created: created,
       expires: created.addingTimeInterval(lifetime.seconds), attempts: persistence.attempts.map { max(1, $0) },
-      isRepeatable: persistence.isRepeatable)
+      isRepeatable: persistence.isRepeatable, note: persistence.note)
     write(.add(persistent), failed: { answer(.failure(.notKept(reason: "\($1)"))) }) { loop, outcome in
       switch outcome {
       case .done:

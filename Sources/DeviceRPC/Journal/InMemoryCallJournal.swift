@@ -71,5 +71,5 @@ public final class InMemoryCallJournal: CallJournal {
 }
 
 extension PersistentCall {
-  fileprivate var approximateBytes: Int { 512 + call.params.approximateBytes + (progress.detail?.approximateBytes ?? 0) }
+  fileprivate var approximateBytes: Int { 512 + givenBytes + (progress.detail?.approximateBytes ?? 0) }
 }

@@ -104,7 +104,7 @@ extension PersistentCall {
       evidence: evidence,
       persistence: .init(
         state: progress.state, expires: expires, attempt: progress.attempt, attempts: attempts, isRepeatable: isRepeatable,
-        reason: progress.reason))
+        reason: progress.reason, note: note))
   }
 
   private var evidence: CallEvidence {

@@ -8,11 +8,14 @@ public struct CallPersistence: Sendable, Hashable {
   public var attempts: Int?
   /// Whether the device may run the call more than once. False: what the device may have run is never sent again.
   public var isRepeatable: Bool
+  /// What the caller wants to find with the call again; it is not sent to the device. Nil for nothing.
+  public var note: RPCValue?
 
-  public init(expires: Duration = .seconds(86_400), attempts: Int? = nil, isRepeatable: Bool = false) {
+  public init(expires: Duration = .seconds(86_400), attempts: Int? = nil, isRepeatable: Bool = false, note: RPCValue? = .none) {
     self.expires = expires
     self.attempts = attempts
     self.isRepeatable = isRepeatable
+    self.note = note
   }
 }
 
@@ -74,13 +77,15 @@ public struct PersistentCall: Sendable, Hashable, Identifiable {
   /// How often it may be sent, if it is repeatable; nil for any number of times.
   public let attempts: Int?
   public let isRepeatable: Bool
+  /// What its caller keeps with it; nil for nothing.
+  public let note: RPCValue?
   public internal(set) var progress: Progress
   /// Counts the changes to the call in the journal; 1 for a new one.
   public internal(set) var revision: Int
 
   public init(
     id: CallID, wireID: String, device: String, call: Call, created: Date, expires: Date, attempts: Int? = nil,
-    isRepeatable: Bool = false, progress: Progress = Progress(), revision: Int = 1
+    isRepeatable: Bool = false, note: RPCValue? = .none, progress: Progress = Progress(), revision: Int = 1
   ) {
     self.id = id
     self.wireID = wireID
@@ -90,9 +95,13 @@ public struct PersistentCall: Sendable, Hashable, Identifiable {
     self.expires = expires
     self.attempts = attempts
     self.isRepeatable = isRepeatable
+    self.note = note
     self.progress = progress
     self.revision = revision
   }
+
+  /// About the memory of what its caller has given.
+  package var givenBytes: Int { call.params.approximateBytes + (note?.approximateBytes ?? 0) }
 
   /// Whether the call has ended.
   public var isOver: Bool { progress.ended != nil }

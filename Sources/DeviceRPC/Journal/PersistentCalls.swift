@@ -103,7 +103,7 @@ package struct PersistentCalls {
   package mutating func add(_ call: PersistentCall) -> Entry {
     let entry = Entry(call)
     entries[call.id.serial] = entry
-    bytes += call.call.params.approximateBytes
+    bytes += call.givenBytes
     expiries.insert(Expiry(date: call.expires, serial: call.id.serial))
     if call.maySend { wait(entry) }
     return entry
@@ -210,7 +210,7 @@ package struct PersistentCalls {
     let (serial, device) = (entry.call.id.serial, entry.call.device)
     guard entries[serial] === entry else { return }
     entries[serial] = nil
-    bytes -= entry.call.call.params.approximateBytes
+    bytes -= entry.call.givenBytes
     queues[device]?.leave(entry)
     if queues[device]?.isEmpty == true { queues[device] = nil }
     // Late expiries of calls that were done long ago must not pile up.

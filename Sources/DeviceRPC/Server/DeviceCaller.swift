@@ -171,6 +171,18 @@ extension DeviceRPCServer: DeviceCaller {
     return await info(of: call)
   }
 
+  /// Takes back a persistent call that is open, and has the journal show one that is over as deleted. False when there is no such
+  /// call, or it cannot be written.
+  nonisolated(nonsending) package func discard(_ call: CallID) async -> Bool {
+    if await directory.loop(of: call)?.delete(call) != nil { return true }
+    guard let (kept, home) = await kept(call) else { return false }
+    if !kept.isOver { return await home.delete(call) != nil }
+    var progress = kept.progress
+    progress.state = .deleted
+    let outcomes = try? await journal?.write([.update(call, revision: kept.revision, progress)])
+    return outcomes == [.done]
+  }
+
   // What the journal has of a call, and the home of its device.
   nonisolated(nonsending) private func kept(_ id: CallID) async -> (call: PersistentCall, home: DeviceLoop)? {
     do throws(CallJournalError) {

@@ -24,7 +24,7 @@ public struct Limits: Sendable, Hashable {
   public var endedCallBytes = 16 << 20
   /// Persistent calls to one device that wait to be sent. 10,000. How many there may be in all is a limit of the journal.
   public var persistentCallsPerDevice = 10_000
-  /// The longest parameters of a persistent call, in bytes of memory. 1 MiB.
+  /// The longest parameters of a persistent call, with its note, in bytes of memory. 1 MiB.
   public var persistentCallBytes = 1 << 20
   /// The memory of the parameters of all open persistent calls of one loop, in bytes; beyond that new ones are refused. 64 MiB.
   public var persistentBytes = 64 << 20

@@ -152,6 +152,7 @@ public struct DeviceRPCHTTPServer: Service {
     router.add(middleware: NotFound(metrics: routes.metrics))
     routes.add(to: router)
     routes.thingsBoard?.add(to: router)
+    routes.thingsBoardREST?.add(to: router)
     if configuration.hasConsole { routes.addConsole(to: router) }
     return router
   }

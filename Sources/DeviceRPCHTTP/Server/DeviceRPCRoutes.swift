@@ -18,6 +18,7 @@ public struct DeviceRPCRoutes: Sendable {
   private let console = ConsoleRoutes().routes
   let events: EventFeed
   let thingsBoard: ThingsBoardDevices?
+  let thingsBoardREST: RESTRoutes?
   private let runner: RouteRunner
   var metrics: HTTPMetrics { runner.metrics }
   var deadline: Deadline { runner.deadline }
@@ -56,6 +57,7 @@ public struct DeviceRPCRoutes: Sendable {
     self.thingsBoard = thingsBoard.map { ThingsBoardDevices($0, gate: gate, deadline: deadline, now: now, clock: clock) }
     let audit = AuditLog(log: logger, hasParams: configuration.logsParams)
     let known = KnownDevices(caller: caller, registry: administration, audit: audit)
+    thingsBoardREST = thingsBoard.map { RESTRoutes($0, known: known, gate: gate, limits: limits, deadline: deadline, now: now) }
     let calls = CallRoutes(
       known: known, idempotency: IdempotencyKeys(caller: caller, limits: limits, now: now), limits: limits, audit: audit)
     events = EventFeed(caller: caller, keys: keys, limits: limits, clock: clock, date: date)

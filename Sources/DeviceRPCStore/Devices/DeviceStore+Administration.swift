@@ -69,7 +69,8 @@ extension DeviceAdministrationError {
       case .identityTaken(let identity, _): .identityTaken(identity)
       case .invalidName, .invalidIdentity, .invalidFingerprint: .invalid("\(error)")
       case .missing, .cannotOpen, .notPrivate, .notADeviceStore, .notAJournal, .newer, .damaged, .busy, .failed,
-        .invalidKeyName, .keyNameTaken, .unknownKey, .tooManyKeys, .permissionsTooLong:
+        .invalidKeyName, .keyNameTaken, .unknownKey, .tooManyKeys, .permissionsTooLong, .invalidUserName, .userNameTaken, .unknownUser,
+        .tooManyUsers:
         .failed("\(error)")
       }
   }

@@ -53,14 +53,15 @@ enum JournalSchema {
           CREATE INDEX endedCalls ON calls (ended) WHERE ended IS NOT NULL;
           """)
     }
+    migrator.registerMigration("2: notes") { db in try db.execute(sql: "ALTER TABLE calls ADD COLUMN note TEXT") }
     return migrator
   }
 
   static let columns = """
     id, wireId, device, method, params, timeout, oneWay, created, expires, attempts, repeatable, revision, state, attempt, delivery, \
-    sent, acknowledged, answered, ended, status, detail, reason
+    sent, acknowledged, answered, ended, status, detail, reason, note
     """
-  static let insert = "INSERT OR IGNORE INTO calls (\(columns)) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+  static let insert = "INSERT OR IGNORE INTO calls (\(columns)) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
   static let update = """
     UPDATE calls SET revision = revision + 1, state = ?, attempt = ?, delivery = ?, sent = ?, acknowledged = ?, answered = ?, ended = ?, \
     status = ?, detail = ?, reason = ? WHERE id = ? AND revision = ?
@@ -73,7 +74,7 @@ enum JournalSchema {
       call.id.description, call.wireID, call.device, call.call.method, params, timeout, call.call.isOneWay, call.created.milliseconds,
       call.expires.milliseconds, call.attempts, call.isRepeatable, call.revision,
     ]
-    return StatementArguments(values) + arguments(of: call.progress)
+    return StatementArguments(values) + arguments(of: call.progress) + [call.note.map(JournalValue.shortened)]
   }
 
   static func arguments(of progress: PersistentCall.Progress, _ id: CallID, _ revision: Int) -> StatementArguments {
@@ -114,7 +115,8 @@ enum JournalSchema {
     let call = Call(method, params: params, timeout: row.integer(5).map { .milliseconds($0) }, isOneWay: isOneWay != 0)
     return PersistentCall(
       id: id, wireID: wireID, device: device, call: call, created: created, expires: expires,
-      attempts: row.integer(9).map { Int($0) }, isRepeatable: isRepeatable != 0, progress: progress, revision: Int(revision))
+      attempts: row.integer(9).map { Int($0) }, isRepeatable: isRepeatable != 0,
+      note: row.text(22).flatMap(JournalValue.value), progress: progress, revision: Int(revision))
   }
 
   private static func detail(_ row: Row) -> (value: RPCValue?, Void)? {

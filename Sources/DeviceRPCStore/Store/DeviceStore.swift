@@ -21,6 +21,7 @@ public final class DeviceStore: DeviceCredentials {
   struct State {
     var snapshot = CredentialSnapshot()
     var apiKeys = APIKeySnapshot()
+    var users = UserSnapshot()
     // The last row of `changes` that is in the snapshots.
     var lastChange: StoreUpdate.Mark?
     var dataVersion: Int?
@@ -275,6 +276,7 @@ public final class DeviceStore: DeviceCredentials {
     state.withLock { state in
       swap(&state.snapshot, &new)
       swap(&state.apiKeys, &newKeys)
+      if let users = update.users { state.users = users }
       state.lastChange = last
       state.isStale = false
     }

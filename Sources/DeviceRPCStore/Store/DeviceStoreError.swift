@@ -45,6 +45,14 @@ public enum DeviceStoreError: Error, Sendable, Hashable {
   case unknownKey(String)
   /// The store has as many API keys as it can.
   case tooManyKeys(limit: Int)
+  /// The name of a user is not valid; see `DeviceName`.
+  case invalidUserName(String)
+  /// There is a user of that name.
+  case userNameTaken(String)
+  /// The store has no user of that name.
+  case unknownUser(String)
+  /// The store has as many users as it can.
+  case tooManyUsers(limit: Int)
   /// The permissions of an API key are longer than 16 KiB in JSON.
   case permissionsTooLong(bytes: Int)
 }
@@ -77,6 +85,11 @@ extension DeviceStoreError: CustomStringConvertible {
     case .keyNameTaken(let name): "there is a key \(Self.quoted(name)) already"
     case .unknownKey(let name): "no key is named \(Self.quoted(name))"
     case .tooManyKeys(let limit): "there are \(limit) keys already, which is the limit"
+    case .invalidUserName(let name):
+      "\(Self.quoted(name)) cannot be the name of a user: it \(DeviceName.problem(with: name) ?? "is none")"
+    case .userNameTaken(let name): "there is a user \(Self.quoted(name)) already"
+    case .unknownUser(let name): "no user is named \(Self.quoted(name))"
+    case .tooManyUsers(let limit): "there are \(limit) users already, which is the limit"
     case .permissionsTooLong(let bytes):
       "the names of devices and methods are too many for one key: \(bytes) bytes as JSON, at most \(APIPermissions.longestJSON)"
     }

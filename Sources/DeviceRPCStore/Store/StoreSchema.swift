@@ -57,6 +57,7 @@ enum StoreSchema {
     migrator.registerMigration("4: API keys") { db in try db.execute(sql: fourth) }
     migrator.registerMigration("5: metadata of devices") { db in try db.execute(sql: fifth) }
     migrator.registerMigration("6: access tokens") { db in try db.execute(sql: sixth) }
+    migrator.registerMigration("7: users") { db in try db.execute(sql: seventh) }
     return migrator
   }
 
@@ -118,7 +119,7 @@ enum StoreSchema {
     ) STRICT;
     """
 
-  /// What stands for the API keys in the column `device` of `changes`. The ids of devices begin with 1. A number, so that a
+  /// What stands for the API keys and the users in the column `device` of `changes`. The ids of devices begin with 1. A number, so that a
   /// server of an earlier version, which may have the database open, goes on to read the changes of devices.
   static let apiKeysChanged: Int64 = 0
 
@@ -190,6 +191,28 @@ enum StoreSchema {
     END;
     CREATE TRIGGER deviceRemoved BEFORE DELETE ON devices BEGIN
       DELETE FROM credentials WHERE device = old.id;
+    END;
+    """
+
+  // The secret signs the sessions of users. Changes of users are remembered as those of API keys.
+  private static let seventh = """
+    CREATE TABLE users (
+      name TEXT NOT NULL UNIQUE,
+      authority TEXT NOT NULL,
+      password TEXT NOT NULL,
+      created INTEGER NOT NULL,
+      changed INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE secrets (name TEXT NOT NULL UNIQUE, value BLOB NOT NULL) STRICT;
+    INSERT INTO secrets (name, value) VALUES ('sessions', randomblob(64));
+    CREATE TRIGGER userAdded AFTER INSERT ON users BEGIN
+      INSERT INTO changes (device) VALUES (0);
+    END;
+    CREATE TRIGGER userChanged AFTER UPDATE ON users BEGIN
+      INSERT INTO changes (device) VALUES (0);
+    END;
+    CREATE TRIGGER userRemoved AFTER DELETE ON users BEGIN
+      INSERT INTO changes (device) VALUES (0);
     END;
     """
 }

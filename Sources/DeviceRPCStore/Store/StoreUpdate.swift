@@ -10,6 +10,8 @@ struct StoreUpdate {
   private let last: Mark?
   /// The API keys, if they have changed or everything was read.
   let apiKeys: APIKeySnapshot?
+  /// The users, likewise.
+  let users: UserSnapshot?
   /// Why API keys were omitted, one line each, at most `mostComplaints`.
   private(set) var keyComplaints: [String] = []
   /// Why credentials were omitted, one line each, at most `mostComplaints`.
@@ -44,12 +46,14 @@ struct StoreUpdate {
       apiKeys =
         devices.contains(StoreSchema.apiKeysChanged)
         ? try APIKeySnapshot(db, complaints: &keyComplaints, mostComplaints: Self.mostComplaints) : nil
+      users = devices.contains(StoreSchema.apiKeysChanged) ? try UserSnapshot(db) : nil
     } else {
       var rows: [(device: Int64, credential: DeviceCredential)] = []
       try Self.fetch(Row.fetchCursor(db, sql: sql), &rows, &complaints)
       self.rows = rows
       devices = nil
       apiKeys = try APIKeySnapshot(db, complaints: &keyComplaints, mostComplaints: Self.mostComplaints)
+      users = try UserSnapshot(db)
     }
   }
 

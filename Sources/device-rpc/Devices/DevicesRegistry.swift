@@ -126,6 +126,7 @@ struct StoreAdvice {
     case .noCredential(let device, let kind): "\(error); to give it one: \(command("devices add", device, kind))"
     case .unknownDevice: "\(error); to see all: device-rpc devices list\(again)"
     case .keyNameTaken(let name): "\(error); to replace it, first: \(command("keys revoke", name))"
+    case .unknownUser: "\(error); to see all: device-rpc users list\(again)"
     case .unknownKey: "\(error); to see all: device-rpc keys list\(again)"
     case .notADeviceStore, .damaged: "\(error); move it away or name another directory with --data"
     default: "\(error)"

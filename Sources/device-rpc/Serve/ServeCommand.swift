@@ -145,7 +145,7 @@ struct ServeCommand: AsyncParsableCommand {
   ) async throws -> DeviceRPCHTTPServer {
     let http = DeviceRPCHTTPServer(
       server, keys: store, administration: store, metadata: store,
-      thingsBoard: options.thingsboard ? ThingsBoardHTTP(server, credentials: store) : nil, configuration: configuration,
+      thingsBoard: options.thingsboard ? ThingsBoardHTTP(server, credentials: store, users: store) : nil, configuration: configuration,
       isReady: {
         do {
           try await store?.checkWritable()
