@@ -67,9 +67,10 @@ struct API: Sendable {
 ///   - clock: the clock of heartbeats.
 func withAPI(
   keys: (any APIKeyProvider)? = nil, administration: (any DeviceAdministration)? = nil,
-  thingsBoard: (any DeviceCredentials)?? = .none, setup: TestingSetup = .router,
+  thingsBoard: (any DeviceCredentials)?? = .none, users: (any UserProvider)? = nil, setup: TestingSetup = .router,
   log: Logger = silentLog, metrics: PrometheusMetrics? = nil, tracer: any Tracer = NoOpTracer(),
-  time: @escaping @Sendable () -> Duration = { .zero }, clock: any Clock<Duration> = ManualClock(),
+  time: @escaping @Sendable () -> Duration = { .zero }, date: @escaping @Sendable () -> Date = { Date(timeIntervalSince1970: 1_790_000_000) },
+  clock: any Clock<Duration> = ManualClock(),
   configure: (inout HTTPConfiguration) -> Void = { _ in }, _ body: @escaping @Sendable (API) async throws -> Void
 ) async throws {
   var configuration = HTTPConfiguration(port: 0)
@@ -84,8 +85,8 @@ func withAPI(
       server,
       DeviceRPCHTTPServer(
         server, keys: keys ?? own, administration: administration,
-        thingsBoard: thingsBoard.map { ThingsBoardHTTP(server, credentials: $0) }, configuration: configuration, metrics: metrics, log: log,
-        date: { Date(timeIntervalSince1970: 1_790_000_000) }, now: time, clock: clock)
+        thingsBoard: thingsBoard.map { ThingsBoardHTTP(server, credentials: $0, users: users) }, configuration: configuration, metrics: metrics, log: log,
+        date: date, now: time, clock: clock)
     )
   }
   try await server.start()
