@@ -117,11 +117,12 @@ package final class CoAPTransport: DeviceTransport {
           guard let credential = CredentialAuthority.credential(of: session) else { return "it has proved nothing" }
           return authority.objection(to: credential)
         }
-        for case let link as ObservationLink in session.observations.map(\.owner) {
-          if let credential = link.credential {
-            if let objection = authority.objection(to: credential) { return objection }
-          } else if authority.knows(device: link.device) {
-            return CredentialAuthority.unproved
+        // A gateway has several devices at one address: only those that are meant lose their observation.
+        for observation in session.observations {
+          guard let link = observation.owner as? ObservationLink else { continue }
+          let unproved = authority.knows(device: link.device) ? CredentialAuthority.unproved : nil
+          if let objection = link.credential.map(authority.objection) ?? unproved {
+            observation.end(with: .error(.unauthorized, objection), reason: .revoked(objection))
           }
         }
         return nil

@@ -44,7 +44,7 @@ package final class CoAPObservation: @unchecked Sendable {
   // Not weak: a weak reference would cost a side table for every observer.
   package private(set) var owner: (any CoAPObservationOwner)?
   private let exponent: UInt8?
-  private let isConfirmable: Bool
+  let isConfirmable: Bool
   private var hasEnded = false
   /// The message id of the outstanding notification, until it is acknowledged or given up. Of notifications that are not
   /// confirmable, it is the last one, so that a Reset in answer to it ends the observation (RFC 7641 §3.6).
@@ -108,12 +108,12 @@ package final class CoAPObservation: @unchecked Sendable {
 
   /// Ends the observation with a last, non-confirmable message, usually with an error code (RFC 7641 §4.2). It is sent again at the
   /// next request of the peer, which may be unreachable now, unless `isRepeated` is false.
-  package func end(with response: CoAPResponse, isRepeated: Bool = true) {
+  package func end(with response: CoAPResponse, isRepeated: Bool = true, reason: End = .closed) {
     if let handle = session.handle, !hasEnded {
       _ = session.send(response, token: token, isConfirmable: false, on: handle)
       if isRepeated { session.farewells.append((token, response)) }
     }
-    session.drop(self, reason: .closed)
+    session.drop(self, reason: reason)
   }
 
   func acknowledged(_ number: UInt32) {

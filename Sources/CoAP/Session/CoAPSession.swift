@@ -220,7 +220,7 @@ package final class CoAPSession: @unchecked Sendable {
     }
     // Only one confirmable message may be outstanding (NSTART), and a response need not be confirmable (RFC 7252 §5.2.2).
     let isConfirmable =
-      request.isConfirmable && !scheme.isStream && separate == nil && !observations.contains { $0.outstanding != nil }
+      request.isConfirmable && !scheme.isStream && separate == nil && !observations.contains { $0.outstanding != nil && $0.isConfirmable }
     let answer = cutting(response, for: request)
     if isConfirmable {
       separate = transmit(answer, token: request.token) { .response($0, self) }

@@ -33,6 +33,9 @@ public struct AccessToken: Sendable, Hashable, CustomStringConvertible, CustomDe
     return String(SHA256.hash(data: Array(text.utf8)).flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] })
   }
 
+  /// Whether it is too long to be guessed: 16 characters, of which even hexadecimal ones have 64 bits.
+  package var isStrong: Bool { text.utf8.count >= 16 }
+
   package static func isDigest(_ text: String) -> Bool {
     text.utf8.count == 64 && text.utf8.allSatisfy { (0x30...0x39).contains($0) || (0x61...0x66).contains($0) }
   }

@@ -1,6 +1,7 @@
 /// Finds devices by their access tokens, and slows down guessing.
 package final class AccessTokens: Sendable {
-  /// Wrong tokens that may come from one host at once. Then one a second may, and further requests are refused unread.
+  /// Wrong tokens that may come from one host at once; then one a second may. A device whose token is long enough not to be guessed
+  /// is let in all the same: others at its address, or who forge it, cannot keep it out.
   package static let burst = 10
 
   /// Why a request is refused.
@@ -16,6 +17,12 @@ package final class AccessTokens: Sendable {
       case .tooMany: "too many wrong access tokens from this address; try again later"
       }
     }
+  }
+
+  private struct Found {
+    let credential: DeviceCredential
+    let isStrong: Bool
+    var isEnabled: Bool { credential.isEnabled }
   }
 
   private let credentials: (any DeviceCredentials)?
@@ -38,14 +45,18 @@ package final class AccessTokens: Sendable {
       if let problem = DeviceName.problem(with: token) { throw .unknown("the token, here the name of the device, \(problem)") }
       return (token, nil)
     }
-    let found = AccessToken(token).flatMap { credentials.credential(.accessToken, identity: $0.digest) }
-    if let found, found.isEnabled, isKnown(found) { return (found.device, found) }
-    // Nor is it told whether the token is right.
-    guard failures.mayTry(host, now: now) else { throw .tooMany }
-    if found?.isEnabled != true { failures.note(host, now: now) }
-    guard let found, DeviceName.problem(with: found.device) == nil else { throw .unknown("the access token is that of no device") }
+    let found = AccessToken(token).flatMap { token in
+      credentials.credential(.accessToken, identity: token.digest).map { Found(credential: $0, isStrong: token.isStrong) }
+    }
+    if let found, found.isEnabled, found.isStrong || isKnown(found.credential) { return (found.credential.device, found.credential) }
+    // Nor is it told whether a short token, which could be guessed, is right.
+    guard failures.take(host, now: now) else { throw .tooMany }
+    if found?.isEnabled == true { failures.giveBack(host) }
+    guard let found, DeviceName.problem(with: found.credential.device) == nil else {
+      throw .unknown("the access token is that of no device")
+    }
     guard found.isEnabled else { throw .unknown("the device is disabled") }
-    return (found.device, found)
+    return (found.credential.device, found.credential)
   }
 
   /// The hosts that are remembered.

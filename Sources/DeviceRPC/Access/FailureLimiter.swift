@@ -14,22 +14,26 @@ package final class FailureLimiter: Sendable {
 
   package init(burst: Int) { self.burst = Double(burst) }
 
-  /// Whether another try of a key is looked at.
+  /// Counts a try of a key as failed, until `giveBack(_:)`. False when there were too many: then it is not looked at.
   ///
   /// - Parameter now: the time, on any clock that runs steadily.
-  package func mayTry(_ key: String, now: Duration) -> Bool {
-    buckets.withLock { buckets in buckets[key].map { left(in: $0, now) >= 1 } ?? true }
-  }
-
-  /// A try of a key has failed.
-  package func note(_ key: String, now: Duration) {
+  package func take(_ key: String, now: Duration) -> Bool {
     buckets.withLock { buckets in
       if buckets.count >= Self.mostRemembered, buckets[key] == nil {
         buckets = buckets.filter { left(in: $0.value, now) < burst }
         if buckets.count >= Self.mostRemembered { buckets = [:] }
       }
-      let bucket = buckets[key] ?? Bucket(left: burst, filled: now)
-      buckets[key] = Bucket(left: max(0, left(in: bucket, now) - 1), filled: now)
+      let tries = left(in: buckets[key] ?? Bucket(left: burst, filled: now), now)
+      buckets[key] = Bucket(left: tries >= 1 ? tries - 1 : tries, filled: now)
+      return tries >= 1
+    }
+  }
+
+  /// The try has not failed.
+  package func giveBack(_ key: String) {
+    buckets.withLock { buckets in
+      guard let bucket = buckets[key] else { return }
+      buckets[key] = bucket.left + 1 >= burst ? nil : Bucket(left: bucket.left + 1, filled: bucket.filled)
     }
   }
 

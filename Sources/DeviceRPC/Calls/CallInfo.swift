@@ -27,10 +27,12 @@ public struct CallInfo: Sendable, Hashable, Identifiable {
     public let reason: String?
     /// What its caller keeps with it; nil for nothing.
     public let note: RPCValue?
+    /// By which its caller finds it; nil for nothing.
+    public let reference: String?
 
     public init(
       state: PersistentCall.State, expires: Date, attempt: Int = 0, attempts: Int? = nil, isRepeatable: Bool = false,
-      reason: String? = nil, note: RPCValue? = .none
+      reason: String? = nil, note: RPCValue? = .none, reference: String? = nil
     ) {
       self.state = state
       self.expires = expires
@@ -39,6 +41,7 @@ public struct CallInfo: Sendable, Hashable, Identifiable {
       self.isRepeatable = isRepeatable
       self.reason = reason
       self.note = note
+      self.reference = reference
     }
   }
 

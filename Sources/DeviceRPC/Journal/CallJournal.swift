@@ -52,17 +52,20 @@ public struct CallJournalQuery: Sendable, Hashable {
   public var device: String?
   /// Only calls in these states.
   public var states: Set<PersistentCall.State>
+  /// Only calls with this reference; nil for all.
+  public var reference: String?
   /// Only calls that were made before this one; nil for the newest.
   public var before: CallID?
   /// How many at most.
   public var limit: Int
 
   public init(
-    device: String? = nil, states: Set<PersistentCall.State> = Set(PersistentCall.State.allCases), before: CallID? = nil,
-    limit: Int = 100
+    device: String? = nil, states: Set<PersistentCall.State> = Set(PersistentCall.State.allCases), reference: String? = nil,
+    before: CallID? = nil, limit: Int = 100
   ) {
     self.device = device
     self.states = states
+    self.reference = reference
     self.before = before
     self.limit = limit
   }

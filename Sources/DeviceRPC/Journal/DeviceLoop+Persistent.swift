@@ -26,6 +26,9 @@ extension DeviceLoop {
     if isEnding { throw .shuttingDown(.notSent) }
     guard kept.isLoaded else { throw .notKept(reason: kept.problem?.description ?? "the server has not started yet") }
     if devices[name] == nil, DeviceName.problem(with: name, longest: limits.deviceName) != nil { throw .unknownDevice(name) }
+    guard persistence.reference.map({ $0.utf8.count <= 1_000 && !$0.utf8.contains(0) }) ?? true else {
+      throw .invalidCall("a reference has up to 1000 bytes, without U+0000")
+    }
     // SQLite would cut it there.
     if call.method.utf8.contains(0) { throw .invalidCall("the name of a method has no U+0000") }
     var call = call
@@ -53,7 +56,7 @@ extension DeviceLoop {
     let persistent = PersistentCall(
       id: newID(serial, started: now), wireID: wireID, device: name, call: call, created: created,
       expires: created.addingTimeInterval(lifetime.seconds), attempts: persistence.attempts.map { max(1, $0) },
-      isRepeatable: persistence.isRepeatable, note: persistence.note)
+      isRepeatable: persistence.isRepeatable, note: persistence.note, reference: persistence.reference)
     write(.add(persistent), failed: { answer(.failure(.notKept(reason: "\($1)"))) }) { loop, outcome in
       switch outcome {
       case .done:
@@ -112,6 +115,13 @@ extension DeviceLoop {
     if let change = kept.calls.acknowledged(entry, now: driver.date) {
       tell(entry, change, then: { $0.hub.send(.callAcknowledged($1)) })
     }
+    if let record = devices[entry.call.device] { sendKept(record) }
+  }
+
+  /// The attempt has left on a link without acknowledgements.
+  func attemptLeft(_ entry: PersistentCalls.Entry) {
+    guard let kept else { return }
+    if let change = kept.calls.left(entry, now: driver.date) { tell(entry, change) }
     if let record = devices[entry.call.device] { sendKept(record) }
   }
 

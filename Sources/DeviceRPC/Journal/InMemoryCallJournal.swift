@@ -61,7 +61,7 @@ public final class InMemoryCallJournal: CallJournal {
     let all = state.withLock { state in
       state.calls.values.filter { call in
         query.device.map { $0 == call.device } ?? true && query.states.contains(call.progress.state)
-          && query.before.map { call.id < $0 } ?? true
+          && query.reference.map { $0 == call.reference } ?? true && query.before.map { call.id < $0 } ?? true
       }
     }
     return Array(all.sorted { $0.id > $1.id }.prefix(max(0, query.limit)))

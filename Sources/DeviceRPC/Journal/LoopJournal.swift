@@ -26,7 +26,7 @@ final class LoopJournal: @unchecked Sendable {
   let journal: any CallJournal
   var calls: PersistentCalls
   // Numbers of this loop that calls of other loops' devices have, which were made when there were more or fewer loops.
-  private var foreign: Set<UInt32> = []
+  private var foreign: [UInt32: DeviceLoop] = [:]
   // Calls that are over, and that the journal does not have so yet: who waits for them is told when it has.
   var ending: [UInt32: CallInfo] = [:]
   var waiting: [Write] = []
@@ -52,11 +52,17 @@ final class LoopJournal: @unchecked Sendable {
   /// A call that is open, or is over and not yet in the journal as that.
   func info(_ serial: UInt32) -> CallInfo? { calls[serial]?.call.info ?? ending[serial] }
 
-  func isTaken(_ serial: UInt32) -> Bool { calls[serial] != nil || foreign.contains(serial) }
+  func isTaken(_ serial: UInt32) -> Bool { calls[serial] != nil || foreign[serial] != nil }
 
-  func take(_ serial: UInt32) { foreign.insert(serial) }
+  func take(_ serial: UInt32, home: DeviceLoop) { foreign[serial] = home }
+
+  /// The loop of another number that has the call of this id on the wire; nil for nearly all ids.
+  func home(ofCall wireID: String) -> DeviceLoop? {
+    foreign.isEmpty ? nil : PendingCalls<DeviceState, Never>.serial(in: wireID).flatMap { foreign[$0] }
+  }
 
   func close() {
+    foreign = [:]
     alarm?.cancel()
     alarm = nil
   }
@@ -65,12 +71,12 @@ final class LoopJournal: @unchecked Sendable {
 extension DeviceLoop {
   /// Enters the calls that were open when the last server ended. `taken` are those of them that have a number of this loop, and a
   /// device of another one.
-  func load(_ calls: [PersistentCall], taken: [UInt32]) {
+  func load(_ calls: [PersistentCall], taken: [(serial: UInt32, home: DeviceLoop)]) {
     guard let kept, !kept.isLoaded else { return }
     kept.isLoaded = true
     kept.problem = nil
     for call in calls { kept.calls.add(call) }
-    for serial in taken { kept.take(serial) }
+    for (serial, home) in taken { kept.take(serial, home: home) }
     updateKeptAlarm()
     for name in Set(calls.map(\.device)) { if let record = devices[name] { sendKept(record) } }
   }

@@ -8,6 +8,8 @@ extension PersistentCall {
     /// It was not sent after all, which is certain.
     case notSent
     case acknowledged
+    /// It has left on a link without acknowledgements, which is as good as it gets there.
+    case left
     /// The attempt is over without an acknowledgement.
     case lost(reason: String)
     /// The attempt is over, acknowledged and without a result.
@@ -58,6 +60,10 @@ extension PersistentCall {
       next.reason = nil
       if next.delivery == .sentNoAck { next.delivery = .delivered }
       if call.isOneWay { next.ended = now }
+    case .left:
+      guard next.attempt > 0, next.state == .sent || next.state == .timeout else { return nil }
+      next.state = .delivered
+      next.reason = nil
     case .lost(let reason):
       guard next.attempt > 0 else { return nil }
       if isExhausted {
@@ -104,7 +110,7 @@ extension PersistentCall {
       evidence: evidence,
       persistence: .init(
         state: progress.state, expires: expires, attempt: progress.attempt, attempts: attempts, isRepeatable: isRepeatable,
-        reason: progress.reason, note: note))
+        reason: progress.reason, note: note, reference: reference))
   }
 
   private var evidence: CallEvidence {

@@ -10,12 +10,18 @@ public struct CallPersistence: Sendable, Hashable {
   public var isRepeatable: Bool
   /// What the caller wants to find with the call again; it is not sent to the device. Nil for nothing.
   public var note: RPCValue?
+  /// By which the caller wants to find the call again, up to 1,000 bytes; nil for nothing. Several calls may have the same.
+  public var reference: String?
 
-  public init(expires: Duration = .seconds(86_400), attempts: Int? = nil, isRepeatable: Bool = false, note: RPCValue? = .none) {
+  public init(
+    expires: Duration = .seconds(86_400), attempts: Int? = nil, isRepeatable: Bool = false, note: RPCValue? = .none,
+    reference: String? = nil
+  ) {
     self.expires = expires
     self.attempts = attempts
     self.isRepeatable = isRepeatable
     self.note = note
+    self.reference = reference
   }
 }
 
@@ -79,13 +85,15 @@ public struct PersistentCall: Sendable, Hashable, Identifiable {
   public let isRepeatable: Bool
   /// What its caller keeps with it; nil for nothing.
   public let note: RPCValue?
+  /// By which its caller finds it; nil for nothing.
+  public let reference: String?
   public internal(set) var progress: Progress
   /// Counts the changes to the call in the journal; 1 for a new one.
   public internal(set) var revision: Int
 
   public init(
     id: CallID, wireID: String, device: String, call: Call, created: Date, expires: Date, attempts: Int? = nil,
-    isRepeatable: Bool = false, note: RPCValue? = .none, progress: Progress = Progress(), revision: Int = 1
+    isRepeatable: Bool = false, note: RPCValue? = .none, reference: String? = nil, progress: Progress = Progress(), revision: Int = 1
   ) {
     self.id = id
     self.wireID = wireID
@@ -96,12 +104,13 @@ public struct PersistentCall: Sendable, Hashable, Identifiable {
     self.attempts = attempts
     self.isRepeatable = isRepeatable
     self.note = note
+    self.reference = reference
     self.progress = progress
     self.revision = revision
   }
 
   /// About the memory of what its caller has given.
-  package var givenBytes: Int { call.params.approximateBytes + (note?.approximateBytes ?? 0) }
+  package var givenBytes: Int { call.params.approximateBytes + (note?.approximateBytes ?? 0) + (reference?.utf8.count ?? 0) }
 
   /// Whether the call has ended.
   public var isOver: Bool { progress.ended != nil }

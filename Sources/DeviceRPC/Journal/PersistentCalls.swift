@@ -124,7 +124,8 @@ package struct PersistentCalls {
   package mutating func next(for device: String, now: Date) -> (entry: Entry, change: CallJournalChange)? {
     guard let queue = queues[device], mayFollow(queue) else { return nil }
     while let entry = queue.next() {
-      guard let change = note(.sending, entry, now) else { continue }
+      // One whose time is over is about to be taken for expired.
+      guard entry.call.expires > now, let change = note(.sending, entry, now) else { continue }
       entry.isUnderWay = true
       entry.isAcknowledged = false
       queue.underWay += 1
@@ -150,6 +151,15 @@ package struct PersistentCalls {
       queues[entry.call.device]?.unacknowledged -= 1
     }
     return note(.acknowledged, entry, now)
+  }
+
+  /// The attempt has left on a link without acknowledgements.
+  package mutating func left(_ entry: Entry, now: Date) -> CallJournalChange? {
+    if entry.isUnderWay, !entry.isAcknowledged {
+      entry.isAcknowledged = true
+      queues[entry.call.device]?.unacknowledged -= 1
+    }
+    return note(.left, entry, now)
   }
 
   /// The attempt is over, and this has come of it. The call waits for its next one if it may have one.

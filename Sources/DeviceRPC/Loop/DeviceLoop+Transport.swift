@@ -136,7 +136,11 @@ extension DeviceLoop {
   /// The message that carried a call has left the server on a link without acknowledgements, and none is missed: a one-way call has
   /// ended.
   package func left(_ serial: UInt32, on link: any DeviceLink) {
-    guard let record = link.record, let entry = pending[serial], entry.lane === record, entry.call.isOneWay else { return }
+    guard let record = link.record, let entry = pending[serial], entry.lane === record else { return }
+    guard entry.call.isOneWay else {
+      if let persistent = entry.completion.persistent { attemptLeft(persistent) }
+      return
+    }
     finish(serial, .success(result(of: entry, .ok, nil, .sentNoAck, at: nil)))
     pump(record, now: driver.now)
   }
@@ -205,6 +209,9 @@ extension DeviceLoop {
   /// A result has arrived, from `name` if the sender is known to be a device. In any case the sender gets a success response,
   /// so that it does not send the result again.
   package func received(id: String, status: RPCStatus, detail: RPCValue?, from name: String?) {
+    if let home = kept?.home(ofCall: id) {
+      return home.run { $0.received(id: id, status: status, detail: detail, from: name) }
+    }
     let record = name.flatMap { devices[$0] }
     // A named sender without a record cannot have been called.
     if name != nil && record == nil {
@@ -218,6 +225,11 @@ extension DeviceLoop {
   /// A result has arrived from a device that has proved to be `name`. Call it on the loop that gave the id. Returns false, and
   /// ignores the result, if the call is to another device.
   package func received(id: String, status: RPCStatus, detail: RPCValue?, proved name: String) -> Bool {
+    if let home = kept?.home(ofCall: id) {
+      // If it is not its device's, it is ignored there, too.
+      home.run { _ = $0.received(id: id, status: status, detail: detail, proved: name) }
+      return true
+    }
     let record = devices[name]
     guard isKept(id, of: name) || !pending.isForeign(id, to: record) && !isKept(id, ofOtherThan: name) else {
       forbid(id, from: name)
@@ -230,6 +242,10 @@ extension DeviceLoop {
   /// A result has arrived, from `name` if that is known, above the sender's rate limit. Returns false, and does nothing, if no
   /// open call waits for it.
   package func receivedIfAwaited(id: String, status: RPCStatus, detail: RPCValue?, from name: String?) -> Bool {
+    if let home = kept?.home(ofCall: id) {
+      home.run { _ = $0.receivedIfAwaited(id: id, status: status, detail: detail, from: name) }
+      return true
+    }
     guard let device = name ?? device(ofCall: id),
       isKept(id, of: device) || devices[device].map({ pending.isAwaited(id, from: $0) }) ?? false
     else { return false }

@@ -99,6 +99,8 @@ public struct CallQuery: Sendable, Hashable {
   public var states: Set<CallInfo.State>
   /// Only persistent calls that are in one of these states; nil for all calls.
   public var persistentStates: Set<PersistentCall.State>?
+  /// Only persistent calls with this reference, if `persistentStates` is set; nil for all.
+  public var reference: String?
   /// Only calls that were made before this one, the last one of the page before; nil for the newest.
   public var before: CallID?
   /// How many at most.
@@ -212,7 +214,8 @@ extension DeviceRPCServer: DeviceCaller {
   ) async throws(CallJournalError) -> [CallInfo] {
     var kept: [CallInfo] = []
     var page = CallJournalQuery(
-      device: query.device, states: query.persistentStates ?? Set(PersistentCall.State.allCases), before: query.before, limit: query.limit)
+      device: query.device, states: query.persistentStates ?? Set(PersistentCall.State.allCases), reference: query.reference,
+      before: query.before, limit: query.limit)
     while kept.count < query.limit {
       let found = try await journal.calls(page)
       kept += found.map(\.info).filter { query.states.contains($0.state) }

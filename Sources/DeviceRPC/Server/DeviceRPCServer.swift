@@ -106,7 +106,7 @@ public final class DeviceRPCServer: Service {
       let own = calls.filter { directory.number(of: $0.device) == number }
       // Each loop gives numbers of its own, which calls of other loops' devices may have from when there were more or fewer.
       let taken = calls.filter { Int($0.id.serial) % directory.loops.count == number && directory.number(of: $0.device) != number }
-      await loop.load(own, taken: taken.map(\.id.serial))
+      await loop.load(own, taken: taken.map { ($0.id.serial, directory.home(of: $0.device)) })
     }
     if !calls.isEmpty { log.info("open calls in the journal", metadata: ["calls": "\(calls.count)"]) }
   }

@@ -124,8 +124,8 @@ final class ObservationLink: DeviceLink, CoAPObservationOwner {
     let isElsewhere = (newer as? ObservationLink)?.session !== session
     session.loop.execute {
       if let observation = self.observation {
-        // Not when it has registered again from the same address: then it knows.
-        if isElsewhere, let notice = self.form.replaced { observation.end(with: notice, isRepeated: false) }
+        // One with the same token of CoAP has ended before.
+        if let notice = self.form.replaced { observation.end(with: notice, isRepeated: false) }
         self.session.drop(observation, reason: .replaced)
       }
       // The device has proved its identity on another session, and will not use this one again.

@@ -129,7 +129,11 @@ final class ThingsBoardForm: CallForm {
   var firstNumber: UInt32? { 0 }
   var replaced: CoAPResponse? { CoAPResponse(.deleted) }
 
+  // What needs several messages needs to know that they arrive.
+  private static let longestNonConfirmable = 1_024
+
   func encode(_ call: Call, id: String) throws(CallError) -> [UInt8] {
-    try ThingsBoardMessage.encode(call, id: id, limit: settings.maximumPayload)
+    let limit = isConfirmable ? settings.maximumPayload : min(settings.maximumPayload, Self.longestNonConfirmable)
+    return try ThingsBoardMessage.encode(call, id: id, limit: limit)
   }
 }

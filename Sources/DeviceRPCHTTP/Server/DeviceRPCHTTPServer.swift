@@ -147,11 +147,12 @@ public struct DeviceRPCHTTPServer: Service {
   /// All routes, and a problem document for every other path.
   func router() -> Router<ServerContext> {
     let router = Router(context: ServerContext.self, options: .autoGenerateHeadEndpoints)
+    // Before the middleware, which would write the tokens in their paths into traces.
+    routes.thingsBoard?.add(to: router)
     // It costs as much as the rest of a short request, also when nobody traces.
     if !(InstrumentationSystem.instrument is NoOpInstrument) { router.add(middleware: TracingMiddleware()) }
     router.add(middleware: NotFound(metrics: routes.metrics))
     routes.add(to: router)
-    routes.thingsBoard?.add(to: router)
     routes.thingsBoardREST?.add(to: router)
     if configuration.hasConsole { routes.addConsole(to: router) }
     return router

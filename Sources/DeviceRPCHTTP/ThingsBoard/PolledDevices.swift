@@ -16,20 +16,21 @@ final class PolledDevices: Sendable {
     self.limit = limit
   }
 
-  /// Whether a device is connected with this credential.
-  func isConnected(_ credential: DeviceCredential) -> Bool {
-    links.withLock { $0[credential.device]?.credential == credential }
+  /// Whether a device is connected with this credential, from this host.
+  func isConnected(_ credential: DeviceCredential, from host: String) -> Bool {
+    guard let link = links.withLock({ $0[credential.device] }), link.credential == credential else { return false }
+    return link.host == host
   }
 
   /// A request of a device that is not for a call has arrived.
   func heard(_ device: String, from address: String) { links.withLock { $0[device] }?.heard(from: address) }
 
   /// The link of a device that asks for a call: the one that it has, or a new one. Nil when the server takes no more devices.
-  func link(_ device: String, _ credential: DeviceCredential?, at address: String) async -> PolledLink? {
+  func link(_ device: String, _ credential: DeviceCredential?, at address: String, _ host: String) async -> PolledLink? {
     let home = directory.home(of: device)
     let (link, isNew) = links.withLock { links in
       if let link = links[device], link.credential == credential { return (link, false) }
-      let link = PolledLink(device: device, home: home, credential: credential, address: address, limit: limit) { [weak self] in
+      let link = PolledLink(device: device, home: home, credential: credential, address: address, host: host, limit: limit) { [weak self] in
         self?.forget($0)
       }
       links[device] = link
@@ -40,6 +41,8 @@ final class PolledDevices: Sendable {
       link.end("the server takes no more devices at the moment")
       return nil
     }
+    // Its token may have been revoked meanwhile.
+    if link.isOver { home.run { $0.unobserved(link, reason: "its access token was removed", isRevoked: true) } }
     return link
   }
 
@@ -57,6 +60,15 @@ final class PolledDevices: Sendable {
         if current != credential { link.revoke(current?.isEnabled == false ? "it was disabled" : "its access token was removed") }
       } else if credentials.knows(device: link.device) {
         link.revoke("it needs its access token now")
+      }
+    }
+    for home in directory.loops {
+      home.run { home in
+        home.endCalls { device, credential in
+          guard let credential else { return credentials.knows(device: device) ? "it needs its access token now" : nil }
+          guard credential.kind == .accessToken else { return nil }
+          return credentials.credential(.accessToken, identity: credential.identity) == credential ? nil : "its access token was removed"
+        }
       }
     }
   }

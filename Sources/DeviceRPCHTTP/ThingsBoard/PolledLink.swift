@@ -21,6 +21,8 @@ final class PolledLink: DeviceLink {
     // Who has asked, and waits.
     var waiting: (number: UInt64, continuation: CheckedContinuation<Answer, Never>)?
     var lastNumber: UInt64 = 0
+    // The last one whose time was over, perhaps before it waited.
+    var lastLeft: UInt64 = 0
     var isAwaited = false
     var isOver = false
   }
@@ -28,6 +30,8 @@ final class PolledLink: DeviceLink {
   let device: String
   let home: DeviceLoop
   let credential: DeviceCredential?
+  /// Where it was when it connected, without the port.
+  let host: String
   private let limit: Int
   private let onEnd: @Sendable (PolledLink) -> Void
   private let state: Mutex<State>
@@ -38,12 +42,13 @@ final class PolledLink: DeviceLink {
   ///   - limit: the longest call, in bytes.
   ///   - onEnd: called once, when it has ended.
   init(
-    device: String, home: DeviceLoop, credential: DeviceCredential?, address: String, limit: Int,
+    device: String, home: DeviceLoop, credential: DeviceCredential?, address: String, host: String, limit: Int,
     onEnd: @escaping @Sendable (PolledLink) -> Void
   ) {
     self.device = device
     self.home = home
     self.credential = credential
+    self.host = host
     self.limit = limit
     self.onEnd = onEnd
     state = Mutex(State(address: address, lastHeard: home.driver.now))
@@ -81,7 +86,7 @@ final class PolledLink: DeviceLink {
     _ number: UInt64, _ continuation: CheckedContinuation<Answer, Never>
   ) -> CheckedContinuation<Answer, Never>?? {
     state.withLock { state in
-      guard !state.isOver, number == state.lastNumber else { return .none }
+      guard !state.isOver, number == state.lastNumber, number > state.lastLeft else { return .none }
       let earlier = state.waiting?.continuation
       state.waiting = (number, continuation)
       return .some(earlier)
@@ -91,6 +96,7 @@ final class PolledLink: DeviceLink {
   /// The device waits no longer: its time is over, or it has gone.
   func leave(_ number: UInt64) {
     let left = state.withLock { state in
+      state.lastLeft = max(state.lastLeft, number)
       guard state.waiting?.number == number else { return nil as CheckedContinuation<Answer, Never>? }
       defer { state.waiting = nil }
       return state.waiting?.continuation

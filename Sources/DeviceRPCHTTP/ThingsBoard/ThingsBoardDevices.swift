@@ -60,7 +60,10 @@ struct ThingsBoardDevices: Sendable {
   private struct Sender {
     let name: String
     let credential: DeviceCredential?
+    let host: String
     let address: String
+    /// Seconds after which to try again, for a device that sends more than it may.
+    let refusedFor: Int?
   }
 
   func add<Context: RemoteAddressRequestContext>(to router: some RouterMethods<Context>) {
@@ -111,23 +114,30 @@ struct ThingsBoardDevices: Sendable {
     let directory = api.server.directory
     let device: (name: String, credential: DeviceCredential?)
     do throws(AccessTokens.Refusal) {
-      device = try tokens.device(token, from: host, now: now(), isKnown: polled.isConnected)
+      device = try tokens.device(token, from: host, now: now()) { polled.isConnected($0, from: host) }
     } catch {
       if error == .tooMany { throw Refusal(.tooManyRequests, "\(error)", retryAfter: 1) }
       directory.peerLog?.notice(
         "device refused over HTTP", about: host, now: now(), ["address": host, "reason": "\(error)"])
       throw Refusal(.unauthorized, "\(error)")
     }
-    if let seconds = rates.refuse(device.name) {
-      directory.countRateLimitedRequest()
-      throw Refusal(.tooManyRequests, "At most \(rates.perSecond) requests a second.", retryAfter: seconds)
-    }
-    return Sender(name: device.name, credential: device.credential, address: address.map { "\(host):\($0.port ?? 0)" } ?? host)
+    // Without tokens nothing tells a device from a web page that somebody else has made.
+    guard device.credential != nil || request.headers[.origin] == nil else { throw Refusal(.forbidden, "Web pages are no devices.") }
+    return Sender(
+      name: device.name, credential: device.credential, host: host, address: address.map { "\(host):\($0.port ?? 0)" } ?? host,
+      refusedFor: rates.refuse(device.name))
+  }
+
+  private func refuseAboveRate(_ sender: Sender) throws(Refusal) {
+    guard let seconds = sender.refusedFor else { return }
+    api.server.directory.countRateLimitedRequest()
+    throw Refusal(.tooManyRequests, "At most \(rates.perSecond) requests a second.", retryAfter: seconds)
   }
 
   // MARK: Calls to the device
 
   private func poll(_ request: Request, _ parameters: Parameters, _ sender: Sender) async throws(Refusal) -> Response {
+    try refuseAboveRate(sender)
     var time = Self.waits.standard
     if let text = request.uri.queryParameters.get("timeout") {
       guard let milliseconds = Int64(text), milliseconds >= 0 else {
@@ -135,7 +145,7 @@ struct ThingsBoardDevices: Sendable {
       }
       time = min(.milliseconds(milliseconds), Self.waits.longest)
     }
-    guard let link = await polled.link(sender.name, sender.credential, at: sender.address) else {
+    guard let link = await polled.link(sender.name, sender.credential, at: sender.address, sender.host) else {
       throw Refusal(.serviceUnavailable, "The server takes no more devices at the moment.", retryAfter: 10)
     }
     var response: Response
@@ -182,6 +192,11 @@ struct ThingsBoardDevices: Sendable {
     polled.heard(sender.name, from: sender.address)
     let directory = api.server.directory
     let home = directory.loop(ofCall: id) ?? directory.home(of: sender.name)
+    if sender.refusedFor != nil {
+      // The result of an open call is taken all the same, since the device may not send it a second time.
+      if !(await home.takeIfAwaited(id, detail, from: sender.name)) { try refuseAboveRate(sender) }
+      return Response(status: .ok)
+    }
     guard await home.take(id, detail, from: sender.name, isProved: sender.credential != nil) else {
       throw Refusal(.forbidden, "This call was made to another device.")
     }
@@ -191,6 +206,7 @@ struct ThingsBoardDevices: Sendable {
   // MARK: Calls from the device
 
   private func call(_ request: Request, _ parameters: Parameters, _ sender: Sender) async throws(Refusal) -> Response {
+    try refuseAboveRate(sender)
     let bytes = try await body(of: request)
     polled.heard(sender.name, from: sender.address)
     do throws(DeviceRequestError) {
@@ -222,6 +238,12 @@ extension DeviceLoop {
     if isProved { return received(id: id, status: .ok, detail: detail, proved: name) }
     received(id: id, status: .ok, detail: detail, from: name)
     return true
+  }
+}
+
+extension DeviceLoop {
+  fileprivate func takeIfAwaited(_ id: String, _ detail: RPCValue?, from name: String) -> Bool {
+    receivedIfAwaited(id: id, status: .ok, detail: detail, from: name)
   }
 }
 

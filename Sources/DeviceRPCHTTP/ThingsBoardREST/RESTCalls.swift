@@ -19,6 +19,9 @@ struct RESTCalls: Sendable {
   /// As ThingsBoard's (`server.rest.server_side_rpc`, `actors.rpc.max_retries`).
   static let times = (standard: Duration.milliseconds(10_000), least: Duration.milliseconds(5_000))
   static let mostRetries = 5
+  /// How long a persistent call that was acknowledged may take before it is sent again. ThingsBoard does that only when the device
+  /// observes anew; a device that ignores a call would then keep others waiting until it expires.
+  static let attemptTime = Duration.seconds(60)
 
   let known: KnownDevices
   let ids: RESTIDs
@@ -39,14 +42,16 @@ struct RESTCalls: Sendable {
 
   func call(_ version: Version, isOneWay: Bool, _ id: String, _ bytes: [UInt8], by sender: RESTSender) async throws(RESTError) -> Response {
     let device = try await device(of: id)
-    let wanted = try wanted(bytes, isOneWay: isOneWay)
+    let wanted = try wanted(bytes, isOneWay: isOneWay, by: sender)
     guard sender.permissions.mayCall(wanted.call.method, on: device) else { throw .noPermission }
+    // Its time has passed: it is not sent.
+    if wanted.persistence == nil, wanted.time == .zero { throw RESTError(version.timeout, .general, "expirationTime has passed") }
     let info: CallInfo
     do throws(Problem) {
       let request = CallRequest(wanted.call, wanted.persistence)
       if let requestID = wanted.requestID {
         info = try await idempotency.perform(
-          request, on: device, as: .init(sender: "thingsboard/\(sender.id)", key: requestID), body: bytes,
+          request, on: device, as: .init(sender: sender.id, key: "\(isOneWay ? "oneway" : "twoway") \(requestID)"), body: bytes,
           waiting: wanted.persistence == nil ? wanted.time : .zero)
       } else {
         info = try await CallRoutes.begin(request, on: device, caller, waiting: wanted.persistence == nil ? wanted.time : .zero)
@@ -94,7 +99,7 @@ struct RESTCalls: Sendable {
 
   // MARK: Requests
 
-  private func wanted(_ bytes: [UInt8], isOneWay: Bool) throws(RESTError) -> Wanted {
+  private func wanted(_ bytes: [UInt8], isOneWay: Bool, by sender: RESTSender) throws(RESTError) -> Wanted {
     guard case .object(let body)? = try? JSONReader.read(bytes) else { throw .badRequest("Invalid request body") }
     guard let method = body["method"]?.stringValue, !method.isEmpty else { throw .badRequest("method is missing, a text") }
     var requestID: String?
@@ -121,8 +126,10 @@ struct RESTCalls: Sendable {
     // ThingsBoard's contract is at least once: what was not acknowledged is sent again, with the same id.
     let persistence = CallPersistence(
       expires: time, attempts: most == 0 ? nil : most + 1, isRepeatable: most > 0,
-      note: RESTNote.make(requestID: requestID, retries: retries, additionalInfo: additional))
-    return Wanted(call: Call(method, params: params, isOneWay: isOneWay), time: time, requestID: requestID, persistence: persistence)
+      note: RESTNote.make(retries: retries, additionalInfo: additional),
+      reference: requestID.map { RESTNote.reference($0, of: sender) })
+    let call = Call(method, params: params, timeout: Self.attemptTime, isOneWay: isOneWay)
+    return Wanted(call: call, time: time, requestID: requestID, persistence: persistence)
   }
 
   /// The time until the call expires; zero if that has passed.

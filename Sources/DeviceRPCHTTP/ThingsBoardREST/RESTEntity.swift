@@ -60,14 +60,21 @@ enum RESTEntity {
 
 /// What ThingsBoard keeps with a persistent call, which its device does not get.
 enum RESTNote {
-  static func make(requestID: String?, retries: Int?, additionalInfo: RPCValue?) -> RPCValue? {
+  static func make(retries: Int?, additionalInfo: RPCValue?) -> RPCValue? {
     var object = RPCObject()
-    if let requestID { object["requestUUID"] = .string(requestID) }
     if let retries { object["retries"] = RPCValue(retries) }
     if let additionalInfo { object["additionalInfo"] = additionalInfo }
     return object.isEmpty ? .none : .some(.object(object))
   }
 
+  private static let mark = "thingsboard "
+
+  /// The reference of a call that a client has given an id.
+  static func reference(_ requestID: String, of sender: RESTSender) -> String { "\(mark)\(requestID) \(sender.id)" }
+
   /// The id of a call for ThingsBoard's clients: the one that the client has chosen, or else its own.
-  static func id(of info: CallInfo) -> String { info.persistence?.note?["requestUUID"]?.stringValue ?? "\(info.id)" }
+  static func id(of info: CallInfo) -> String {
+    guard let reference = info.persistence?.reference, reference.hasPrefix(mark) else { return "\(info.id)" }
+    return String(reference.dropFirst(mark.count).prefix { $0 != " " })
+  }
 }

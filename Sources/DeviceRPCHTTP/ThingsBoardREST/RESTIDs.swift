@@ -6,7 +6,9 @@ internal import Synchronization
 final class RESTIDs: Sendable {
   private struct State {
     var names: [String: String] = [:]
-    var scanned: Duration?
+    var scan: Task<Result<Void, Problem>, Never>?
+    // When the last look at all devices was over; nil while one is under way.
+    var scanEnded: Duration?
   }
 
   /// Devices that are remembered. With more, those that are asked for are looked for again.
@@ -65,21 +67,40 @@ final class RESTIDs: Sendable {
       state.withLock { $0.names[id] = nil }
       return nil
     }
-    // To look at all devices takes a while: not more often than once a second.
-    let now = now()
-    let isDue = state.withLock { state in
-      if let scanned = state.scanned, now - scanned < .seconds(1) { return false }
-      state.scanned = now
-      return true
-    }
-    guard isDue else { return nil }
-    var query = DeviceQuery(limit: Self.page)
-    while true {
-      let (devices, next) = try await known.devices(query)
-      for device in devices { _ = self.id(of: device.name) }
-      guard let next else { break }
-      query.after = next
-    }
+    try await scan().value.get()
     return state.withLock { $0.names[id] }
+  }
+
+  /// Looks at all devices, which takes a while: together with whoever does so at the moment, and not again within a second.
+  private func scan() -> Task<Result<Void, Problem>, Never> {
+    state.withLock { state in
+      if let scan = state.scan, state.scanEnded.map({ now() - $0 < .seconds(1) }) ?? true { return scan }
+      let scan = Task { () -> Result<Void, Problem> in
+        let result = await self.lookAtAll()
+        self.state.withLock { state in
+          state.scanEnded = self.now()
+          // What has failed is tried again at once.
+          if case .failure = result { state.scan = nil }
+        }
+        return result
+      }
+      state.scan = scan
+      state.scanEnded = nil
+      return scan
+    }
+  }
+
+  private func lookAtAll() async -> Result<Void, Problem> {
+    var query = DeviceQuery(limit: Self.page)
+    do throws(Problem) {
+      while true {
+        let (devices, next) = try await known.devices(query)
+        for device in devices { _ = id(of: device.name) }
+        guard let next else { return .success(()) }
+        query.after = next
+      }
+    } catch {
+      return .failure(error)
+    }
   }
 }

@@ -6,7 +6,7 @@ internal import Hummingbird
 /// Persistent calls as ThingsBoard's clients look at them.
 struct RESTPersistentCalls: Sendable {
   /// Calls of a device that are looked at for a list, the newest.
-  private static let most = 10_000
+  private static let most = 1_000
 
   let server: DeviceRPCServer
   let calls: RESTCalls
@@ -69,9 +69,10 @@ struct RESTPersistentCalls: Sendable {
     var info: CallInfo?
     if let callID = CallID(canonical) { info = await server.info(of: callID, waiting: .zero) }
     if info?.persistence == nil {
-      var query = CallQuery(limit: Self.most)
+      var query = CallQuery(limit: 1)
       query.persistentStates = Set(PersistentCall.State.allCases)
-      info = await server.calls(query).first { $0.persistence?.note?["requestUUID"]?.stringValue == canonical }
+      query.reference = RESTNote.reference(canonical, of: sender)
+      info = await server.calls(query).first
     }
     guard let info, let kept = info.persistence, kept.state != .deleted, sender.permissions.mayRead(info.device) else { throw Self.unknown(canonical) }
     return info

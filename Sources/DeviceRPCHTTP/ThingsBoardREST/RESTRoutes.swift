@@ -23,8 +23,12 @@ struct RESTRoutes: Sendable {
     self.limits = limits
     sessions = RESTSessions(users: api.users, gate: gate, now: now)
     let ids = RESTIDs(known: known, now: now)
+    // A client may give an id to each call, and wants to join it while it waits.
+    var idempotencyLimits = limits
+    idempotencyLimits.idempotencyTime = limits.longestWait
+    idempotencyLimits.idempotencyKeys = 100_000
     calls = RESTCalls(
-      known: known, ids: ids, idempotency: IdempotencyKeys(caller: api.server, limits: limits, now: now), limits: limits, date: gate.now)
+      known: known, ids: ids, idempotency: IdempotencyKeys(caller: api.server, limits: idempotencyLimits, now: now), limits: limits, date: gate.now)
     persistent = RESTPersistentCalls(server: api.server, calls: calls)
     devices = RESTDevices(known: known, ids: ids)
   }
@@ -86,7 +90,11 @@ struct RESTRoutes: Sendable {
     _ path: RouterPath, _ router: some RouterMethods<Context>, _ handler: @escaping @Sendable (Asked) async throws(RESTError) -> Response
   ) {
     router.on(path, method: .post) { request, context in
-      await respond { () throws(RESTError) in try await handler(try await asked(request, context)) }
+      await respond { () throws(RESTError) in
+        try await admit(request)
+        // A name and a password, or a token.
+        return try await handler(try await asked(request, context, limit: 16_384))
+      }
     }
     // As ThingsBoard answers others.
     router.on(path, method: .get) { _, _ in RESTError.authentication.response(at: gate.now()) }
@@ -97,12 +105,12 @@ struct RESTRoutes: Sendable {
   ) {
     router.on(path, method: method) { request, context in
       await respond { () throws(RESTError) in
-        let asked = try await asked(request, context)
+        try await admit(request)
         let sender = try await sessions.sender(of: request)
         if let seconds = gate.rates.refuse(sender.id) {
           throw .tooMany("Too many requests for current tenant!", retryAfter: seconds)
         }
-        return try await handler(asked, sender)
+        return try await handler(try await asked(request, context, limit: limits.bodyBytes), sender)
       }
     }
   }
@@ -115,22 +123,26 @@ struct RESTRoutes: Sendable {
     }
   }
 
-  private func asked<Context: RemoteAddressRequestContext>(_ request: Request, _ context: Context) async throws(RESTError) -> Asked {
+  private func admit(_ request: Request) async throws(RESTError) {
     do throws(Problem) {
       _ = try await gate.admit(request, .nothing)
     } catch {
       throw RESTError(error)
     }
+  }
+
+  private func asked<Context: RemoteAddressRequestContext>(
+    _ request: Request, _ context: Context, limit: Int
+  ) async throws(RESTError) -> Asked {
     var parameters: [String: String] = [:]
     for (name, value) in context.parameters { parameters[String(name)] = String(value).removingPercentEncoding }
     var query: [String: String] = [:]
     for (name, value) in request.uri.queryParameters { query[String(name)] = String(value) }
     return Asked(
-      parameters: parameters, query: query, bytes: try await body(of: request), host: context.remoteAddress?.ipAddress ?? "")
+      parameters: parameters, query: query, bytes: try await body(of: request, limit: limit), host: context.remoteAddress?.ipAddress ?? "")
   }
 
-  private func body(of request: Request) async throws(RESTError) -> [UInt8] {
-    let limit = limits.bodyBytes
+  private func body(of request: Request, limit: Int) async throws(RESTError) -> [UInt8] {
     do {
       let bytes = try await deadline.run { [body = request.body] in Array(buffer: try await body.collect(upTo: limit)) }
       guard let bytes else { throw RESTError(.requestTimeout, .general, "The request did not arrive in time") }

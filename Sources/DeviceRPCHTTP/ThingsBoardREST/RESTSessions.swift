@@ -64,12 +64,15 @@ final class RESTSessions: Sendable {
   func sender(of request: Request) async throws(RESTError) -> RESTSender {
     let names = ["X-Authorization", "Authorization"].compactMap { HTTPField.Name($0) }
     guard let header = names.lazy.compactMap({ request.headers[$0] }).first else {
-      // As our own API: open on loopback for as long as there is nobody who could log in.
+      // As our own API: open on loopback for as long as there is nobody who could log in, but not to administer devices.
       let isOpen = await users?.hasUsers != true
-      if isOpen, let sender = try? await gate.admit(request, .key), sender.key == nil {
-        return RESTSender(name: sender.name, authority: .tenantAdmin, permissions: .all, id: "")
+      guard isOpen, let sender = try? await gate.admit(request, .key), sender.key == nil else { throw .authentication }
+      // What a web page of somebody else can send without asking is refused, as by our own API.
+      let type = request.headers[.contentType]?.prefix { $0 != ";" && $0 != " " }.lowercased()
+      guard request.method != .post || type == "application/json" else {
+        throw RESTError(.unauthorized, .authentication, "Without a session or an API key, a body must be application/json")
       }
-      throw .authentication
+      return RESTSender(name: sender.name, authority: .customerUser, permissions: .standard, id: "")
     }
     let parts = header.split(separator: " ", maxSplits: 1).map(String.init)
     guard parts.count == 2 else { throw .authentication }
@@ -99,19 +102,19 @@ final class RESTSessions: Sendable {
   func logIn(_ body: RPCValue?, from host: String) async throws(RESTError) -> RPCValue {
     guard let name = body?["username"]?.stringValue, let password = body?["password"]?.stringValue, !name.isEmpty, !password.isEmpty
     else { throw .authentication }
+    // Longer ones are those of nobody, and would be remembered.
+    guard name.utf8.count <= DeviceName.longest else { throw .authentication }
     guard let users, await users.hasUsers else {
       throw RESTError(.unauthorized, .authentication, "There are no users; to add one: device-rpc users add NAME")
     }
-    // Of an address, and of a name, whoever guesses.
-    guard failures.mayTry(host, now: now()), failures.mayTry("user/\(name)", now: now()) else {
-      throw .tooMany("Too many wrong passwords; try again later", retryAfter: 1)
-    }
+    // Of a name from an address: elsewhere the user may log in. Counted before it is looked at, since that takes a while.
+    let key = "\(host) \(name)"
+    guard failures.take(key, now: now()) else { throw .tooMany("Too many wrong passwords; try again later", retryAfter: 1) }
     let user = await users.user(name)
     guard try await matches(password, user?.password), let user else {
-      failures.note(host, now: now())
-      failures.note("user/\(name)", now: now())
       throw RESTError(.unauthorized, .authentication, "Invalid username or password")
     }
+    failures.giveBack(key)
     return try await tokens(of: user)
   }
 

@@ -53,15 +53,22 @@ enum JournalSchema {
           CREATE INDEX endedCalls ON calls (ended) WHERE ended IS NOT NULL;
           """)
     }
-    migrator.registerMigration("2: notes") { db in try db.execute(sql: "ALTER TABLE calls ADD COLUMN note TEXT") }
+    migrator.registerMigration("2: notes and references") { db in
+      try db.execute(
+        sql: """
+          ALTER TABLE calls ADD COLUMN note TEXT;
+          ALTER TABLE calls ADD COLUMN reference TEXT;
+          CREATE INDEX referredCalls ON calls (reference) WHERE reference IS NOT NULL;
+          """)
+    }
     return migrator
   }
 
   static let columns = """
     id, wireId, device, method, params, timeout, oneWay, created, expires, attempts, repeatable, revision, state, attempt, delivery, \
-    sent, acknowledged, answered, ended, status, detail, reason, note
+    sent, acknowledged, answered, ended, status, detail, reason, note, reference
     """
-  static let insert = "INSERT OR IGNORE INTO calls (\(columns)) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+  static let insert = "INSERT OR IGNORE INTO calls (\(columns)) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
   static let update = """
     UPDATE calls SET revision = revision + 1, state = ?, attempt = ?, delivery = ?, sent = ?, acknowledged = ?, answered = ?, ended = ?, \
     status = ?, detail = ?, reason = ? WHERE id = ? AND revision = ?
@@ -74,7 +81,7 @@ enum JournalSchema {
       call.id.description, call.wireID, call.device, call.call.method, params, timeout, call.call.isOneWay, call.created.milliseconds,
       call.expires.milliseconds, call.attempts, call.isRepeatable, call.revision,
     ]
-    return StatementArguments(values) + arguments(of: call.progress) + [call.note.map(JournalValue.shortened)]
+    return StatementArguments(values) + arguments(of: call.progress) + [call.note.map(JournalValue.shortened), call.reference]
   }
 
   static func arguments(of progress: PersistentCall.Progress, _ id: CallID, _ revision: Int) -> StatementArguments {
@@ -116,7 +123,7 @@ enum JournalSchema {
     return PersistentCall(
       id: id, wireID: wireID, device: device, call: call, created: created, expires: expires,
       attempts: row.integer(9).map { Int($0) }, isRepeatable: isRepeatable != 0,
-      note: row.text(22).flatMap(JournalValue.value), progress: progress, revision: Int(revision))
+      note: row.text(22).flatMap(JournalValue.value), reference: row.text(23), progress: progress, revision: Int(revision))
   }
 
   private static func detail(_ row: Row) -> (value: RPCValue?, Void)? {

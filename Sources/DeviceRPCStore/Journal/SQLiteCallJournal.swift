@@ -202,6 +202,10 @@ public final class SQLiteCallJournal: CallJournal {
       conditions.append("device = ?")
       arguments += [device]
     }
+    if let reference = query.reference {
+      conditions.append("reference = ?")
+      arguments += [reference]
+    }
     if let before = query.before {
       conditions.append("id < ?")
       arguments += [before.description]

@@ -9,7 +9,7 @@ extension DeviceStore: UserProvider {
 
   public func user(_ name: String) -> User? { state.withLock { $0.users.users[name] } }
 
-  public var hasUsers: Bool { state.withLock { !$0.users.users.isEmpty } }
+  public var hasUsers: Bool { state.withLock(\.users.hasUsers) }
 
   public var sessionSecret: [UInt8] { state.withLock { $0.users.sessionSecret } }
 
@@ -71,6 +71,8 @@ extension DeviceStore: UserProvider {
 struct UserSnapshot: Sendable {
   private(set) var users: [String: User] = [:]
   private(set) var sessionSecret: [UInt8] = []
+  /// Whether there are any rows, also those that are left out: a server whose only user cannot be read is not open for everybody.
+  private(set) var hasUsers = false
 
   init() {}
 
@@ -80,6 +82,7 @@ struct UserSnapshot: Sendable {
     let rows = try Row.fetchCursor(
       db, sql: "SELECT CAST(name AS BLOB), authority, password, created, changed FROM users LIMIT ?", arguments: [DeviceStore.mostUsers])
     while let row = try rows.next() {
+      hasUsers = true
       guard let name = row.text(0), DeviceName.problem(with: name) == nil,
         let authority = row.text(1).flatMap(User.Authority.init), let password = row.text(2).flatMap(PasswordHash.init(text:)),
         let created = row.date(3), let changed = row.date(4)

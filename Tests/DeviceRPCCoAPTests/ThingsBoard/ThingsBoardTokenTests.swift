@@ -72,10 +72,36 @@ import Testing
       credentials.remove(.accessToken, identity: token.digest)
       let error = await failed
       #expect(error == .revoked(device: "pump-7", reason: "its access token was removed", delivery: .delivered))
-      #expect(try await device.reply("1", to: call).code == .unauthorized)
+      // The last notification, which comes again with the next request: the device may have been away.
+      let ends = [try await device.peer.receiveMessage(), try await device.reply("1", to: call), try await device.peer.receiveMessage()]
+      #expect(ends.map(\.code) == [.unauthorized, .unauthorized, .unauthorized])
+      #expect(ends.map { $0.token == [1] } == [true, false, true])
       credentials.set(DeviceCredential(device: "pump-7", token: token, isEnabled: false))
       let refused = try await device.request(device.get(observe: 0))
       #expect(refused.code == .unauthorized && refused.text == "the device is disabled")
+    }
+  }
+
+  @Test("Of two devices at one address, only the one whose token is revoked loses its observation")
+  func gateway() async throws {
+    let credentials = credentials
+    try await withServer(.thingsBoard(credentials)) { server, address in
+      let gateway = try ThingsBoardDevice(to: address, token.text)
+      try await gateway.observe()
+      var lamp = gateway.get(observe: 0, token: [2])
+      lamp.options = [(6, [])] + Packet.path("api", "v1", other.text, "rpc")
+      #expect(try await gateway.request(lamp).code == .valid)
+      credentials.remove(.accessToken, identity: token.digest)
+      let end = try await gateway.peer.receiveMessage()
+      #expect(end.code == .unauthorized && end.token == [1] && end.text == "its access token was removed")
+      async let result = server.device("lamp").call("get")
+      let call = try await gateway.peer.receiveMessage()
+      #expect(call.token == [2] && call.code == .content)
+      gateway.peer.send(call.acknowledgement)
+      var reply = gateway.post("1")
+      reply.options = Packet.path("api", "v1", other.text, "rpc", call.number)
+      gateway.peer.send(reply.bytes)
+      #expect(try await result.detail == 1)
     }
   }
 

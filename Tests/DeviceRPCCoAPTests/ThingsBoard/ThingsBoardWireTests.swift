@@ -133,6 +133,32 @@ import Testing
     }
   }
 
+  @Test("A call that does not fit one message is not sent to a non-confirmable observer")
+  func longNonConfirmable() async throws {
+    try await withServer(.thingsBoard()) { server, address in
+      let device = try ThingsBoardDevice(to: address)
+      try await device.observe(type: 1)
+      let long = Call("m", params: .string(String(repeating: "x", count: 2_000)))
+      let error = await failure { try await server.perform(long, on: "sensor-1") }
+      #expect(error?.delivery == .notSent && "\(error!)".contains("and the device takes 1024"))
+    }
+  }
+
+  @Test("After a call that is not confirmable, the answer to a call of the device is confirmable")
+  func answerAfterNonConfirmable() async throws {
+    try await withServer(.thingsBoard()) { server, address in
+      server.handle("getTime") { _ in 1 }
+      let device = try ThingsBoardDevice(to: address)
+      try await device.observe(type: 1)
+      _ = try await server.perform(Call("off", isOneWay: true), on: "sensor-1")
+      _ = try await device.receiveCall()
+      let request = device.post(#"{"method":"getTime"}"#)
+      #expect(try await device.exchange(request).code.rawValue == 0)
+      let answer = try await device.peer.receiveMessage()
+      #expect(answer.type == 0 && answer.text == "1")
+    }
+  }
+
   @Test("A Reset in answer to a non-confirmable call ends the observation")
   func nonConfirmableReset() async throws {
     try await withServer(.thingsBoard()) { server, address in
@@ -164,6 +190,19 @@ import Testing
       #expect(call.uint(6) == 1)
       #expect(try await second.reply("2", to: call).code == .created)
       #expect(try await two.detail == 2)
+    }
+  }
+
+  @Test("A second observation from the same address replaces the first, which gets 2.02 on its own token")
+  func sameAddress() async throws {
+    try await withServer(.thingsBoard()) { server, address in
+      let device = try ThingsBoardDevice(to: address)
+      try await device.observe()
+      let again = device.get(observe: 0, token: [9])
+      device.peer.send(again.bytes)
+      let answers = [try await device.peer.receiveMessage(), try await device.peer.receiveMessage()]
+      #expect(answers.contains { $0.code == .valid && $0.token == [9] && $0.uint(6) == 0 })
+      #expect(answers.contains { $0.code == .deleted && $0.token == [1] })
     }
   }
 

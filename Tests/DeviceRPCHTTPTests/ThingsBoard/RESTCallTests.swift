@@ -119,6 +119,19 @@ import Testing
     }
   }
 
+  @Test func `many who ask for devices at once find them all`() async throws {
+    let names = (0..<20).map { "device-\($0)" }
+    let registry = InMemoryRegistry(Dictionary(uniqueKeysWithValues: names.map { ($0, "") }))
+    try await withAPI(administration: registry, thingsBoard: .some(nil), users: InMemoryUsers([.test("tenant", .tenantAdmin)])) { (api) async throws in
+      let session = try await api.session()
+      let found = try await withThrowingTaskGroup(of: Int.self) { group in
+        for name in names { group.addTask { try await api.get("/api/device/\(RESTIDs.id(of: name))", headers: session).status } }
+        return try await group.reduce(into: []) { $0.append($1) }
+      }
+      #expect(found == [Int](repeating: 200, count: 20))
+    }
+  }
+
   @Test func `devices are added with a token, found, and removed`() async throws {
     try await withPump { (api, session, id) async throws in
       let added = try await api.ask(.post, "/api/device", #"{"name":"lamp","type":"default"}"#, headers: session)

@@ -85,10 +85,14 @@ extension API {
       for header in ["Bearer x.y.z", "Bearer", "Basic dGVuYW50Og==", "ApiKey drpc_x", "Bearer eyJhbGciOiJub25lIn0.eyJzdWIiOiJ0ZW5hbnQifQ."] {
         #expect(code(try await api.get(Self.devices, headers: ["X-Authorization": header])) == "401 10 Authentication failed", "\(header)")
       }
-      for number in 0..<10 {
-        #expect(code(try await api.logIn(number < 5 ? "tenant" : "nobody", "a wrong password")) == "401 10 Invalid username or password")
+      for _ in 0..<10 {
+        for name in ["tenant", "nobody"] {
+          #expect(code(try await api.logIn(name, "a wrong password")) == "401 10 Invalid username or password")
+        }
       }
       #expect(try await api.logIn().status == 429)
+      #expect(try await api.logIn("customer").status == 200)
+      #expect(code(try await api.logIn(String(repeating: "x", count: 256))) == "401 10 Authentication failed")
       clock.advance(by: .seconds(2))
       #expect(try await api.logIn().status == 200)
     }
@@ -149,7 +153,11 @@ extension API {
     try await withAPI(thingsBoard: .some(nil)) { (api) async throws in
       await api.devices.connect("pump") { _, _ in .ok(1) }
       let id = try #require(try await api.get("/api/tenant/device?deviceName=pump")["id"]?["id"]?.stringValue)
-      #expect(try await api.ask(.post, "/api/rpc/twoway/\(id)", #"{"method":"get"}"#).text == "1")
+      let path = "/api/rpc/twoway/\(id)"
+      #expect(try await api.ask(.post, path, #"{"method":"get"}"#).text == "1")
+      // Not to web pages of others, which can send text, nor to administer devices.
+      #expect(try await api.ask(.post, path, #"{"method":"get"}"#, headers: ["Content-Type": "text/plain"]).status == 401)
+      #expect(try await api.ask(.post, "/api/device", #"{"name":"x"}"#).status == 403)
     }
   }
 }

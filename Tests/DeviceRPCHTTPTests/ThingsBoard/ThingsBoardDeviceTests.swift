@@ -190,6 +190,37 @@ import Testing
     }
   }
 
+  @Test func `a persistent call is delivered when a request has taken it`() async throws {
+    try await withAPI(thingsBoard: credentials) { (api) async throws in
+      async let poll = api.get("/api/v1/A1_TEST_TOKEN/rpc")
+      let call = try await api.server.device("pump").submit(Call("get"))
+      let number = try id(try await poll)
+      await until { await api.server.info(of: call.id)?.persistence?.state == .delivered }
+      #expect(await api.server.info(of: call.id)?.evidence.delivery == .sentNoAck)
+      #expect(try await api.ask(.post, "/api/v1/A1_TEST_TOKEN/rpc/\(number)", "1").status == 200)
+      #expect(await api.server.info(of: call.id, waiting: nil)?.persistence?.state == .successful)
+    }
+  }
+
+  @Test func `a result that is waited for is taken above the rate, and others are not`() async throws {
+    try await withAPI(thingsBoard: credentials) { (api) async throws in
+      async let poll = api.get("/api/v1/A1_TEST_TOKEN/rpc")
+      async let result = api.server.perform(Call("get", wait: .seconds(1)), on: "pump")
+      let number = try id(try await poll)
+      for _ in 0..<99 { #expect(try await api.ask(.post, "/api/v1/A1_TEST_TOKEN/rpc/5", "1").status == 200) }
+      #expect(try await api.ask(.post, "/api/v1/A1_TEST_TOKEN/rpc/5", "1").status == 429)
+      #expect(try await api.ask(.post, "/api/v1/A1_TEST_TOKEN/rpc/\(number)", "1").status == 200)
+      #expect(try await result.detail == 1)
+    }
+  }
+
+  @Test func `without tokens a web page is no device`() async throws {
+    try await withAPI(thingsBoard: .some(nil)) { (api) async throws in
+      let page = try await api.ask(.post, "/api/v1/pump/rpc", #"{"method":"x"}"#, headers: ["Origin": "https://evil.example", "Content-Type": "text/plain"])
+      #expect(page.status == 403)
+    }
+  }
+
   @Test func `a client that has gone gets no call`() async throws {
     try await withAPI(thingsBoard: credentials, setup: .live) { (api) async throws in
       let port = try #require(api.client.port)

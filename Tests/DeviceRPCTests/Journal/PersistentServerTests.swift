@@ -304,8 +304,12 @@ extension CallInfo {
       #expect(forever.call.timeout == .seconds(86_400))
       _ = await bench.server.cancel(forever.id)
       let long = Call("m", params: [.string(String(repeating: "x", count: 1_000))])
-      await #expect(throws: CallError.limitExceeded("the parameters of a persistent call may take 1000 bytes")) {
+      await #expect(throws: CallError.limitExceeded("the parameters of a persistent call and its note may take 1000 bytes")) {
         try await bench.server.submit(long, on: "a")
+      }
+      let reference = String(repeating: "x", count: 1_001)
+      await #expect(throws: CallError.invalidCall("a reference has up to 1000 bytes, without U+0000")) {
+        try await bench.submit("m", to: "a", CallPersistence(reference: reference))
       }
       let first = try await bench.submit("m", to: "a")
       await #expect(throws: CallError.limitExceeded("1 calls to a are kept, as many as it may have")) { try await bench.submit("m", to: "a") }
@@ -388,6 +392,51 @@ extension CallInfo {
     }
     #expect(result.detail == "early")
     await server.shutdown()
+  }
+
+  @Test func `a call whose time is over when it is made is never sent`() async throws {
+    try await withBench { bench in
+      await bench.connect()
+      let call = try await bench.submit("m", CallPersistence(expires: .zero))
+      await bench.advance(1)
+      #expect(try await bench.end(of: call).stage == .expired)
+      #expect(bench.received == [])
+    }
+  }
+
+  @Test func `a call is found by its reference, and has its note`() async throws {
+    let journal = InMemoryCallJournal()
+    try await withBench(journal) { bench in
+      let call = try await bench.submit("m", CallPersistence(note: ["a": 1], reference: "r"))
+      try await bench.submit("m", CallPersistence(reference: "s"))
+      var query = CallQuery()
+      query.persistentStates = Set(PersistentCall.State.allCases)
+      query.reference = "r"
+      let found = await bench.server.calls(query)
+      #expect(found.map(\.id) == [call] && found[0].persistence?.note == ["a": 1] && found[0].persistence?.reference == "r")
+    }
+  }
+
+  @Test(arguments: [1, 2, 3, 5]) func `a result finds its call also when there are more or fewer loops than before`(loops: Int) async throws {
+    let journal = InMemoryCallJournal()
+    var calls: [String: (id: CallID, wire: String)] = [:]
+    let before = try await Bench(journal, loops: 4)
+    for name in ["a", "b", "c", "d", "e", "f"] {
+      before.react(.silence)
+      await before.connect(name)
+      let id = try await before.submit("m", to: name, CallPersistence(expires: .seconds(86_400)))
+      await before.settle()
+      calls[name] = (id, try await before.now(id).wireID)
+    }
+    await before.server.shutdown()
+    try await withBench(journal, loops: loops) { bench in
+      for (name, call) in calls {
+        // As a front door does that knows the device by proof and has no link of it.
+        let loop = try #require(bench.server.directory.loop(ofCall: call.wire))
+        #expect(await loop.take(call.wire, from: name))
+      }
+      for (name, call) in calls { #expect(try await bench.end(of: call.id).stage == .successful, "\(name)") }
+    }
   }
 
   @Test func `a result of a call from before a restart counts also when its device has not connected again`() async throws {
@@ -511,4 +560,8 @@ private final class BrokenJournal: CallJournal {
   func openCalls() async throws(CallJournalError) -> [PersistentCall] { try await journal.openCalls() }
   func call(_ id: CallID) async throws(CallJournalError) -> PersistentCall? { try await journal.call(id) }
   func calls(_ query: CallJournalQuery) async throws(CallJournalError) -> [PersistentCall] { try await journal.calls(query) }
+}
+
+extension DeviceLoop {
+  fileprivate func take(_ wireID: String, from name: String) -> Bool { received(id: wireID, status: .ok, detail: 1, proved: name) }
 }
