@@ -166,7 +166,7 @@ package actor DeviceLoop {
     guard device.hasWaiting, device.device.isReady, let link = device.device.link else { return }
     let acknowledgement = link.acknowledgement
     if device.device.isProbing, acknowledgement == .each { return }
-    while link.takesCalls, let entry = pending.nextToSend(device, window: link.window, unanswered: link.unansweredWindow) {
+    while let entry = pending.nextToSend(device, window: link.window, unanswered: link.unansweredWindow), link.takesCalls {
       do throws(CallError) {
         let payload: [UInt8]
         if let encoded = entry.payload { payload = encoded } else { payload = try link.encode(entry.call, id: entry.id) }

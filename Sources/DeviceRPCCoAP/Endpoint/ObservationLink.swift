@@ -8,7 +8,7 @@ final class ObservationLink: DeviceLink, CoAPObservationOwner {
   let home: DeviceLoop
   let form: any CallForm
   /// The access token with which the device has registered; nil if its session has proved it, or nothing has.
-  let credential: DeviceCredential?
+  var credential: DeviceCredential? { token?.credential }
   private let session: CoAPSession
   /// Nil when it has ended. Unchecked, because it is used on the session's loop only.
   nonisolated(unsafe) var observation: CoAPObservation?
@@ -19,14 +19,21 @@ final class ObservationLink: DeviceLink, CoAPObservationOwner {
   private let heardAt: Atomic<UInt64>
   // Whether the home loop has asked to be notified of the next packet.
   private let isAwaited = Atomic(false)
+  // An object, so that the links of other devices are no larger for it: each cache line counts.
+  private let token: Token?
   // When the last notification was first sent. Unchecked, because it is used on the session's loop only.
   private nonisolated(unsafe) var sentAt: UInt64 = 0
+
+  private final class Token: Sendable {
+    let credential: DeviceCredential
+    init(_ credential: DeviceCredential) { self.credential = credential }
+  }
 
   init(device: String, home: DeviceLoop, form: any CallForm, credential: DeviceCredential?, session: CoAPSession) {
     self.device = device
     self.home = home
     self.form = form
-    self.credential = credential
+    token = credential.map(Token.init)
     self.session = session
     acknowledgement =
       switch session.scheme {
