@@ -1,6 +1,3 @@
-// ThingsBoardREST: the part of ThingsBoard's REST API that back ends and its clients need to call devices.
-// Mounted by the room Server if a ThingsBoardHTTP has it. Its forms of requests and errors are ThingsBoard's; its calls are ours.
-
 internal import DeviceRPC
 internal import FoundationEssentials
 internal import HTTPTypes
