@@ -12,6 +12,8 @@ struct FuzzServer: Sendable {
   static let key = "fuzzed-key"
   /// Identities that know the key.
   static let identities = ["live", "fuzzer"]
+  /// Access tokens of devices with ThingsBoard's firmware.
+  static let tokens = (0..<4).map { "fuzzed-access-token-\($0)" }
 
   let server: DeviceRPCServer
   let addresses: [CoAPConfiguration.Transport: CoAPAddress]
@@ -49,9 +51,11 @@ struct FuzzServer: Sendable {
     configuration.listeners = CoAPConfiguration.Transport.allCases.map { .init($0, port: 0) }
     configuration.shards = 2
     let key = try #require(DeviceKey(key.utf8))
+    let tokens = try tokens.map { DeviceCredential(device: "device of \($0)", token: try #require(AccessToken($0))) }
     configuration.security = DeviceSecurity(
       credentials: InMemoryCredentials(
-        identities.map { DeviceCredential(device: $0, identity: $0, proof: .preSharedKey(key)) }))
+        identities.map { DeviceCredential(device: $0, identity: $0, proof: .preSharedKey(key)) } + tokens))
+    configuration.thingsBoard = ThingsBoardSettings()
     var limits = Limits()
     limits.grace = .zero
     limits.handshakes = 1_000
@@ -61,6 +65,7 @@ struct FuzzServer: Sendable {
     log.logLevel = .critical
     let server = DeviceRPCServer(transport: try CoAPTransport(configuration, limits: limits, log: log), limits: limits,
       log: log)
+    server.handle("echo") { $0.params }
     try await server.start()
     var addresses: [CoAPConfiguration.Transport: CoAPAddress] = [:]
     for listener in server.addresses {

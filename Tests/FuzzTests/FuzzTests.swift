@@ -20,6 +20,8 @@ import Testing
     configuration.shards = 2
     configuration.loops = loops
     configuration.golioth.maximumPayload = 1 << 16
+    // Without credentials the tokens are names.
+    configuration.thingsBoard = ThingsBoardSettings()
     var limits = Limits()
     limits.requestsPerSecond = 0
     limits.grace = .zero
@@ -27,6 +29,7 @@ import Testing
     log.logLevel = .critical
     let server = DeviceRPCServer(
       transport: try CoAPTransport(configuration, limits: limits, log: log), limits: limits, log: log, firstSerial: 0x74e4)
+    server.handle("echo") { $0.params }
     try await server.start()
     do {
       let port = try #require(server.addresses.first?.split(separator: ":").last.flatMap { UInt16($0) })
@@ -52,7 +55,8 @@ import Testing
           number += 1
           let params: RPCValue = number % 8 == 0 ? .string(String(repeating: "x", count: 3_000)) : .integer(1)
           let call = Call("f", params: [params], timeout: .milliseconds(20), wait: .milliseconds(1))
-          _ = try? await server.perform(call, on: "d\(number % 12)")
+          let tokens = FuzzServer.tokens
+          _ = try? await server.perform(call, on: number % 4 == 0 ? tokens[number / 4 % tokens.count] : "d\(number % 12)")
         }
       }
       group.addTask {

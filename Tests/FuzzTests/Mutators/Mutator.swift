@@ -54,7 +54,7 @@ struct Mutator {
     let token = generator.chance(70) ? [UInt8(generator.below(4))] : generator.bytes(generator.below(9))
     let name = Array("ep=d\(generator.below(12))".utf8)
     let format: [UInt8] = generator.chance(50) ? [50] : [60]
-    switch generator.below(16) {
+    switch generator.below(20) {
     case 0, 1:
       return Shape(code: 1, messageID: mid, token: token, options: [(6, []), path(".rpc"), (15, name), (17, format)])
     case 2:
@@ -89,6 +89,7 @@ struct Mutator {
       let tag: [(Int, [UInt8])] = generator.chance(30) ? [(292, [generator.byte() & 1])] : []
       return Shape(
         code: 1, messageID: mid, token: token, options: [path(".rpc"), (15, name), (17, format), (23, block)] + tag)
+    case 13, 14, 15: return thingsBoard(mid, token)
     default:
       if uploads.hasRoom, generator.chance(30) {
         let tag: [(Int, [UInt8])] = generator.chance(50) ? [(292, [generator.byte() & 3])] : []
@@ -101,6 +102,25 @@ struct Mutator {
       guard var part = uploads.next(&generator) else { return Shape(code: 4, messageID: mid, token: token) }
       part.messageID = mid
       return part
+    }
+  }
+
+  /// What ThingsBoard's devices send: to observe, results, and calls to the server.
+  private mutating func thingsBoard(_ mid: UInt16, _ token: [UInt8]) -> Shape {
+    let access = generator.chance(90) ? FuzzServer.tokens[generator.below(FuzzServer.tokens.count)] : "wrong"
+    let root = generator.chance(90) ? [path("api"), path("v1"), path(access), path("rpc")] : [path("/api/v1/\(access)/rpc")]
+    switch generator.below(4) {
+    case 0:
+      return Shape(type: UInt8(generator.below(2)), code: 1, messageID: mid, token: token, options: [(6, [])] + root)
+    case 1: return Shape(code: 1, messageID: mid, token: token, options: [(6, [1])] + root)
+    case 2:
+      let id = generator.chance(90) ? "\(0x74e4 + generator.below(2_000))" : "\(generator.next())"
+      return Shape(code: 2, messageID: mid, token: token, options: root + [path(id)], payload: json())
+    default:
+      let method = generator.chance(80) ? "echo" : "none"
+      return Shape(
+        code: 2, messageID: mid, token: token, options: root + [(12, [50])],
+        payload: Array(#"{"method":"\#(method)","params":[\#(generator.below(100))]}"#.utf8))
     }
   }
 
