@@ -108,6 +108,7 @@ package final class CoAPObservation: @unchecked Sendable {
 
   /// Ends the observation with a last, non-confirmable message, usually with an error code (RFC 7641 §4.2). It is sent again at the
   /// next request of the peer, which may be unreachable now, unless `isRepeated` is false.
+  /// The owner is told `reason`.
   package func end(with response: CoAPResponse, isRepeated: Bool = true, reason: End = .closed) {
     if let handle = session.handle, !hasEnded {
       _ = session.send(response, token: token, isConfirmable: false, on: handle)

@@ -37,7 +37,7 @@ final class PolledDevices: Sendable {
       return (link, true)
     }
     guard isNew else { return link }
-    guard await home.observe(device, on: link, by: credential) else {
+    guard await home.observed(device, on: link, by: credential) else {
       link.end("the server takes no more devices at the moment")
       return nil
     }
@@ -82,10 +82,4 @@ final class PolledDevices: Sendable {
   var waiting: Int { all.count(where: \.takesCalls) }
 
   private var all: [PolledLink] { links.withLock { Array($0.values) } }
-}
-
-extension DeviceLoop {
-  fileprivate func observe(_ device: String, on link: any DeviceLink, by credential: DeviceCredential?) -> Bool {
-    observed(device, on: link, by: credential)
-  }
 }

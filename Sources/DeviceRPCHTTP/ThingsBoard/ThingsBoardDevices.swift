@@ -194,7 +194,8 @@ struct ThingsBoardDevices: Sendable {
     let home = directory.loop(ofCall: id) ?? directory.home(of: sender.name)
     if sender.refusedFor != nil {
       // The result of an open call is taken all the same, since the device may not send it a second time.
-      if !(await home.takeIfAwaited(id, detail, from: sender.name)) { try refuseAboveRate(sender) }
+      let isTaken = await home.receivedIfAwaited(id: id, status: .ok, detail: detail, from: sender.name)
+      if !isTaken { try refuseAboveRate(sender) }
       return Response(status: .ok)
     }
     guard await home.take(id, detail, from: sender.name, isProved: sender.credential != nil) else {
@@ -238,12 +239,6 @@ extension DeviceLoop {
     if isProved { return received(id: id, status: .ok, detail: detail, proved: name) }
     received(id: id, status: .ok, detail: detail, from: name)
     return true
-  }
-}
-
-extension DeviceLoop {
-  fileprivate func takeIfAwaited(_ id: String, _ detail: RPCValue?, from name: String) -> Bool {
-    receivedIfAwaited(id: id, status: .ok, detail: detail, from: name)
   }
 }
 

@@ -91,12 +91,7 @@ struct RESTCalls: Sendable {
   }
 
   func device(of id: String) async throws(RESTError) -> String {
-    guard let canonical = RESTIDs.canonical(id) else { throw .badRequest("Invalid UUID string: \(id.prefix(64))") }
-    do throws(Problem) {
-      if let name = try await ids.name(of: canonical) { return name }
-    } catch {
-      throw RESTError(error)
-    }
+    if let name = try await ids.device(of: id) { return name }
     throw .text(.notFound, "Device with requested id wasn't found!")
   }
 

@@ -126,13 +126,8 @@ struct RESTDevices: Sendable {
 
   /// The name of the device of an id.
   func device(of id: String) async throws(RESTError) -> String {
-    guard let canonical = RESTIDs.canonical(id) else { throw .badRequest("Invalid UUID string: \(id.prefix(64))") }
-    do throws(Problem) {
-      if let name = try await ids.name(of: canonical) { return name }
-    } catch {
-      throw RESTError(error)
-    }
-    throw RESTError(.notFound, .notFound, "Device with id [\(canonical)] is not found")
+    if let name = try await ids.device(of: id) { return name }
+    throw RESTError(.notFound, .notFound, "Device with id [\(id.lowercased())] is not found")
   }
 
   private func shown(_ name: String) async throws(RESTError) -> Response {

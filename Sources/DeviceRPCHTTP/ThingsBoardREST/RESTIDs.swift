@@ -60,8 +60,17 @@ final class RESTIDs: Sendable {
     return text.lowercased()
   }
 
-  /// The device of an id; nil when there is none.
-  func name(of id: String) async throws(Problem) -> String? {
+  /// The device of an id as a client gives it; nil when there is none.
+  func device(of text: String) async throws(RESTError) -> String? {
+    guard let id = Self.canonical(text) else { throw .badRequest("Invalid UUID string: \(text.prefix(64))") }
+    do throws(Problem) {
+      return try await name(of: id)
+    } catch {
+      throw RESTError(error)
+    }
+  }
+
+  private func name(of id: String) async throws(Problem) -> String? {
     if let name = state.withLock({ $0.names[id] }) {
       if try await known.device(name) != nil { return name }
       state.withLock { $0.names[id] = nil }

@@ -37,7 +37,8 @@ public final class SQLiteCallJournal: CallJournal {
   private let logger: Logger?
   private let thread = DispatchQueue(label: "CallJournal")
   private let state = Mutex(State())
-  // Used on the thread only: whether it was closed, the number of calls, and when old ones were last looked for.
+  // Unchecked, because they are used on the thread only: whether it was closed, the number of calls, and when old ones were last
+  // looked for.
   private nonisolated(unsafe) var isClosed = false
   private nonisolated(unsafe) var count: Int
   private nonisolated(unsafe) var swept = Date.distantPast
